@@ -1,0 +1,25 @@
+"""Multi-task learning for Keras 3 on TensorFlow: one model, a shared trunk, many named heads."""
+
+from kmtl import balancers, callbacks, data, evidence, export, metrics, tasks, trunks, weighting
+from kmtl.model import MultiTaskModel
+from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BinaryClassification",
+    "Classification",
+    "MultiLabel",
+    "MultiTaskModel",
+    "Regression",
+    "Task",
+    "balancers",
+    "callbacks",
+    "data",
+    "evidence",
+    "export",
+    "metrics",
+    "tasks",
+    "trunks",
+    "weighting",
+]

@@ -1,0 +1,159 @@
+"""The one form of refusal, *owner: `argument` rule, got value. Fix*.
+
+Every message that kmtl raises is made here, so that a user learns to read one
+sentence, and so that all offenders are told at once.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Set
+from numbers import Integral, Real
+from types import TracebackType
+from typing import Any, Self
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
+_RESERVED = frozenset({"loss", "val", "serve", "serving_default", "regularization", "delta_m"})
+
+
+def refusal(owner: str, argument: str, rule: str, got: object, fix: str = "") -> str:
+    """Spells one refusal.
+
+    >>> refusal("Regression", "shape", "must hold positive sizes", (0,), "Use () for a scalar.")
+    'Regression: `shape` must hold positive sizes, got (0,). Use () for a scalar.'
+    """
+    value = got if isinstance(got, _Words) else repr(got)
+    return f"{owner}: `{argument}` {rule}, got {value}. {fix}".rstrip()
+
+
+class _Words(str):
+    """A value that is already prose and needs no quotes."""
+
+    __slots__ = ()
+
+
+def words(text: str) -> str:
+    """Marks `text` as prose, so that a refusal shows it without quotes."""
+    return _Words(text)
+
+
+class Refusals:
+    """Collects every offender, then raises once.
+
+    >>> with Refusals("Demo") as refusals:
+    ...     refusals.add("size", "must be positive", -1)
+    Traceback (most recent call last):
+    ...
+    ValueError: Demo: `size` must be positive, got -1.
+    """
+
+    def __init__(self, owner: str, error: type[Exception] = ValueError) -> None:
+        self.owner = owner
+        self.error = error
+        self.messages: list[str] = []
+
+    def add(self, argument: str, rule: str, got: object, fix: str = "") -> None:
+        """Records one offender."""
+        self.messages.append(refusal(self.owner, argument, rule, got, fix))
+
+    def check(self) -> None:
+        """Raises if anything was recorded."""
+        if self.messages:
+            raise self.error("\n".join(self.messages))
+
+    def __enter__(self) -> Self:
+        """Starts collecting."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Raises what was collected, unless another error is already under way."""
+        if kind is None:
+            self.check()
+
+
+def require(condition: bool, owner: str, argument: str, rule: str, got: object, fix: str = "") -> None:
+    """Raises a `ValueError` in the one form unless `condition` holds."""
+    if not condition:
+        raise ValueError(refusal(owner, argument, rule, got, fix))
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Suggests the known word that `word` was probably meant to be.
+
+    >>> near("digt", ["angle", "digit"])
+    "Did you mean 'digit'?"
+    >>> near("depth", ["angle", "digit"])
+    "Known: 'angle', 'digit'."
+    """
+    names = list(known)
+    match = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if match:
+        return f"Did you mean {match[0]!r}?"
+    return "Known: " + ", ".join(map(repr, names)) + "."
+
+
+def non_negative(owner: str, argument: str, value: Any) -> float:
+    """Returns `value` as a float, or refuses a negative, NaN, infinite or non-numeric one."""
+    if not is_number(value) or value < 0:
+        raise ValueError(refusal(owner, argument, "must be a finite number of at least 0", value))
+    return float(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite number, NumPy's scalars included, and not a bool."""
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(float(value)) < float("inf")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether `value` is a whole number, NumPy's scalars included, and not a bool."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def whole(owner: str, argument: str, value: Any, least: int) -> int:
+    """Returns `value` as an int of at least `least`, or refuses."""
+    if not is_whole(value) or value < least:
+        raise ValueError(refusal(owner, argument, f"must be a whole number of at least {least}", value))
+    return int(value)
+
+
+def sizes(owner: str, argument: str, value: Any) -> tuple[int, ...]:
+    """Returns a tuple of positive ints from an int or a sequence of them, or refuses."""
+    # A string's letters are no sizes, and a set has no order.
+    listed = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Set)
+    items = tuple(value) if listed else (value,)
+    if not all(is_whole(item) and item >= 1 for item in items):
+        raise ValueError(refusal(owner, argument, "must hold positive whole numbers", value))
+    return tuple(int(item) for item in items)
+
+
+def task_name(owner: str, name: Any) -> str:
+    """Returns a name that Keras, SavedModel, LiteRT and log keys all accept, or refuses."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        fix = "Start with a letter; use letters, digits, '_', '-' and '.' only."
+        raise ValueError(refusal(owner, "name", "must be a plain name", name, fix))
+    if name in _RESERVED:
+        fix = f"Reserved: {', '.join(sorted(_RESERVED))}."
+        raise ValueError(refusal(owner, "name", "must not be a reserved word", name, fix))
+    if name.startswith("val_"):
+        fix = "Keras begins the validation's log keys with it."
+        raise ValueError(refusal(owner, "name", "must not start with 'val_'", name, fix))
+    return name
+
+
+def known_keys(
+    refusals: Refusals,
+    argument: str,
+    keys: Iterable[Any],
+    known: Iterable[str],
+    fix: Callable[[str], str] | None = None,
+) -> None:
+    """Records every key that is not among the known task names, with its near match."""
+    names = list(known)
+    for key in keys:
+        if key not in names:
+            advice = fix(str(key)) if fix else near(str(key), names)
+            refusals.add(argument, "must use task names as keys", key, advice)

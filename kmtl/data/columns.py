@@ -1,0 +1,182 @@
+"""Arrays of inputs, labels and weights, checked against the tasks and brought into their form."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from kmtl._checks import Refusals, known_keys, words
+from kmtl.tasks import Task
+
+_SHOWN = 5
+
+
+def some(values: Any) -> str:
+    """The first few different values, for a message.
+
+    >>> str(some([3, 3, 1, 2, 7, 8, 9]))
+    '1, 2, 3, 7, 8 and 1 more'
+    """
+    different = sorted(set(np.asarray(values).tolist()))
+    more = len(different) - _SHOWN
+    return words(", ".join(map(repr, different[:_SHOWN])) + (f" and {more} more" if more > 0 else ""))
+
+
+def checked_inputs(refusals: Refusals, x: Any) -> tuple[Any, int]:
+    """Returns the inputs as NumPy arrays, float64 as float32, and their number of rows."""
+    if isinstance(x, Mapping):
+        if not x:
+            refusals.add("x", "must hold at least one input", dict(x))
+        arrays: Any = {name: _input(refusals, f"x[{name!r}]", values) for name, values in x.items()}
+        every = dict(zip((f"x[{name!r}]" for name in x), arrays.values(), strict=True))
+    else:
+        arrays = _input(refusals, "x", x)
+        every = {"x": arrays}
+    rows = next((len(array) for array in every.values()), 0)
+    for argument, array in every.items():
+        check_rows(refusals, argument, array, rows)
+    if rows == 0 and not refusals.messages:
+        refusals.add("x", "must hold at least one example", 0)
+    return arrays, rows
+
+
+def _input(refusals: Refusals, argument: str, values: Any) -> Any:
+    """One input as an array that TensorFlow takes."""
+    array = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
+    text = array.dtype.kind in "OUST" and all(isinstance(item, str | bytes) for item in array.ravel())
+    if array.ndim == 0 or not (text or array.dtype.kind in "biuf"):
+        fix = "A frame with columns of several types goes to from_frame."
+        refusals.add(argument, "must be an array of numbers or of text", words(f"{array.dtype} {array.shape}"), fix)
+        return np.zeros(array.shape[:1] or 1)
+    if array.dtype.kind == "f":
+        array = narrowed(array)
+        bad = int(np.sum(~np.isfinite(array)))
+        if bad:
+            refusals.add(argument, "must be finite", words(f"{bad} NaN or infinite values"), "Fill or drop them.")
+    return array
+
+
+def narrowed(array: Any) -> Any:
+    """Float64 as float32; a value too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def check_rows(refusals: Refusals, argument: str, array: Any, rows: int) -> bool:
+    """Records an array with another number of rows than the inputs have."""
+    same = np.ndim(array) > 0 and len(array) == rows
+    if not same:
+        got = len(array) if np.ndim(array) else np.ndim(array)
+        refusals.add(argument, f"must have {rows} rows, as many as the first input", got)
+    return same
+
+
+def checked_labels(refusals: Refusals, labels: Any, tasks: Sequence[Task], rows: int) -> dict[str, Any]:
+    """Returns every task's labels in its dtype and shape; a task without any is missing in every row."""
+    names = [task.name for task in tasks]
+    if not isinstance(labels, Mapping) and not hasattr(labels, "columns"):
+        fix = "Key them by task, for example {'digit': digits}."
+        refusals.add("labels", "must be a dict of arrays or a frame", words(type(labels).__name__), fix)
+        return {}
+    given = {name: labels[name] for name in labels}
+    known_keys(refusals, "labels", given, names)
+    if not any(name in given for name in names):
+        refusals.add("labels", f"must hold labels of at least one of {names}", list(given))
+    return {
+        task.name: label_array(refusals, task, given[task.name], rows) if task.name in given else absent(task, rows)
+        for task in tasks
+    }
+
+
+def absent(task: Task, rows: int) -> Any:
+    """Labels of a task that no row carries."""
+    return np.full((rows, *task.label_shape), task.missing, task.label_dtype)
+
+
+def label_array(refusals: Refusals, task: Task, values: Any, rows: int) -> Any:
+    """Returns one task's labels in its dtype and shape, and records what is wrong with them."""
+    argument = f"labels[{task.name!r}]"
+    numbers, kinds = as_numbers(values)
+    if not kinds <= set("biuf"):
+        fix = "Text labels go to from_frame, which maps them by the task's label_names; None is NaN or -1."
+        refusals.add(argument, "must hold numbers", words(f"{numbers.dtype}"), fix)
+    elif check_rows(refusals, argument, numbers, rows) and _has_shape(refusals, argument, task, numbers):
+        shaped = numbers.reshape(rows, *task.label_shape)
+        return _whole(refusals, task, shaped, kinds) if task.label_dtype == "int32" else _real(refusals, task, shaped)
+    return absent(task, rows)
+
+
+def as_numbers(values: Any) -> tuple[Any, set[str]]:
+    """Values as a float64 array, pandas' NA as NaN, and the kinds of dtype that they had."""
+    if hasattr(values, "to_numpy"):
+        kinds = {dtype.kind for dtype in (values.dtypes if values.ndim == 2 else [values.dtype])}
+        numeric = kinds <= set("biuf")
+        return (values.to_numpy(dtype="float64", na_value=np.nan) if numeric else values.to_numpy()), kinds
+    array = np.asarray(values)
+    kind = array.dtype.kind
+    return (array.astype(np.float64) if kind in "biuf" else array), {kind}
+
+
+def _has_shape(refusals: Refusals, argument: str, task: Task, numbers: Any) -> bool:
+    """Records labels of another shape; `(n, 1)` and `(n,)` are the same labels."""
+    shape = numbers.shape[1:]
+    good = shape == task.label_shape or (prod(shape) == prod(task.label_shape) == 1 and len(shape) <= 1)
+    if not good:
+        wanted = ", ".join(["rows", *map(str, task.label_shape)]) + ("" if task.label_shape else ",")
+        refusals.add(argument, f"must have shape ({wanted})", numbers.shape)
+    return good
+
+
+def _whole(refusals: Refusals, task: Task, numbers: Any, kinds: set[str]) -> Any:
+    """Integer labels, a gap as -1; records floats and classes that the task does not have."""
+    argument = f"labels[{task.name!r}]"
+    if "f" in kinds:
+        fix = "Cast them, with -1 where missing: np.where(np.isnan(y), -1, y).astype('int32')."
+        refusals.add(argument, "must be whole numbers in an integer dtype", words("floats"), fix)
+        return absent(task, len(numbers))
+    filled = np.where(np.isnan(numbers), -1, numbers)
+    classes: Any = getattr(task, "classes", np.inf)
+    wrong = (filled < -1) | (filled >= classes)
+    if wrong.any():
+        fix = "Classes count from 0."
+        refusals.add(
+            argument, f"must be in 0..{classes - 1}, or -1 where missing", some(filled[wrong].astype(int)), fix
+        )
+        return absent(task, len(numbers))
+    return filled.astype(np.int32)
+
+
+def _real(refusals: Refusals, task: Task, numbers: Any) -> Any:
+    """Float labels; records infinite ones."""
+    narrow = narrowed(numbers)
+    bad = int(np.isinf(narrow).sum())
+    if bad:
+        rule = "must be finite, or NaN where missing"
+        refusals.add(f"labels[{task.name!r}]", rule, words(f"{bad} infinite values"))
+    return narrow
+
+
+def checked_weights(refusals: Refusals, weights: Any, tasks: Sequence[Task], rows: int) -> dict[str, Any] | None:
+    """Returns sample weights by task, 1 where a dict leaves a task out; None stays None."""
+    if weights is None:
+        return None
+    names = [task.name for task in tasks]
+    if not isinstance(weights, Mapping):
+        return dict.fromkeys(names, _weight(refusals, "sample_weight", weights, rows))
+    known_keys(refusals, "sample_weight", weights, names)
+    own = {name: _weight(refusals, f"sample_weight[{name!r}]", item, rows) for name, item in weights.items()}
+    return {name: own.get(name, np.ones(rows, np.float32)) for name in names}
+
+
+def _weight(refusals: Refusals, argument: str, values: Any, rows: int) -> Any:
+    """One weight a row; records negative and non-finite ones."""
+    numbers, kinds = as_numbers(values)
+    if numbers.ndim != 1 or not kinds <= set("biuf"):
+        refusals.add(argument, "must hold one number a row", words(f"{numbers.dtype} {numbers.shape}"))
+    elif check_rows(refusals, argument, numbers, rows):
+        wrong = ~(np.isfinite(numbers) & (numbers >= 0))
+        if wrong.any():
+            refusals.add(argument, "must be finite and at least 0", some(numbers[wrong]))
+        return narrowed(numbers)
+    return np.ones(rows, np.float32)

@@ -1,0 +1,212 @@
+"""Columns of a pandas frame as inputs, labels and weights."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from kmtl._checks import Refusals, known_keys, near, words
+from kmtl.data.columns import absent, as_numbers, checked_weights, label_array, narrowed, some
+from kmtl.tasks import Task
+
+
+def check_frame(refusals: Refusals, argument: str, frame: Any) -> None:
+    """Refuses, at once, what is no frame, has no row or the same column twice."""
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        refusals.add(argument, "must be a pandas DataFrame", words(type(frame).__name__))
+        refusals.check()
+    if len(frame) == 0:
+        refusals.add(argument, "must hold at least one row", 0)
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        refusals.add(argument, "must have different column names", list(twice))
+    refusals.check()
+
+
+def feature_arrays(refusals: Refusals, frame: Any, features: Any) -> Any:
+    """Returns numeric columns as one float32 matrix `(rows, columns)`, or one a name for a mapping."""
+    if isinstance(features, Mapping):
+        return {name: _matrix(refusals, frame, _listed(names)) for name, names in features.items()}
+    return _matrix(refusals, frame, _listed(features))
+
+
+def feature_columns(features: Any) -> list[str]:
+    """Every column that the features name.
+
+    >>> feature_columns({"body": ["height", "weight"], "age": "age"})
+    ['height', 'weight', 'age']
+    """
+    groups = features.values() if isinstance(features, Mapping) else [features]
+    return [column for group in groups for column in _listed(group)]
+
+
+def _listed(columns: Any) -> list[Any]:
+    """One column or several as a list."""
+    return [columns] if isinstance(columns, str) else list(columns)
+
+
+def _matrix(refusals: Refusals, frame: Any, columns: Sequence[Any]) -> Any:
+    """The columns side by side; records those that are absent, not numeric or not finite."""
+    if not columns:
+        refusals.add("features", "must name at least one column", list(columns))
+    arrays = [_feature(refusals, frame, column) for column in columns]
+    return np.stack(arrays, axis=1) if arrays else np.zeros((len(frame), 0), np.float32)
+
+
+def _feature(refusals: Refusals, frame: Any, column: Any) -> Any:
+    """One numeric column as float32."""
+    nothing = np.zeros(len(frame), np.float32)
+    if not _has_column(refusals, "features", frame, column):
+        return nothing
+    numbers, kinds = as_numbers(frame[column])
+    if not kinds <= set("biuf"):
+        fix = "Encode it as numbers first, for example with pandas.get_dummies."
+        refusals.add("features", f"must be numeric, as column {column!r} is not", words(str(frame[column].dtype)), fix)
+        return nothing
+    narrow = narrowed(numbers)
+    bad = int(np.sum(~np.isfinite(narrow)))
+    if bad:
+        got = words(f"{bad} missing or infinite values in column {column!r}")
+        refusals.add("features", "must be finite", got, "Fill or drop them.")
+    return narrow
+
+
+def _has_column(refusals: Refusals, argument: str, frame: Any, column: Any) -> bool:
+    """Records a column that the frame does not have, with the near match."""
+    if column in frame.columns:
+        return True
+    refusals.add(argument, "must name columns of the frame", column, near(str(column), map(str, frame.columns)))
+    return False
+
+
+def _label_columns(refusals: Refusals, frame: Any, tasks: Sequence[Task], columns: Any) -> dict[str, list[Any] | None]:
+    """Finds the columns of every task's label; None is a task that is said to have none.
+
+    A task whose columns are wrong is left out, and recorded.
+    """
+    given = dict(columns or {})
+    known_keys(refusals, "columns", given, [task.name for task in tasks])
+    found: dict[str, list[Any] | None] = {}
+    for task in tasks:
+        named = given.get(task.name, _default_columns(frame, task))
+        if named is None:
+            found[task.name] = None
+            continue
+        listed = _listed(named)
+        absent_ones = [c for c in listed if not _has_column(refusals, f"columns[{task.name!r}]", frame, c)]
+        if not absent_ones:
+            found[task.name] = listed
+    return found
+
+
+def _default_columns(frame: Any, task: Task) -> Any:
+    """The column of the task's name, or one a label name for a task with several labels."""
+    names: Any = getattr(task, "label_names", None)
+    if task.kind == "multilabel" and task.name not in frame.columns and names and set(names) <= set(frame.columns):
+        return list(names)
+    return task.name
+
+
+def labels_and_weights(
+    refusals: Refusals, frame: Any, tasks: Sequence[Task], columns: Any, weights: Any, others: Sequence[Any]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Reads labels and sample weights from their columns.
+
+    Args:
+        refusals: Where offenders are recorded.
+        frame: One row an example.
+        tasks: The tasks.
+        columns: Label columns by task, where they are not named as the task.
+        weights: A column, an array, or a dict of those by task.
+        others: Columns that are inputs, so no labels.
+
+    Returns:
+        Every task's labels in its dtype and shape, gaps as missing, and every task's weights or None.
+    """
+    found = _label_columns(refusals, frame, tasks, columns)
+    for name, named in found.items():
+        for column in named or ():
+            if column in others:
+                fix = "A label that is an input too would be learned by copying."
+                refusals.add(f"columns[{name!r}]", "must not be an input", column, fix)
+    labels = {task.name: _label(refusals, frame, task, found[task.name] or []) for task in tasks if task.name in found}
+    if not any(found.values()) and not refusals.messages:
+        refusals.add("columns", "must leave at least one task with labels", columns)
+    return labels, checked_weights(refusals, _weight_arrays(refusals, frame, weights), tasks, len(frame))
+
+
+def _label(refusals: Refusals, frame: Any, task: Task, columns: Sequence[Any]) -> Any:
+    """One task's labels out of one column, or of one a label element."""
+    rows, width = len(frame), task.label_shape[0] if task.label_shape else 1
+    if not columns:
+        return absent(task, rows)
+    if len(columns) != width:
+        fix = f"For example columns={{{task.name!r}: {[f'{task.name}_{i}' for i in range(width)]}}}."
+        refusals.add(f"columns[{task.name!r}]", f"must name {width} columns, one a label element", list(columns), fix)
+        return absent(task, rows)
+    before = len(refusals.messages)
+    parts = [_numbers(refusals, task, frame[column]) for column in columns]
+    if len(refusals.messages) > before:
+        return absent(task, rows)
+    values = np.stack(parts, axis=1).reshape(rows, *task.label_shape)
+    return label_array(refusals, task, values, rows)
+
+
+def _numbers(refusals: Refusals, task: Task, series: Any) -> Any:
+    """One label column as numbers: floats with NaN, or ints with -1 where missing."""
+    numbers = _read(refusals, task, series)
+    if task.label_dtype != "int32":
+        return numbers
+    filled = np.where(np.isnan(numbers), -1, numbers)
+    wrong = filled != np.round(filled)
+    if wrong.any():
+        rule = f"must be whole numbers, as column {series.name!r} is not"
+        refusals.add(f"labels[{task.name!r}]", rule, some(filled[wrong]))
+        return filled
+    return filled.astype(np.int64)
+
+
+def _read(refusals: Refusals, task: Task, series: Any) -> Any:
+    """A label column as float64 with NaN where missing; text goes through the task's label names."""
+    numbers, kinds = as_numbers(series)
+    if kinds <= set("biuf"):
+        return numbers
+    here = series.notna().to_numpy()
+    values = series.astype(object).to_numpy()[here]
+    result = np.full(len(series), np.nan)
+    if all(isinstance(value, Real | np.bool_) for value in values):
+        result[here] = values.astype(np.float64)
+    else:
+        result[here] = _codes(refusals, task, series.name, values)
+    return result
+
+
+def _codes(refusals: Refusals, task: Task, column: Any, values: Iterable[Any]) -> Any:
+    """Text labels as the numbers of the task's label names; records values that have none."""
+    texts = [value if isinstance(value, str) else repr(value) for value in values]
+    names: Any = getattr(task, "label_names", None) or ()
+    unknown = [text for text in texts if text not in names]
+    if not unknown and task.kind in ("classification", "binary"):
+        return [names.index(text) for text in texts]
+    if task.kind not in ("classification", "binary"):
+        rule, fix = f"must be numbers, as column {column!r} is not", ""
+    elif not names:
+        rule, fix = f"must be numbers, as column {column!r} is not", "Give the task label_names, which number the text."
+    else:
+        rule, fix = f"must be label names of the task in column {column!r}", near(unknown[0], names)
+    refusals.add(f"labels[{task.name!r}]", rule, some(unknown or texts), fix)
+    return np.nan
+
+
+def _weight_arrays(refusals: Refusals, frame: Any, weights: Any) -> Any:
+    """Sample weights that name a column, or one a task, as arrays; arrays stay."""
+    if isinstance(weights, Mapping):
+        return {name: _weight_arrays(refusals, frame, item) for name, item in weights.items()}
+    if not isinstance(weights, str):
+        return weights
+    if _has_column(refusals, "sample_weight", frame, weights):
+        return frame[weights]
+    return np.ones(len(frame), np.float32)

@@ -1,0 +1,1 @@
+"""The TFDS builder of `multi_digits`."""

@@ -1,0 +1,55 @@
+"""From rows in memory or on disk to a dataset: order, reading, batches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from kmtl._checks import Refusals
+from kmtl.data.proportions import is_whole
+
+
+def check_batches(refusals: Refusals, batch_size: Any, seed: Any) -> None:
+    """Records a batch size or a seed that is none."""
+    if batch_size is not None and not is_whole(batch_size, 1):
+        refusals.add("batch_size", "must be a whole number of at least 1, or None", batch_size)
+    if not is_whole(seed, 0):
+        refusals.add("seed", "must be a whole number of at least 0", seed)
+
+
+def ordered(rows: int, shuffle: bool, seed: int) -> Any:
+    """Row numbers, in their order or in a new order every pass; only numbers are shuffled, never examples."""
+    order = tf.data.Dataset.range(rows)
+    return order.shuffle(rows, seed=seed, reshuffle_each_iteration=True) if shuffle else order
+
+
+def parts(*arrays: Any) -> tuple[Any, ...]:
+    """Inputs, labels and weights as one element; what is None is left out.
+
+    >>> parts(1, {"digit": 2}, None)
+    (1, {'digit': 2})
+    """
+    return tuple(item for item in arrays if item is not None)
+
+
+def _rows_of(arrays: tuple[Any, ...]) -> Callable[[Any], Any]:
+    """A function from row numbers to those rows of all arrays, which are held once, in main memory."""
+    with tf.device("CPU"):
+        tensors = tf.nest.map_structure(tf.constant, arrays)
+    return lambda index: tf.nest.map_structure(lambda tensor: tf.gather(tensor, index), tensors)
+
+
+def gathered(order: Any, arrays: tuple[Any, ...], batch_size: int | None) -> Any:
+    """A dataset of rows of arrays; a batch is one gather."""
+    batches = order if batch_size is None else order.batch(batch_size)
+    return batches.map(_rows_of(arrays)).prefetch(tf.data.AUTOTUNE)
+
+
+def read(order: Any, reader: Callable[[Any], Any], arrays: tuple[Any, ...], batch_size: int | None) -> Any:
+    """A dataset of inputs that `reader` makes out of a row number, in parallel, with that row of the arrays."""
+    rows = _rows_of(arrays)
+    examples = order.map(
+        lambda index: (reader(index), *rows(index)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    batches = examples if batch_size is None else examples.batch(batch_size)
+    return batches.prefetch(tf.data.AUTOTUNE)

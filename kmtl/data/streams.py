@@ -1,0 +1,179 @@
+"""What the sources of a mixed stream have in common, and how each is filled up to it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from kmtl._checks import Refusals, near, words
+from kmtl.data.labels import LabelForm, task_list
+
+_UNBATCH = "If the dataset is batched, call .unbatch() first."
+
+
+@dataclass(frozen=True)
+class StreamForm:
+    """The labels of every example of a mixed stream.
+
+    Args:
+        labels: Form of each task's label, in task order.
+        weighted: Whether examples carry sample weights.
+    """
+
+    labels: dict[str, LabelForm]
+    weighted: bool
+
+    def fill(self, dataset: Any, key: Any) -> Any:
+        """Gives every example of one source the labels, and the weights, of all tasks.
+
+        Args:
+            dataset: Unbatched, as `common_form` accepted it.
+            key: Its task or tuple of tasks.
+
+        Returns:
+            A `tf.data.Dataset` of `(x, {every task: label})`, with weights if any source has them.
+        """
+        names = _names(key)
+
+        def filled(x: Any, given: Any, *weights: Any) -> Any:
+            carried = given if isinstance(given, Mapping) else {names[0]: given}
+            labels = {name: self._label(name, carried) for name in self.labels}
+            return (x, labels, self._weights(names, *weights)) if self.weighted else (x, labels)
+
+        return dataset.map(filled)
+
+    def _label(self, name: str, carried: Mapping[str, Any]) -> Any:
+        """One task's label: the source's own or the missing one."""
+        form = self.labels[name]
+        return form.cast(carried[name]) if name in carried else form.missing()
+
+    def _weights(self, names: Sequence[str], given: Any = 1.0) -> dict[str, Any]:
+        """A weight a task: the source's own, else 1."""
+        own = given if isinstance(given, Mapping) else dict.fromkeys(names, given)
+        return {name: tf.ensure_shape(tf.cast(own.get(name, 1.0), tf.float32), ()) for name in self.labels}
+
+
+def common_form(owner: str, datasets: Any, tasks: Any) -> StreamForm:
+    """Finds the form that all sources share, or refuses every source that does not fit.
+
+    Args:
+        owner: Who asks, for the message.
+        datasets: Task or tuple of tasks to an unbatched `tf.data.Dataset`.
+        tasks: The tasks; None derives the forms from the datasets.
+
+    Returns:
+        The labels and whether there are weights.
+
+    Raises:
+        ValueError: With all offenders at once.
+    """
+    with Refusals(owner) as refusals:
+        if not isinstance(datasets, Mapping) or not datasets:
+            fix = "For example {'digit': digits, ('angle', 'scale'): poses}."
+            refusals.add("datasets", "must map tasks to datasets", words(type(datasets).__name__), fix)
+            refusals.check()
+        listed = None if tasks is None else task_list(refusals, tasks)
+        wanted = None if listed is None else {task.name: LabelForm.of_task(task) for task in listed}
+        labels: dict[str, LabelForm] = {}
+        for key, dataset in datasets.items():
+            if _is_source(refusals, key, dataset):
+                _collect(refusals, key, dataset.element_spec, wanted, labels)
+        for name in wanted or ():
+            if name not in labels and not refusals.messages:
+                refusals.add("tasks", "must each have a dataset that carries its label", name)
+        refusals.check()
+        _check_inputs(refusals, datasets)
+    weighted = any(len(dataset.element_spec) == 3 for dataset in datasets.values())
+    return StreamForm(labels if wanted is None else wanted, weighted)
+
+
+def _names(key: Any) -> tuple[str, ...]:
+    """The tasks that a key stands for."""
+    return (key,) if isinstance(key, str) else tuple(key)
+
+
+def _is_source(refusals: Refusals, key: Any, dataset: Any) -> bool:
+    """Records a key or a dataset that cannot be a source."""
+    before = len(refusals.messages)
+    names = _names(key) if isinstance(key, str | tuple) else ()
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        refusals.add("datasets", "must use a task's name or a tuple of different names as key", key)
+    elif not isinstance(dataset, tf.data.Dataset):
+        refusals.add(f"datasets[{key!r}]", "must be a tf.data.Dataset", words(type(dataset).__name__))
+    elif not isinstance(dataset.element_spec, tuple) or len(dataset.element_spec) not in (2, 3):
+        refusals.add(f"datasets[{key!r}]", "must hold (x, label) or (x, label, weight)", dataset.element_spec)
+    elif _is_empty(dataset):
+        refusals.add(f"datasets[{key!r}]", "must hold at least one example", 0)
+    return len(refusals.messages) == before
+
+
+def _is_empty(dataset: Any) -> bool:
+    """Tells whether a dataset has no example; looks at the first one where the cardinality is unknown."""
+    if dataset.cardinality() == tf.data.UNKNOWN_CARDINALITY:
+        return next(iter(dataset.take(1)), None) is None
+    return bool(dataset.cardinality() == 0)
+
+
+def _collect(
+    refusals: Refusals,
+    key: Any,
+    spec: tuple[Any, ...],
+    wanted: Mapping[str, LabelForm] | None,
+    labels: dict[str, LabelForm],
+) -> None:
+    """Adds the forms of one source's labels to `labels`, or records what is wrong with them."""
+    names, given = _names(key), spec[1]
+    if not isinstance(given, Mapping):
+        given = {names[0]: given} if isinstance(key, str) else {}
+    if set(given) != set(names):
+        rule = f"must hold labels for exactly {list(names)}, as (x, {{task: label}})"
+        refusals.add(f"datasets[{key!r}]", rule, list(given) or spec[1])
+        return
+    for name in names:
+        argument = f"datasets[{key!r}]"
+        if wanted is not None and name not in wanted:
+            refusals.add("datasets", "must use task names as keys", name, near(name, wanted))
+            continue
+        form = _form(refusals, argument, name, given[name], None if wanted is None else wanted[name])
+        if form is not None and labels.setdefault(name, form) != form:
+            refusals.add(argument, f"must hold labels of {name!r} as another dataset does, {labels[name]}", form)
+
+
+def _form(refusals: Refusals, argument: str, name: str, spec: Any, wanted: LabelForm | None) -> LabelForm | None:
+    """The form of one label, or None once a refusal is recorded."""
+    if not isinstance(spec, tf.TensorSpec) or not (
+        spec.dtype.is_integer or spec.dtype.is_floating or spec.dtype.is_bool
+    ):
+        refusals.add(argument, f"must hold numbers as label of {name!r}", spec)
+    elif wanted is None and not spec.shape.is_fully_defined():
+        refusals.add(argument, f"must have a static label shape for {name!r}", spec.shape.as_list(), _UNBATCH)
+    elif wanted is None:
+        return LabelForm("float32" if spec.dtype.is_floating else "int32", tuple(spec.shape.as_list()))
+    elif wanted.dtype == "int32" and spec.dtype.is_floating:
+        refusals.add(argument, f"must hold whole numbers as label of {name!r}", spec.dtype.name)
+    elif not spec.shape.is_compatible_with(wanted.shape):
+        rule = f"must hold labels of shape {wanted.shape} for {name!r}"
+        refusals.add(argument, rule, tuple(spec.shape), _UNBATCH)
+    else:
+        return wanted
+    return None
+
+
+def _check_inputs(refusals: Refusals, datasets: Mapping[Any, Any]) -> None:
+    """Records every source whose inputs differ from the first source's in structure, dtype or shape."""
+    (first_key, first), *rest = ((key, dataset.element_spec[0]) for key, dataset in datasets.items())
+    for key, spec in rest:
+        if not _agree(first, spec):
+            rule = f"must hold inputs like those of {first_key!r}, {first}"
+            refusals.add(f"datasets[{key!r}]", rule, spec)
+
+
+def _agree(first: Any, second: Any) -> bool:
+    """Tells whether two input specs can stand in one batch."""
+    try:
+        tf.nest.assert_same_structure(first, second)
+    except (TypeError, ValueError):
+        return False
+    pairs = zip(tf.nest.flatten(first), tf.nest.flatten(second), strict=True)
+    return all(a.dtype == b.dtype and a.shape.is_compatible_with(b.shape) for a, b in pairs)

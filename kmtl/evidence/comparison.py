@@ -1,0 +1,177 @@
+"""The result of a comparison: a table that says what is better, worse or a tie."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kmtl.metrics import delta_m
+from kmtl.tasks import Task
+
+
+class Run(NamedTuple):
+    """One training.
+
+    Attributes:
+        tasks: Names of the tasks it was trained on.
+        seed: Its random seed.
+        scores: `{task: {metric: test value}}`.
+        history: Logs by epoch, as Keras's `History.history`.
+        seconds: Wall time of `fit`.
+        parameters: Number of weights of the model.
+    """
+
+    tasks: tuple[str, ...]
+    seed: int
+    scores: dict[str, dict[str, float]]
+    history: dict[str, list[float]]
+    seconds: float
+    parameters: int
+
+
+def interval(values: Sequence[float]) -> float:
+    """Half the width of the 95 % Student interval of a mean; NaN for fewer than two values.
+
+    >>> round(interval([1.0, 2.0, 3.0]), 3)
+    2.484
+    """
+    from scipy import stats
+
+    if len(values) < 2:
+        return float("nan")
+    return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+class Comparison:
+    """The joint model against each task alone: same trunk, same budget, the same seeds.
+
+    A change is signed so that negative is better, in percent of the
+    single-task value, and paired by seed. Its interval decides the verdict:
+    `better` or `worse` where it leaves 0 out, else `tie`; one seed decides nothing.
+
+    Args:
+        tasks: The tasks, in order.
+        joint: One run a seed.
+        separate: `{task: one run a seed}`, seeds in the same order.
+        models: The trained models of the first seed: `"joint"` and one a task.
+
+    Attributes:
+        model: The joint model of the first seed.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        joint: Sequence[Run],
+        separate: Mapping[str, Sequence[Run]],
+        models: Mapping[str, Any],
+    ) -> None:
+        self.tasks = list(tasks)
+        self.joint = list(joint)
+        self.separate = {name: list(runs) for name, runs in separate.items()}
+        self.models = dict(models)
+        self.model = models.get("joint")
+
+    def _metrics(self) -> list[tuple[Task, str]]:
+        """Every metric of every task, in order."""
+        return [(task, metric) for task in self.tasks for metric in self.joint[0].scores[task.name]]
+
+    def changes(self, task: Task, metric: str) -> list[float]:
+        """Signed relative change of a metric, percent, one a seed; negative is better."""
+        return [
+            delta_m(
+                {task.name: {metric: run.scores[task.name][metric]}},
+                {task.name: {metric: alone.scores[task.name][metric]}},
+                [task],
+            )
+            for run, alone in zip(self.joint, self.separate[task.name], strict=True)
+        ]
+
+    @property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Mean single-task test values, as `kmtl.callbacks.DeltaM` takes them."""
+        table: dict[str, dict[str, float]] = {}
+        for task, metric in self._metrics():
+            values = [run.scores[task.name][metric] for run in self.separate[task.name]]
+            table.setdefault(task.name, {})[metric] = float(np.mean(values))
+        return table
+
+    @property
+    def delta_m(self) -> tuple[float, float]:
+        """Mean over the seeds of delta_m over all metrics, and half its 95 % interval, in percent."""
+        rows = np.array([self.changes(task, metric) for task, metric in self._metrics()])
+        by_seed = rows.mean(axis=0).tolist()
+        return float(np.mean(by_seed)), interval(by_seed)
+
+    def table(self) -> Any:
+        """One row a metric: a pandas frame with numbers, for further use."""
+        import pandas as pd
+
+        return pd.DataFrame([self._row(task, metric) for task, metric in self._metrics()])
+
+    def _row(self, task: Task, metric: str) -> dict[str, Any]:
+        """The numbers of one metric."""
+        joint = [run.scores[task.name][metric] for run in self.joint]
+        alone = [run.scores[task.name][metric] for run in self.separate[task.name]]
+        changes = self.changes(task, metric)
+        change, half = float(np.mean(changes)), interval(changes)
+        verdict = "-" if np.isnan(half) else "tie" if abs(change) <= half else "better" if change < 0 else "worse"
+        return {
+            "task": task.name,
+            "metric": metric,
+            "unit": getattr(task, "unit", "") if metric in {"mae", "rmse", "root_mean_squared_error"} else "",
+            "joint": float(np.mean(joint)),
+            "joint_interval": interval(joint),
+            "separate": float(np.mean(alone)),
+            "separate_interval": interval(alone),
+            "change_percent": change,
+            "change_interval": half,
+            "verdict": verdict,
+        }
+
+    def costs(self) -> dict[str, tuple[float, float]]:
+        """Parameters and mean seconds: of the joint model, and of all single-task models together."""
+        alone = self.separate.values()
+        return {
+            "parameters": (float(self.joint[0].parameters), float(sum(runs[0].parameters for runs in alone))),
+            "seconds": (
+                float(np.mean([run.seconds for run in self.joint])),
+                float(sum(np.mean([run.seconds for run in runs]) for runs in alone)),
+            ),
+        }
+
+    def __str__(self) -> str:
+        mean, half = self.delta_m
+        costs = self.costs()
+        seeds = len(self.joint)
+        lines = [
+            self._text(),
+            "",
+            f"delta_m            {_with_interval(mean, half, '+.2f')} % (mean change; negative is better than separate)",
+            f"parameters         {costs['parameters'][0]:,.0f} joint, {costs['parameters'][1]:,.0f} separate",
+            f"training seconds   {costs['seconds'][0]:.1f} joint, {costs['seconds'][1]:.1f} separate",
+            f"seeds              {seeds}" + ("" if seeds > 1 else " (no interval: a single seed decides nothing)"),
+        ]
+        return "\n".join(lines)
+
+    def _text(self) -> str:
+        """The rows as text."""
+        import pandas as pd
+
+        rows = [
+            {
+                "task": row["task"],
+                "metric": f"{row['metric']} [{row['unit']}]" if row["unit"] else row["metric"],
+                "joint": _with_interval(row["joint"], row["joint_interval"], ".4g"),
+                "separate": _with_interval(row["separate"], row["separate_interval"], ".4g"),
+                "change %": _with_interval(row["change_percent"], row["change_interval"], "+.2f"),
+                "verdict": row["verdict"],
+            }
+            for row in (self._row(task, metric) for task, metric in self._metrics())
+        ]
+        return pd.DataFrame(rows).to_string(index=False)
+
+
+def _with_interval(value: float, half: float, form: str) -> str:
+    """A number with its interval, if it has one."""
+    return f"{value:{form}}" if np.isnan(half) else f"{value:{form}} ± {half:{form.lstrip('+')}}"

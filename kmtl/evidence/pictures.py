@@ -1,0 +1,143 @@
+"""Pictures of a training: learning curves, and samples with what was predicted."""
+
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kmtl.evidence.comparison import Comparison, Run
+from kmtl.tasks import Task
+
+_JOINT, _ALONE = "#1f5fa8", "#d9822b"
+
+
+def plot_curves(comparison: Comparison, path: Any) -> pathlib.Path:
+    """Draws the learning curves of every task, jointly and alone: one panel a metric, one line a seed.
+
+    Args:
+        comparison: What `compare` returned.
+        path: Where the picture goes, e.g. `curves.png`.
+
+    Returns:
+        The path.
+    """
+    panels = [(task, metric) for task in comparison.tasks for metric in comparison.joint[0].scores[task.name]]
+    figure, axes = _panels(len(panels), columns=3, width=4.2, height=3.2)
+    for axis, (task, metric) in zip(axes, panels, strict=False):
+        for colour, label, runs in (
+            (_JOINT, "joint", comparison.joint),
+            (_ALONE, "alone", comparison.separate[task.name]),
+        ):
+            for place, run in enumerate(runs):
+                values = _curve(run, task, metric)
+                epochs = range(1, len(values) + 1)
+                axis.plot(epochs, values, color=colour, alpha=0.9, marker=".", label=label if place == 0 else None)
+        better = "higher" if task.direction(metric) == "max" else "lower"
+        axis.set_title(f"{task.name}: {_metric_label(task, metric)}, {better} is better", fontsize=10)
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    return _saved(figure, path)
+
+
+def _curve(run: Run, task: Task, metric: str) -> list[float]:
+    """A metric over the epochs, of the validation data if there was any."""
+    key = f"{task.name}_{metric}"
+    return run.history.get(f"val_{key}", run.history.get(key, []))
+
+
+def _metric_label(task: Task, metric: str) -> str:
+    """A metric with its unit."""
+    unit = getattr(task, "unit", "")
+    return f"{metric} [{unit}]" if unit and metric in {"mae", "rmse"} else metric
+
+
+def plot_samples(model: Any, data: Any, path: Any, *, count: int = 12) -> pathlib.Path:
+    """Draws images with their labels and the model's predictions.
+
+    Args:
+        model: A `MultiTaskModel` with one image input, values in 0..1.
+        data: A dataset of batches `(image, {task: label})`; the first batches are drawn.
+        path: Where the picture goes.
+        count: Number of images.
+
+    Returns:
+        The path.
+    """
+    images, labels = _first(data, count)
+    predictions = model.predict(images, verbose=0)
+    figure, axes = _panels(len(images), columns=6, width=2.3, height=2.2 + 0.24 * len(model.tasks))
+    for place, axis in enumerate(axes[: len(images)]):
+        picture = images[place]
+        axis.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        rows = {name: (labels.get(name), predictions[name][place]) for name in model.tasks}
+        lines = [_line(model.tasks[name], None if t is None else t[place], p) for name, (t, p) in rows.items()]
+        wrong = any(line.endswith("✗") for line in lines)
+        axis.set_title("\n".join(lines), fontsize=8, loc="left", color="#b00020" if wrong else "black")
+    figure.suptitle("label → prediction", fontsize=11)
+    return _saved(figure, path)
+
+
+def _first(data: Any, count: int) -> tuple[Any, dict[str, Any]]:
+    """The first examples of a dataset of batches."""
+    images: list[Any] = []
+    labels: list[Mapping[str, Any]] = []
+    for batch in data:
+        images.append(np.asarray(batch[0]))
+        labels.append({name: np.asarray(value) for name, value in batch[1].items()})
+        if sum(map(len, images)) >= count:
+            break
+    joined = {name: np.concatenate([part[name] for part in labels])[:count] for name in labels[0]}
+    return np.concatenate(images)[:count], joined
+
+
+def _line(task: Task, truth: Any, output: Any) -> str:
+    """One task's label and prediction in words; a wrong decision ends in a cross."""
+    if task.kind == "regression":
+        unit = getattr(task, "unit", "")
+        return f"{task.name} {_numbers(truth)} → {_numbers(output)} {unit}".rstrip()
+    names = getattr(task, "label_names", None)
+    if task.kind == "multilabel":
+        return f"{task.name} {_numbers(truth)} → {_numbers(np.asarray(output) > 0.5)}"
+    decided = int(np.argmax(output)) if task.kind == "classification" else int(output[0] > 0.5)
+    known = truth is not None and int(np.ravel(truth)[0]) >= 0
+    shown = "?" if not known else _named(names, int(np.ravel(truth)[0]))
+    cross = " ✗" if known and int(np.ravel(truth)[0]) != decided else ""
+    return f"{task.name} {shown} → {_named(names, decided)}{cross}"
+
+
+def _named(names: Any, place: int) -> str:
+    """A class by its name, or its number."""
+    return names[place] if names else str(place)
+
+
+def _numbers(values: Any) -> str:
+    """Numbers in short; a missing one is a question mark."""
+    if values is None:
+        return "?"
+    return ", ".join("?" if math.isnan(float(v)) else f"{float(v):.1f}" for v in np.ravel(values))
+
+
+def _panels(count: int, *, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    """A figure with a grid of panels; those not needed are hidden."""
+    from matplotlib.figure import Figure
+
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure, axes
+
+
+def _saved(figure: Any, path: Any) -> pathlib.Path:
+    """Writes the figure and returns where."""
+    target = pathlib.Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=110)
+    return target

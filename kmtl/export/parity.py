@@ -1,0 +1,119 @@
+"""How closely an artifact's outputs agree with the Keras model's, a task a row."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskParity:
+    """The agreement of one task's outputs, over the joint signature and the task's own.
+
+    Attributes:
+        task: Name of the task.
+        difference: Largest absolute difference, in the output's own unit; NaN if either side alone is NaN.
+        largest: Largest absolute value among the finite Keras outputs.
+        relative: `difference` over the spread (largest less smallest value) of the Keras outputs.
+        decisions: Share of samples, 0..1, on which both decide the same; None for an output that decides nothing.
+    """
+
+    task: str
+    difference: float
+    largest: float
+    relative: float
+    decisions: float | None
+
+    @property
+    def scaled(self) -> float:
+        """Returns `difference / max(1, largest)`, since rounding grows with a value: 1e-5 of 180 degrees is 0.0018."""
+        return self.difference / max(1.0, self.largest)
+
+    def spelled(self) -> dict[str, str]:
+        """Returns the numbers as they stand in the table."""
+        cells = {name: value for name, value in dataclasses.asdict(self).items() if name != "task"}
+        return {name: "-" if value is None else f"{value:.3g}" for name, value in cells.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """What `check` found; `str()` gives it as a table.
+
+    Attributes:
+        artifact: Path of what was run.
+        size: Bytes on disk, all files together.
+        samples: Number of samples compared.
+        rows: One entry a task, in the model's order.
+    """
+
+    artifact: str
+    size: int
+    samples: int
+    rows: tuple[TaskParity, ...]
+
+    @property
+    def worst(self) -> float:
+        """Returns the largest `scaled` difference of any task, what a tolerance is held against; NaN comes first."""
+        return max((row.scaled for row in self.rows), key=lambda value: (math.isnan(value), value))
+
+    def __str__(self) -> str:
+        """Spells the rows as a table under a line on the artifact."""
+        import pandas as pd
+
+        frame = pd.DataFrame.from_dict({row.task: row.spelled() for row in self.rows}, orient="index")
+        head = f"{self.artifact}: {self.size:,} bytes, {self.samples} samples against the Keras model"
+        return f"{head}\n{frame.to_string()}"
+
+
+def row(task: str, kind: str | None, expected: Any, found: Mapping[str, Any]) -> TaskParity:
+    """Compares one task's outputs.
+
+    Args:
+        task: Name of the task.
+        kind: Kind of the task, which says what a decision is; None if unknown.
+        expected: Outputs of the Keras model, `(samples, ...)`.
+        found: Outputs of the artifact of that shape, by signature.
+
+    Returns:
+        The largest difference and the smallest agreement over the signatures.
+    """
+    expected = np.asarray(expected, "float64")
+    others = [np.asarray(values, "float64") for values in found.values()]
+    difference = float(np.max([_difference(expected, other) for other in others]))
+    decides = _decisions(kind, expected) is not None
+    agreement = min(_agreement(kind, expected, other) for other in others) if decides else None
+    finite = expected[np.isfinite(expected)]
+    largest = float(np.max(np.abs(finite), initial=0.0))
+    return TaskParity(task, difference, largest, _over_spread(difference, finite), agreement)
+
+
+def _difference(expected: Any, found: Any) -> float:
+    """Returns the largest absolute difference; equal values, NaN and infinities included, differ by 0."""
+    same = (expected == found) | (np.isnan(expected) & np.isnan(found))
+    with np.errstate(invalid="ignore"):
+        return float(np.max(np.where(same, 0.0, np.abs(expected - found))))
+
+
+def _over_spread(difference: float, values: Any) -> float:
+    """Returns the difference relative to the spread of the values; a constant output has none."""
+    spread = float(np.ptp(values)) if values.size else 0.0
+    if spread > 0:
+        return difference / spread
+    return 0.0 if difference == 0 else math.inf
+
+
+def _agreement(kind: str | None, expected: Any, found: Any) -> float:
+    """Returns the share of samples with equal decisions."""
+    same = np.asarray(_decisions(kind, expected) == _decisions(kind, found))
+    return float(np.mean(same.reshape(len(same), -1).all(axis=1)))
+
+
+def _decisions(kind: str | None, values: Any) -> Any:
+    """Returns what a user would read off the outputs: a class, a yes or no a label, or nothing."""
+    if kind in ("binary", "multilabel"):
+        return values >= 0.5
+    if kind == "classification" or (kind is None and values.ndim > 1 and values.shape[-1] > 1):
+        return np.argmax(values, axis=-1)
+    return None

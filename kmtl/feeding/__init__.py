@@ -1,0 +1,7 @@
+"""From whatever Keras accepts to checked `(x, {task: label}, {task: weight})` batches."""
+
+from kmtl.feeding.census import Census, TaskCensus, check_census
+from kmtl.feeding.feeds import Feed, arrays_feed, feed
+from kmtl.feeding.weighting import class_tables
+
+__all__ = ["Census", "Feed", "TaskCensus", "arrays_feed", "check_census", "class_tables", "feed"]

@@ -1,0 +1,111 @@
+"""What a model takes as inputs, and what is wrong with those it is given."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from kmtl._checks import Refusals, near, words
+
+
+class InputForm(NamedTuple):
+    """The inputs of a model as plain data, so that worker processes can pickle it.
+
+    Attributes:
+        shapes: Shape of each input without the batch axis, by name; an unknown size is None.
+        texts: Names of the inputs that are text.
+        is_keyed: Whether the model was built on a dict of inputs.
+
+    >>> form = InputForm.of(keras.Input((8,), name="image"))
+    >>> form.shapes
+    {'image': (8,)}
+    """
+
+    shapes: dict[str, tuple[int | None, ...]]
+    texts: frozenset[str]
+    is_keyed: bool
+
+    @classmethod
+    def of(cls, inputs: Any) -> "InputForm | None":
+        """Reads the form off a model's `input`; None if it is nested or may be left out, which is Keras's to judge."""
+        tensors = dict(inputs) if isinstance(inputs, Mapping) else {t.name: t for t in keras.tree.flatten(inputs)}
+        layers = [getattr(getattr(t, "_keras_history", None), "operation", None) for t in tensors.values()]
+        if not tensors or any(layer is None or getattr(layer, "optional", False) for layer in layers):
+            return None
+        shapes = {str(name): tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
+        texts = frozenset(str(name) for name, tensor in tensors.items() if tensor.dtype == "string")
+        return cls(shapes, texts, isinstance(inputs, Mapping))
+
+    def check(self, refusals: Refusals, given: Any) -> None:
+        """Records inputs that are missing, unknown, of a wrong shape or dtype, or of different lengths.
+
+        Args:
+            refusals: Where to record.
+            given: Arrays, tensors or tensor specs, each with the batch axis.
+        """
+        found = self._by_name(refusals, given)
+        argument = "x[{!r}]" if isinstance(given, Mapping) or len(self.shapes) > 1 else "x"
+        for name, value in found.items():
+            self._check_one(refusals, argument.format(name), name, value)
+        lengths = {name: size for name, value in found.items() if (size := _length(value)) is not None}
+        if len(set(lengths.values())) > 1:
+            refusals.add("x", "must hold as many examples in every input", lengths)
+
+    def _by_name(self, refusals: Refusals, given: Any) -> dict[str, Any]:
+        """The inputs by name; records missing and unknown ones."""
+        if isinstance(given, Mapping):
+            for name in self.shapes:
+                if name not in given:
+                    refusals.add("x", f"must hold the input {name!r}", list(given), near(name, map(str, given)))
+            for key in given:
+                if self.is_keyed and key not in self.shapes:
+                    refusals.add("x", "must hold the model's inputs only", key, near(str(key), self.shapes))
+            return {name: given[name] for name in self.shapes if name in given}
+        values = keras.tree.flatten(given)
+        if len(values) != len(self.shapes):
+            got = words(f"{len(values)} values" if len(values) != 1 else "one array")
+            refusals.add("x", f"must hold one array an input: {list(self.shapes)}", got)
+            return {}
+        return dict(zip(self.shapes, values, strict=True))
+
+    def _check_one(self, refusals: Refusals, argument: str, name: str, value: Any) -> None:
+        """Records a wrong shape or dtype."""
+        shape, wanted = _shape(value), self.shapes[name]
+        is_text = _kind(value) not in "iufbc"
+        if is_text and name not in self.texts:
+            refusals.add(argument, "must be numbers", words(f"dtype {value.dtype}"), "Cast it to float32.")
+        if shape is not None and (not shape or not _fits(shape[1:], wanted)):
+            rule = f"must have shape {str((None, *wanted)).replace('None', 'batch', 1)}"
+            refusals.add(argument, rule, shape)
+
+
+def _shape(value: Any) -> tuple[int | None, ...] | None:
+    """Shape with the batch axis; None if even the rank is unknown."""
+    rank = getattr(value.shape, "rank", len(value.shape) if isinstance(value.shape, tuple) else None)
+    return None if rank is None else tuple(value.shape)
+
+
+def _length(value: Any) -> int | None:
+    """Number of examples, if known."""
+    shape = _shape(value)
+    return shape[0] if shape else None
+
+
+def _kind(value: Any) -> str:
+    """NumPy's letter for the dtype, of an array or a spec; what NumPy does not know is no text."""
+    try:
+        return np.dtype(getattr(value.dtype, "as_numpy_dtype", value.dtype)).kind
+    except TypeError:
+        return "f"
+
+
+def _fits(shape: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether sizes agree, an unknown one with anything; a last axis of 1 may come or go, as in Keras."""
+    if len(shape) == len(wanted) + 1 and shape[-1] in (1, None):
+        shape = shape[:-1]
+    elif len(shape) == len(wanted) - 1 and wanted[-1] == 1:
+        wanted = wanted[:-1]
+    return len(shape) == len(wanted) and all(
+        a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True)
+    )

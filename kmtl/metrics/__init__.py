@@ -1,0 +1,17 @@
+"""What is reported of each task: masked metrics, the joint score, a classification report."""
+
+from kmtl.metrics.joint import check_baselines, delta_m
+from kmtl.metrics.masked import Reported, TaskMetrics, reported, resolve
+from kmtl.metrics.report import ClassificationReport
+from kmtl.metrics.tracking import TaskLossTracker
+
+__all__ = [
+    "ClassificationReport",
+    "Reported",
+    "TaskLossTracker",
+    "TaskMetrics",
+    "check_baselines",
+    "delta_m",
+    "reported",
+    "resolve",
+]

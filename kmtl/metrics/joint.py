@@ -1,0 +1,73 @@
+"""One number for all tasks: the change against single-task models."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kmtl._checks import Refusals, is_number, near, refusal
+from kmtl.tasks import Task
+
+
+def delta_m(
+    values: Mapping[str, Mapping[str, float]], baselines: Mapping[str, Mapping[str, float]], tasks: Sequence[Task]
+) -> float:
+    """Mean signed relative change against single-task models, in percent; negative is better.
+
+        delta_m = 100 / S * sum_i (-1)^{d_i} (M_i - B_i) / B_i
+
+    over all S metrics of all tasks, with `d_i = 1` where more is better.
+
+    Args:
+        values: `{task: {metric: value}}` of the joint model.
+        baselines: The same of the single-task models; only metrics named here count.
+        tasks: The tasks, which know each metric's better end.
+
+    Returns:
+        Percent. NaN if a value is NaN.
+
+    Raises:
+        ValueError: If a task or metric is unknown, or a baseline is 0 or not finite.
+
+    Source: Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of
+    Multiple Tasks", CVPR 2019 (there with the opposite sign).
+
+    >>> from kmtl.tasks import Classification, Regression
+    >>> tasks = [Regression("angle"), Classification("digit", 10)]
+    >>> joint = {"angle": {"mae": 5.5}, "digit": {"accuracy": 0.95}}
+    >>> single = {"angle": {"mae": 5.0}, "digit": {"accuracy": 0.9}}
+    >>> round(delta_m(joint, single, tasks), 3)
+    2.222
+    """
+    known = {task.name: task for task in tasks}
+    check_baselines(baselines, known, "delta_m")
+    changes = []
+    for name, metrics in baselines.items():
+        for metric, base in metrics.items():
+            if metric not in values.get(name, {}):
+                got = {key: list(found) for key, found in values.items()}
+                raise ValueError(refusal("delta_m", "values", f"must hold {metric!r} of {name!r}", got))
+            sign = -1.0 if known[name].direction(metric) == "max" else 1.0
+            changes.append(sign * (float(values[name][metric]) - float(base)) / float(base))
+    return 100.0 * sum(changes) / len(changes)
+
+
+def check_baselines(baselines: Any, tasks: Mapping[str, Task], owner: str) -> None:
+    """Refuses baselines that delta_m is undefined for: empty, of unknown tasks, zero, not finite."""
+    with Refusals(owner) as refusals:
+        if not isinstance(baselines, Mapping) or not baselines:
+            refusals.add("baselines", "must be a dict {task: {metric: value}}", baselines)
+            return
+        for name, metrics in baselines.items():
+            if name not in tasks:
+                refusals.add("baselines", "must use task names as keys", name, near(str(name), tasks))
+            elif not isinstance(metrics, Mapping) or not metrics:
+                refusals.add("baselines", f"of {name!r} must be a dict {{metric: value}}", metrics)
+            else:
+                _check_values(refusals, name, metrics)
+
+
+def _check_values(refusals: Refusals, name: str, metrics: Mapping[str, Any]) -> None:
+    """Records baselines that one cannot divide by."""
+    for metric, value in metrics.items():
+        if not is_number(value) or value == 0:
+            rule = f"of {name!r} must be finite and not 0 for {metric!r}"
+            refusals.add("baselines", rule, value, "delta_m divides by it.")

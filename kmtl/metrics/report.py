@@ -1,0 +1,78 @@
+"""A per-class report of one classification task, as an object and as text."""
+
+from typing import Any
+
+from kmtl._checks import refusal, require, words
+from kmtl.tasks import Task
+
+
+class ClassificationReport:
+    """Precision, recall, F1 and support of each class, with their averages.
+
+    scikit-learn computes it; examples without a label are left out first, and
+    multi-label ones that lack any of their labels.
+
+    Args:
+        task: A classification, binary or multi-label task.
+        labels: True labels, `(n,)` or `(n, labels)`; -1 where missing.
+        predictions: The model's output for the task, `(n, units)`.
+
+    Attributes:
+        task: Name of the task.
+        values: The report as a dict, as scikit-learn names it.
+        text: The report as a table.
+
+    Raises:
+        ValueError: If the task is a regression, or no example is labelled.
+
+    >>> import numpy as np
+    >>> from kmtl.tasks import BinaryClassification
+    >>> report = ClassificationReport(
+    ...     BinaryClassification("spam", label_names=["ham", "spam"]),
+    ...     np.array([0, 1, 1, -1]), np.array([[0.1], [0.8], [0.3], [0.9]]))
+    >>> report.values["spam"]["recall"], report.values["accuracy"]
+    (0.5, 0.6666666666666666)
+    """
+
+    def __init__(self, task: Task, labels: Any, predictions: Any) -> None:
+        if task.kind == "regression":
+            rule = "must be a classification task"
+            raise ValueError(refusal("ClassificationReport", "task", rule, task.name, "Use its mae or r2 instead."))
+        self.task = task.name
+        truth, decided = _decisions(task, labels, predictions)
+        self.values, self.text = _sklearn_report(task, truth, decided)
+
+    def __str__(self) -> str:
+        return f"{self.task}\n{self.text}"
+
+
+def _decisions(task: Task, labels: Any, predictions: Any) -> tuple[Any, Any]:
+    """Labels and decided classes of the labelled examples."""
+    import numpy as np
+
+    outputs = np.asarray(predictions)
+    fit = np.shape(labels)[:1] == outputs.shape[:1] and outputs.shape[1:] == (task.units,)
+    got = f"labels {np.shape(labels)} and predictions {outputs.shape}"
+    require(fit, "ClassificationReport", "predictions", f"must be (n, {task.units}) for n labels", words(got))
+    truth = np.asarray(labels).reshape(len(outputs), *(task.label_shape or (1,)))
+    decided = outputs.argmax(axis=-1)[:, None] if task.kind == "classification" else (outputs > 0.5).astype(int)
+    keep = (truth >= 0).all(axis=1)
+    if not keep.any():
+        got = words(f"{len(truth)} examples and none of them")
+        raise ValueError(refusal("ClassificationReport", "labels", f"of {task.name!r} must hold a labelled one", got))
+    truth, decided = truth[keep], decided[keep]
+    return (truth, decided) if task.kind == "multilabel" else (truth[:, 0], decided[:, 0])
+
+
+def _sklearn_report(task: Task, truth: Any, decided: Any) -> tuple[dict[str, Any], str]:
+    """The report as a dict and as text."""
+    from sklearn.metrics import classification_report
+
+    count = task.units if task.kind == "multilabel" else getattr(task, "classes", 2)
+    names = list(getattr(task, "label_names", None) or map(str, range(count)))
+    options = {"labels": list(range(count)), "target_names": names, "zero_division": 0}
+    values = classification_report(truth, decided, output_dict=True, **options)
+    # scikit-learn reports accuracy as the micro average once labels are given.
+    if task.kind != "multilabel":
+        values.setdefault("accuracy", float((truth == decided).mean()))
+    return values, classification_report(truth, decided, digits=3, **options)

@@ -1,0 +1,22 @@
+"""What a task is: its label, its missing label, its loss, its metrics, its head."""
+
+from kmtl.tasks.base import Task
+from kmtl.tasks.classification import BinaryClassification, Classification, MultiLabel
+from kmtl.tasks.fused import FusedHeads
+from kmtl.tasks.heads import build_heads
+from kmtl.tasks.matching import matched_outputs, named_tasks
+from kmtl.tasks.regression import Regression
+from kmtl.tasks.standardization import Unstandardize
+
+__all__ = [
+    "BinaryClassification",
+    "Classification",
+    "FusedHeads",
+    "MultiLabel",
+    "Regression",
+    "Task",
+    "Unstandardize",
+    "build_heads",
+    "matched_outputs",
+    "named_tasks",
+]

@@ -1,0 +1,111 @@
+"""Many heads of one form as one kernel."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import keras
+from keras import ops
+
+from kmtl._checks import require, sizes
+
+
+@keras.saving.register_keras_serializable(package="kmtl")
+class FusedHeads(keras.layers.Layer):
+    """Computes K heads of one form with one kernel a layer and splits the result by name.
+
+    Same weights, same outputs as K separate heads; the step launches one
+    operation where they launch K. Each slice of a kernel belongs to one task:
+    the gradient that reaches it comes from that task's loss alone.
+
+    Shapes: `(batch, width)` in; `{name: (batch, units)}` out.
+
+    Args:
+        names: Names of the heads, in order.
+        units: Width of each head's output.
+        hidden: Units of each head's hidden layers.
+        activation: Of the output.
+        dropout: Share of hidden units that is dropped.
+        l1: Factor of the L1 penalty on the kernels.
+        l2: Factor of the L2 penalty on the kernels.
+        **kwargs: Keras layer options.
+
+    >>> heads = FusedHeads(["smiling", "bald"], units=1, activation="sigmoid")
+    >>> {name: output.shape for name, output in heads(ops.ones((3, 8))).items()}
+    {'smiling': TensorShape([3, 1]), 'bald': TensorShape([3, 1])}
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        units: int,
+        *,
+        hidden: Sequence[int] = (),
+        activation: str | None = None,
+        dropout: float = 0.0,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        # Outputs must be float32 under every policy, and the heads are a small part of the work.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.names = list(names)
+        require(bool(self.names), "FusedHeads", "names", "must not be empty", names)
+        self.units = units
+        self.hidden = sizes("FusedHeads", "hidden", tuple(hidden))
+        self.activation = activation
+        self.dropout = dropout
+        self.l1 = l1
+        self.l2 = l2
+        self.drop = keras.layers.Dropout(dropout)
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """Makes the kernels: `(width, K * n)` first, `(K, m, n)` behind."""
+        count = len(self.names)
+        widths = [input_shape[-1], *self.hidden, self.units]
+        self.kernels, self.biases = [], []
+        for index, (fan_in, fan_out) in enumerate(pairwise(widths)):
+            shape = (fan_in, count * fan_out) if index == 0 else (count, fan_in, fan_out)
+            self.kernels.append(self._kernel(shape, fan_in, fan_out, f"kernel_{index}"))
+            self.biases.append(self.add_weight(shape=(count, fan_out), initializer="zeros", name=f"bias_{index}"))
+
+    def _kernel(self, shape: tuple[int, ...], fan_in: int, fan_out: int, name: str) -> Any:
+        """Makes a kernel whose slices are drawn as a separate head's would be (Glorot uniform)."""
+        limit = math.sqrt(6.0 / (fan_in + fan_out))
+        return self.add_weight(
+            shape=shape,
+            initializer=keras.initializers.RandomUniform(-limit, limit),
+            regularizer=keras.regularizers.L1L2(self.l1, self.l2) if self.l1 or self.l2 else None,
+            name=name,
+        )
+
+    def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
+        """Computes every head and names the outputs."""
+        count = len(self.names)
+        last = len(self.kernels) - 1
+        values = ops.matmul(inputs, self.kernels[0])
+        values = ops.reshape(values, (-1, count, values.shape[-1] // count)) + self.biases[0]
+        for index in range(last):
+            values = self.drop(ops.relu(values), training=training) if index == last - 1 else ops.relu(values)
+            values = ops.einsum("bki,kij->bkj", values, self.kernels[index + 1]) + self.biases[index + 1]
+        values = keras.activations.get(self.activation)(values)
+        outputs = ops.split(ops.reshape(values, (-1, count * self.units)), count, axis=-1)
+        return dict(zip(self.names, outputs, strict=True))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> dict[str, tuple[int | None, ...]]:
+        """One `(batch, units)` a head."""
+        return dict.fromkeys(self.names, (input_shape[0], self.units))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what the constructor needs."""
+        own = {
+            "names": self.names,
+            "units": self.units,
+            "hidden": list(self.hidden),
+            "activation": self.activation,
+            "dropout": self.dropout,
+            "l1": self.l1,
+            "l2": self.l2,
+        }
+        return {**super().get_config(), **own}

@@ -1,0 +1,57 @@
+"""Tasks by name, and the outputs that go with them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from kmtl._checks import Refusals, near, refusal, words
+from kmtl.tasks.base import Task
+
+
+def named_tasks(tasks: Any) -> dict[str, Task]:
+    """Returns tasks by name, in order, from objects or a saved config; refuses anything else."""
+    if tasks is None:
+        return {}
+    if isinstance(tasks, Mapping) or not isinstance(tasks, list | tuple):
+        got = words(type(tasks).__name__)
+        raise TypeError(refusal("MultiTaskModel", "tasks", "must be a list of tasks", got, "Their order is kept."))
+    made = [keras.saving.deserialize_keras_object(item) if isinstance(item, Mapping) else item for item in tasks]
+    with Refusals("MultiTaskModel") as refusals:
+        if not made:
+            refusals.add("tasks", "must not be empty", tasks)
+        for task in made:
+            if not isinstance(task, Task):
+                refusals.add("tasks", "must hold kmtl tasks", task, "Use kmtl.Classification, kmtl.Regression, ...")
+        names = [task.name for task in made if isinstance(task, Task)]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            refusals.add("tasks", "must have different names; twice", name)
+    return {task.name: task for task in made}
+
+
+def matched_outputs(outputs: Any, tasks: Mapping[str, Task]) -> dict[str, Any]:
+    """Returns the outputs in task order, or refuses those that do not match the tasks."""
+    with Refusals("MultiTaskModel") as refusals:
+        if not isinstance(outputs, Mapping):
+            example = "{" + ", ".join(f"{name!r}: ..." for name in tasks) + "}"
+            got = words(f"{type(outputs).__name__}")
+            refusals.add("outputs", "must be a dict keyed by task name", got, f"Pass {example}.")
+            outputs = {}
+        else:
+            for name in outputs:
+                if name not in tasks:
+                    refusals.add("outputs", "must each have a task; none for", name, near(str(name), tasks))
+            for name, task in tasks.items():
+                if name not in outputs:
+                    refusals.add("tasks", "must each have an output; none for", name, near(name, outputs))
+                else:
+                    _check_output(refusals, task, outputs[name])
+    return {name: outputs[name] for name in tasks}
+
+
+def _check_output(refusals: Refusals, task: Task, output: Any) -> None:
+    """Records an output whose shape is not the task's."""
+    shape = tuple(getattr(output, "shape", ()))
+    if len(shape) != 2 or shape[1] != task.units:
+        rule = f"of {task.name!r} must have shape (batch, {task.units})"
+        refusals.add("outputs", rule, shape, "End the head in a Dense layer of that width.")

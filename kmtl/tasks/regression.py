@@ -1,0 +1,93 @@
+"""Tasks with float labels."""
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from kmtl._checks import require, sizes
+from kmtl.tasks.base import Task
+from kmtl.tasks.standardization import Unstandardize
+
+
+@keras.saving.register_keras_serializable(package="kmtl")
+class Regression(Task):
+    """A number or a vector of them; the output is in the label's own unit.
+
+    The label is a float, NaN where missing; single elements of a vector may be
+    missing. The head learns the standardised target and an `Unstandardize`
+    layer, whose statistics `adapt` learns from the training labels and the
+    model saves, turns it back into the unit. The loss is taken on the
+    standardised scale, so that a task in metres and one in degrees start alike:
+
+        loss = mean_d f((y_d - mean_d) / scale_d, (p_d - mean_d) / scale_d)
+
+    Metrics are in the label's unit. An output that the user built has no such
+    layer: its loss is in the label's own unit, as in plain Keras.
+
+    Args:
+        name: Key of the task in outputs, labels, weights and logs.
+        shape: `()` for a number, `(n,)` for a vector.
+        unit: Unit of the label, for reports.
+        loss: `"mse"`, `"mae"`, `"huber"` or any Keras loss.
+        standardize: False to train in the label's own unit.
+        **options: `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
+
+    >>> task = Regression("position", shape=(2,), unit="px")
+    >>> task.units, task.label_shape, task.metric_names(), task.direction("mae")
+    (2, (2,), ['mae'], 'min')
+    """
+
+    kind: ClassVar[str] = "regression"
+    default_metrics: ClassVar[tuple[str, ...]] = ("mae",)
+    elementwise_losses: ClassVar[frozenset[str]] = frozenset(
+        {"mean_squared_error", "mean_absolute_error", "huber", "log_cosh", "mean_absolute_percentage_error"}
+        | {"mean_squared_logarithmic_error"}
+    )
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        shape: int | tuple[int, ...] = (),
+        unit: str = "",
+        loss: Any = "mse",
+        standardize: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, loss=loss, **options)
+        self.shape = sizes(self.owner, "shape", shape)
+        require(len(self.shape) <= 1, self.owner, "shape", "must be () or (n,)", shape, "Flatten the label.")
+        require(isinstance(unit, str), self.owner, "unit", "must be text", unit)
+        self.unit = unit
+        self.standardize = bool(standardize)
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Shape of one label; `()` is a scalar."""
+        return self.shape
+
+    @property
+    def units(self) -> int:
+        """Width of the output: one number an element."""
+        return self.shape[0] if self.shape else 1
+
+    @property
+    def default_loss(self) -> str:
+        """Mean squared error."""
+        return "mean_squared_error"
+
+    def present(self, labels: Any) -> Any:
+        """Tells which elements are there: a missing one is NaN."""
+        return ops.logical_not(ops.isnan(labels))
+
+    def output(self, features: Any) -> Any:
+        """Builds the output layer and, if wanted, the way back to the label's unit."""
+        if not self.standardize:
+            return self.dense(self.name)(features)
+        return Unstandardize(name=self.name)(self.dense(f"{self.name}_standardized")(features))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what the constructor needs."""
+        own = {"shape": list(self.shape), "unit": self.unit, "standardize": self.standardize}
+        return {**super().get_config(), **own}

@@ -1,0 +1,124 @@
+"""Any Keras model as a trunk."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kmtl._checks import Refusals, refusal, require, words
+from kmtl.trunks.calling import chosen_output
+from kmtl.trunks.convolution import vector_features
+from kmtl.trunks.options import Options, attempt, check_symbolic
+from kmtl.trunks.pooling import known_size, pooled_tokens, reduced
+
+_OWNER = "backbone"
+
+
+def backbone(
+    model: keras.Model,
+    image: Any = None,
+    *,
+    output: str | None = None,
+    weights: str | Path | None = None,
+    trainable: bool = True,
+    preprocess: Callable[[Any], Any] | None = None,
+    pooling: str = "auto",
+    units: int | None = None,
+    activation: str | Callable[[Any], Any] = "relu",
+    dropout: float = 0.0,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    name: str = "trunk",
+) -> Any:
+    """Makes features of a ready model: `keras.applications`, KerasHub, or one's own.
+
+    The model is used, not copied: two trunks of one model share its weights, and freezing or loading
+    weights shows in the model that was passed. Its own layers keep their own normalisation and
+    regularisation; `l1` and `l2` reach the dense layer added here, and the optimizer's `weight_decay`
+    reaches the rest.
+
+    Frozen batch normalisation runs on its stored statistics in training too, which is what features from
+    loaded weights need. A model from `keras.applications` trained from the start keeps Keras's
+    momentum of 0.99, which a training of a few hundred steps is too short for.
+
+    Args:
+        model: A model of one image. Its output may be a vector, a feature map, a sequence of tokens, or
+            a dict of them.
+        image: What the model reads, `(batch, height, width, channels)`. None continues from the model's
+            own input; then pass `model.input` on as the input of the whole.
+        output: Which output of several to take, by its key; or the name of any layer of a functional
+            model, to take features from the middle (what the layer returned when first called).
+        weights: A file for `model.load_weights`, such as the weights of an earlier training.
+        trainable: False freezes the model; True leaves every layer's own flag as it is.
+        preprocess: A layer, or function of a tensor, from images in 0..1 to what the model was trained
+            on, for example `keras.layers.Rescaling(2.0, offset=-1.0)` for a range of -1..1 and
+            `keras.layers.Rescaling(255.0)` for 0..255.
+        pooling: How a map becomes a vector: `"grid"` of at most 4 x 4 averaged cells (keeps where things
+            are), `"average"`, `"max"`, or `"auto"`, the grid where the map's size is known, else the
+            average. Tokens take the average or the maximum; a vector stays as it is.
+        units: Width of a dense layer at the end; None for no such layer.
+        activation: Of that dense layer.
+        dropout: Share of the features dropped in training, at least 0 and below 1.
+        l1: Factor of the sum of that dense layer's absolute weights, added to the loss.
+        l2: Factor of the sum of its squared weights, added to the loss.
+        name: Prefix of the added layers' names; the model keeps its own.
+
+    Returns:
+        Features `(batch, width)`.
+
+    Raises:
+        TypeError: If `model` is not a `keras.Model` or `image` not a `keras.KerasTensor`.
+        ValueError: If the image does not fit the model, an output must be chosen, the output is no
+            vector, map or sequence, or another argument breaks its rule.
+
+    >>> image = keras.Input((64, 64, 3))
+    >>> model = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3), alpha=0.35)
+    >>> backbone(model, image, preprocess=keras.layers.Rescaling(2.0, offset=-1.0), pooling="average").shape
+    (None, 1280)
+    """
+    options = Options(name=name, units=units, pooling=pooling, activation=activation, dropout=dropout, l1=l1, l2=l2)
+    _check(model, image, weights, preprocess, options)
+    tensor = chosen_output(_OWNER, model, image if preprocess is None else preprocess(image), output)
+    features = vector_features(_vector(tensor, options), options)
+    if weights is not None:
+        model.load_weights(weights)
+    if not trainable:
+        model.trainable = False
+    return features
+
+
+def _check(model: Any, image: Any, weights: Any, preprocess: Any, options: Options) -> None:
+    """Refuses what can be told before the model is called."""
+    if not isinstance(model, keras.Model):
+        got = words(type(model).__name__)
+        raise TypeError(refusal(_OWNER, "model", "must be a keras.Model", got, "Pass the model itself, built."))
+    if image is not None:
+        check_symbolic(_OWNER, image)
+    with Refusals(_OWNER) as refusals:
+        attempt(refusals, _file, "weights", weights)
+        if preprocess is not None and not callable(preprocess):
+            refusals.add("preprocess", "must be a layer or a function", preprocess)
+        elif preprocess is not None and image is None:
+            refusals.add("preprocess", "must be None without an `image` to prepare", preprocess, "Pass the image.")
+        options.check(refusals)
+
+
+def _file(owner: str, argument: str, value: Any) -> None:
+    """Refuses a path where no file is."""
+    require(value is None or Path(value).is_file(), owner, argument, "must be a file", value)
+
+
+def _vector(tensor: Any, options: Options) -> Any:
+    """Turns a vector, sequence or map into `(batch, width)`."""
+    shape = tuple(tensor.shape)
+    rule = "must end in a vector, a sequence of tokens or a feature map of known width"
+    fix = "Choose another output or layer by `output`."
+    require(2 <= len(shape) <= 4 and shape[-1] is not None, _OWNER, "model", rule, shape, fix)
+    grid = options.pooling == "grid" and not (len(shape) == 4 and known_size(tensor))
+    fix = "Use 'auto', 'average' or 'max'."
+    require(not grid, _OWNER, "pooling", f"must not be 'grid' for an output of shape {shape}", "grid", fix)
+    if len(shape) == 2:
+        return tensor
+    pool = reduced if len(shape) == 4 else pooled_tokens
+    return pool(tensor, options.pooling, name=options.name)

@@ -1,0 +1,139 @@
+"""What every trunk can be told, and the checks of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from kmtl._checks import Refusals, near, non_negative, refusal, sizes, task_name, words
+from kmtl.trunks.normalization import NORMALIZATIONS
+from kmtl.trunks.pooling import POOLINGS, known_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The choices that all layers of one trunk share."""
+
+    name: str
+    units: int | None = None
+    pooling: str = "auto"
+    normalization: str | None = None
+    activation: str | Callable[[Any], Any] = "relu"
+    dropout: float = 0.0
+    l1: float = 0.0
+    l2: float = 0.0
+    synchronized: bool = True
+
+    def part(self, name: str) -> str:
+        """Returns the full name of a layer, so that two trunks can live in one model."""
+        return f"{self.name}_{name}"
+
+    def regularizer(self) -> Any:
+        """Returns the penalty of one kernel, or None."""
+        return keras.regularizers.L1L2(l1=self.l1, l2=self.l2) if self.l1 or self.l2 else None
+
+    def check(self, refusals: Refusals) -> None:
+        """Records every choice that no trunk can follow."""
+        attempt(refusals, lambda owner, _, value: task_name(owner, value), "name", self.name)
+        if self.units is not None:
+            attempt(refusals, size, "units", self.units)
+        for argument in ("l1", "l2"):
+            attempt(refusals, non_negative, argument, getattr(self, argument))
+        attempt(refusals, _share, "dropout", self.dropout)
+        one_of(refusals, "pooling", self.pooling, POOLINGS)
+        if self.normalization is not None:
+            one_of(refusals, "normalization", self.normalization, NORMALIZATIONS)
+        _check_activation(refusals, self.activation)
+
+
+def attempt(refusals: Refusals, check: Callable[[str, str, Any], Any], argument: str, value: Any) -> Any:
+    """Returns what `check` makes of `value`, or records its refusal and returns None."""
+    try:
+        return check(refusals.owner, argument, value)
+    except ValueError as error:
+        refusals.messages.append(str(error))
+        return None
+
+
+def size(owner: str, argument: str, value: Any) -> int:
+    """Returns one positive whole number, or refuses."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(refusal(owner, argument, "must be a positive whole number", value))
+    return value
+
+
+def stages(owner: str, argument: str, value: Any) -> tuple[int, ...]:
+    """Returns at least one positive whole number a stage, or refuses."""
+    result = sizes(owner, argument, value)
+    if not result:
+        raise ValueError(refusal(owner, argument, "must hold at least one size", value, "Give one a stage."))
+    return result
+
+
+def one_of(refusals: Refusals, argument: str, value: Any, known: tuple[str, ...]) -> None:
+    """Records a word that is not among the known ones, with its near match."""
+    if value not in known:
+        refusals.add(argument, "must be a known name", value, near(str(value), known))
+
+
+def check_narrowest(refusals: Refusals, argument: str, widths: Any, narrowest: int, options: Options) -> None:
+    """Records widths that leave a layer normalisation one channel: less its own mean, that is 0."""
+    if options.normalization == "layer" and narrowest < 2:
+        fix = "Widen them, or use normalization='batch'."
+        refusals.add(argument, "must leave every layer normalization two channels or more", widths, fix)
+
+
+def check_stages(refusals: Refusals, widths: Any, depths: Any) -> tuple[tuple[int, int], ...]:
+    """Returns width and depth of each stage, or records what is wrong with them and returns none."""
+    wide = attempt(refusals, stages, "widths", widths) or ()
+    deep = attempt(refusals, stages, "depths", depths) or ()
+    if isinstance(depths, int):
+        deep = deep * len(wide)
+    if wide and deep and len(wide) != len(deep):
+        refusals.add("depths", f"must hold one number for each of {len(wide)} widths", depths)
+        return ()
+    return tuple(zip(wide, deep, strict=False))
+
+
+def check_image(refusals: Refusals, image: Any, options: Options) -> None:
+    """Refuses what is no symbolic tensor at once, and records what no convolution can read.
+
+    Raises:
+        TypeError: If `image` is an array or anything else that is not a `keras.KerasTensor`.
+    """
+    check_symbolic(refusals.owner, image)
+    shape = tuple(image.shape)
+    if len(shape) != 4:
+        refusals.add("image", "must have shape (batch, height, width, channels)", shape)
+    elif shape[-1] is None or 0 in shape[1:]:
+        refusals.add("image", "must have known channels and no side of 0", shape)
+    elif options.pooling == "grid" and not known_size(image):
+        fix = "Fix height and width, or pool by 'average' or 'max'."
+        refusals.add("pooling", f"must not be 'grid' for an image of unknown size {shape}", "grid", fix)
+    if not keras.backend.is_float_dtype(image.dtype):
+        fix = "Scale it to 0..1 first: keras.layers.Rescaling(1 / 255)(image)."
+        refusals.add("image", "must hold floats", image.dtype, fix)
+
+
+def check_symbolic(owner: str, image: Any) -> None:
+    """Refuses anything but a tensor of the functional API."""
+    if not isinstance(image, keras.KerasTensor):
+        fix = "Pass keras.Input((height, width, channels)), or a layer's output."
+        got = words(type(image).__name__)
+        raise TypeError(refusal(owner, "image", "must be a KerasTensor", got, fix))
+
+
+def _share(owner: str, argument: str, value: Any) -> float:
+    """Returns a share of at least 0 and below 1, or refuses."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(refusal(owner, argument, "must be at least 0 and below 1", value))
+    return float(value)
+
+
+def _check_activation(refusals: Refusals, activation: Any) -> None:
+    """Records an activation that Keras does not know."""
+    if callable(activation):
+        return
+    known = {name for name in vars(keras.activations) if not name.startswith("_")}
+    one_of(refusals, "activation", activation, tuple(sorted(known - {"get", "serialize", "deserialize"})))

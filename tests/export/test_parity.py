@@ -1,0 +1,58 @@
+import math
+
+import numpy as np
+import pytest
+
+from kmtl.export import parity
+
+
+def row(expected, found, kind=None):
+    return parity.row("task", kind, np.array(expected), {"all": np.array(expected), "alone": np.array(found)})
+
+
+def test_the_largest_difference_is_found_in_whichever_signature_it_is():
+    result = row([[1.0], [5.0]], [[1.25], [4.5]])
+    assert (result.difference, result.relative, result.decisions) == (0.5, 0.125, None)
+    other = parity.row("task", None, np.ones((2, 1)), {"all": np.ones((2, 1)) * 4, "alone": np.ones((2, 1))})
+    assert (other.difference, other.relative) == (3.0, math.inf)
+
+
+def test_a_difference_is_scaled_by_outputs_above_one_only():
+    assert row([[-200.0], [100.0]], [[-200.0], [101.0]]).scaled == 1 / 200
+    assert row([[0.25], [0.5]], [[0.25], [0.75]]).scaled == 0.25
+
+
+def test_equal_constant_outputs_differ_by_nothing():
+    assert row([[2.0], [2.0]], [[2.0], [2.0]]).relative == 0.0
+
+
+def test_nan_equals_nan_only():
+    assert row([[math.nan], [math.inf]], [[math.nan], [math.inf]]).difference == 0.0
+    assert math.isnan(row([[1.0], [2.0]], [[math.nan], [2.0]]).difference)
+    assert row([[math.nan], [math.inf]], [[math.nan], [1.0]]).scaled == math.inf
+    assert row([[math.inf], [4.0]], [[math.inf], [3.0]]).scaled == 0.25
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "found", "agreement"),
+    [
+        (None, [[0.1, 0.9], [0.8, 0.2]], [[0.4, 0.6], [0.3, 0.7]], 0.5),
+        ("classification", [[0.1, 0.9], [0.8, 0.2]], [[0.9, 0.1], [0.3, 0.7]], 0.0),
+        ("binary", [[0.4], [0.6], [0.7], [0.2]], [[0.6], [0.9], [0.8], [0.1]], 0.75),
+        ("multilabel", [[0.4, 0.8], [0.6, 0.1]], [[0.1, 0.2], [0.9, 0.3]], 0.5),
+        ("regression", [[0.1, 0.9], [0.8, 0.2]], [[0.4, 0.6], [0.3, 0.7]], None),
+        (None, [[0.1], [0.8]], [[0.4], [0.3]], None),
+        (None, [0.1, 0.8], [0.4, 0.3], None),
+    ],
+)
+def test_decisions_are_read_as_the_kind_of_task_reads_them(kind, expected, found, agreement):
+    assert row(expected, found, kind).decisions == agreement
+
+
+def test_nan_is_the_worst_and_is_shown():
+    rows = [parity.TaskParity("b", 0.5, 0.9, 0.1, 1.0), parity.TaskParity("a", math.nan, 2.0, math.nan, None)]
+    table = parity.Parity("m.tflite", 1234, 5, tuple(rows))
+    assert math.isnan(table.worst)
+    assert parity.Parity("m.tflite", 1234, 5, (rows[0],)).worst == 0.5
+    assert str(table).splitlines()[2].split() == ["b", "0.5", "0.9", "0.1", "1"]
+    assert str(table).splitlines()[3].split() == ["a", "nan", "2", "nan", "-"]

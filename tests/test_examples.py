@@ -1,0 +1,22 @@
+"""Every example runs, and leaves what it says."""
+
+import pathlib
+import subprocess
+import sys
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+
+def test_quickstart_smoke(tmp_path):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "quickstart.py", "--smoke", "--out", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for word in ("digit", "angle", "position", "delta_m", "parameters", "training seconds"):
+        assert word in done.stdout
+    for name in ("digit_poses_curves.png", "digit_poses_samples.png", "digit_poses.tflite"):
+        assert (tmp_path / name).stat().st_size > 1000
+    assert (tmp_path / "digit_poses" / "1" / "saved_model.pb").exists()

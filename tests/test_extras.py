@@ -1,0 +1,30 @@
+"""The one door to optional packages."""
+
+import json
+import sys
+
+import pytest
+
+from kmtl import _extras
+
+
+def test_a_package_that_is_there_is_returned():
+    assert _extras.load("json", "demo") is json
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [("keras_hub.models", "pip install 'kmtl[hub]'"), ("no_such_package.part", "pip install no_such_package")],
+)
+def test_a_missing_package_says_who_needs_it_and_how_to_get_it(monkeypatch, module, line):
+    monkeypatch.setitem(sys.modules, module.partition(".")[0], None)
+    with pytest.raises(ImportError) as caught:
+        _extras.load(module, "demo")
+    assert str(caught.value) == f"demo: needs the package {module!r}, which is not installed. Run: {line}"
+
+
+def test_a_package_that_breaks_while_it_loads_is_not_called_missing(monkeypatch, tmp_path):
+    (tmp_path / "broken_package.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match="No module named 'no_such_package'"):
+        _extras.load("broken_package", "demo")

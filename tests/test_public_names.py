@@ -1,0 +1,39 @@
+"""The public face: every name that is promised exists, and importing kmtl is light."""
+
+import subprocess
+import sys
+
+import kmtl
+
+PROMISED = {
+    "kmtl": "BinaryClassification Classification MultiLabel MultiTaskModel Regression Task",
+    "balancers": "Balancer get names",
+    "trunks": "backbone convnet inception resnet vgg",
+    "data": "from_arrays from_folder from_frame load mix only split_by_task tasks",
+    "metrics": "ClassificationReport delta_m",
+    "callbacks": "ClassificationReports DeltaM LossWeightScheduler",
+    "weighting": "by_difficulty by_initial_loss by_label_count",
+    "evidence": "compare plot_curves plot_samples",
+    "export": "check litert saved_model",
+}
+HEAVY = ["tensorflow_datasets", "sklearn", "pandas", "matplotlib", "keras_tuner", "ai_edge_litert"]
+
+
+def test_promised_names_exist():
+    for room, names in PROMISED.items():
+        owner = kmtl if room == "kmtl" else getattr(kmtl, room)
+        missing = [name for name in names.split() if not hasattr(owner, name)]
+        assert not missing, (room, missing)
+
+
+def test_everything_public_is_listed_and_documented():
+    for room in PROMISED:
+        owner = kmtl if room == "kmtl" else getattr(kmtl, room)
+        for name in getattr(owner, "__all__", []):
+            assert getattr(owner, name).__doc__, f"{room}.{name}"
+
+
+def test_import_stays_light():
+    code = f"import sys, kmtl; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
