@@ -15,7 +15,7 @@ import keras
 
 import kmtl
 
-EPOCHS = 8
+EPOCHS = 6
 
 
 def data(smoke):
@@ -29,7 +29,7 @@ def network(tasks, steps):
     image = keras.Input((32, 32, 1), name="image")
     features = kmtl.trunks.convnet(image, widths=(32, 64, 128))
     model = kmtl.MultiTaskModel.from_features(image, features, tasks)
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)))
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)))
     return model
 
 

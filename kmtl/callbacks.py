@@ -132,7 +132,7 @@ class ClassificationReports(keras.callbacks.Callback):
         self.reports.append(reports)
         if self.verbose:
             for report in reports.values():
-                keras.utils.io_utils.print_msg(f"\nEpoch {epoch + 1}: {report}")
+                print(f"\nEpoch {epoch + 1}: {report}")
 
     def _tasks(self) -> list[str]:
         """Names of the classification tasks."""

@@ -1,15 +1,17 @@
 """What `compile` accepts, by task: losses, weights, metrics."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from keras import ops
 
 from kmtl._checks import Refusals, known_keys, near, words
-from kmtl.metrics import resolve
+from kmtl.losses import TaskGroup, loss_name
+from kmtl.metrics import Reported, TaskMetrics, resolve
 from kmtl.tasks import Task
+from kmtl.tasks.base import metric_name
 
 _OWNER = "compile"
 
@@ -30,9 +32,7 @@ class Settings(NamedTuple):
     weighted_metrics: dict[str, list[Any]]
 
 
-def settings(
-    tasks: Mapping[str, Task], loss: Any, loss_weights: Any, metrics: Any, weighted_metrics: Any
-) -> Settings:
+def settings(tasks: Mapping[str, Task], loss: Any, loss_weights: Any, metrics: Any, weighted_metrics: Any) -> Settings:
     """Resolves what `compile` was given; what is left out comes from the tasks.
 
     Args:
@@ -48,9 +48,9 @@ def settings(
     with Refusals(_OWNER) as refusals:
         losses = _losses(refusals, tasks, loss)
         weights = checked_weights(refusals, tasks, loss_weights)
-        chosen = _metrics(refusals, "metrics", tasks, metrics)
+        own = {name: task.metrics for name, task in tasks.items()}
+        plain = {**_metrics(refusals, "metrics", tasks, own), **_metrics(refusals, "metrics", tasks, metrics)}
         weighted = _metrics(refusals, "weighted_metrics", tasks, weighted_metrics)
-    plain = {name: chosen.get(name, task.metrics) for name, task in tasks.items()}
     return Settings(losses, weights, plain, weighted)
 
 
@@ -79,29 +79,64 @@ def _losses(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -> dict[s
         except (ValueError, TypeError):
             refusals.add("loss", f"of {name!r} must be a Keras loss", chosen, near(str(chosen), _LOSSES))
             continue
-        if chosen is not None or not isinstance(task.loss, str | None):
-            _check_loss(refusals, task, losses[name])
+        if chosen is not None or task.loss is not None:
+            _try_loss(refusals, task, losses[name])
     return losses
 
 
 _LOSSES = ("mse", "mae", "huber", "sparse_categorical_crossentropy", "binary_crossentropy", "categorical_crossentropy")
 
 
-def _check_loss(refusals: Refusals, task: Task, loss: Any) -> None:
-    """Tries a loss on two examples: it must give one value each."""
-    integer = task.label_dtype == "int32"
-    labels = task.shaped(ops.zeros((2, *task.label_shape), dtype="int32" if integer else "float32"))
-    predictions = ops.full((2, task.units), 0.5)
-    call = loss.call if isinstance(loss, keras.losses.Loss) else loss
+# What a function raises that cannot be traced, or not with these shapes.
+_FAILURES = (ValueError, TypeError, ArithmeticError, AttributeError, NotImplementedError)
+
+
+class _Trial(keras.layers.Layer):
+    """Runs a function on symbolic labels and predictions: whatever its shapes allow or not shows without data."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        super().__init__(dtype="float32")
+        self.function = function
+
+    def call(self, labels: Any, predictions: Any) -> Any:
+        """Calls it."""
+        return self.function(labels, predictions)
+
+
+def _outcome(task: Task, function: Callable[[Any, Any], Any]) -> Any:
+    """What a function makes of a task's labels, as the loss sees them, and predictions; symbolic."""
+    # A batch that broadcasts with no other size: labels and predictions of unlike shapes must not pass by chance.
+    batch = task.units + 1
+    labels = task.shaped(keras.KerasTensor((batch, *task.label_shape), dtype=task.label_dtype))
+    return _Trial(function)(labels, keras.KerasTensor((batch, task.units)))
+
+
+def _try_loss(refusals: Refusals, task: Task, loss: Any) -> None:
+    """Records a loss that cannot be taken of the task's labels, or is not one value an example."""
+    rule = f"of {task.name!r} must take {_labels_of(task)} and predictions (batch, {task.units})"
     try:
-        shape = tuple(call(labels, predictions).shape)
-    except (ValueError, TypeError, ArithmeticError) as error:
-        rule = f"of {task.name!r} must take labels {tuple(labels.shape)} and predictions {tuple(predictions.shape)}"
-        refusals.add("loss", rule, words(f"{type(error).__name__}: {str(error).splitlines()[0]}"))
+        result = _outcome(task, loss.call if isinstance(loss, keras.losses.Loss) else loss)
+    except _FAILURES as error:
+        refusals.add("loss", rule, loss_name(loss), f"It says: {_first_line(error)}")
         return
-    if shape != (2,):
+    shape = tuple(getattr(result, "shape", ()))
+    if shape != (task.units + 1,):
         fix = "Keep the batch axis and reduce the others."
-        refusals.add("loss", f"of {task.name!r} must return one value an example", words(f"shape {shape} for 2"), fix)
+        got = words(f"shape {shape} for {task.units + 1} examples")
+        refusals.add("loss", f"of {task.name!r} must return one value an example", got, fix)
+
+
+def _labels_of(task: Task) -> str:
+    """Tells what labels a task has."""
+    kind = "integer labels" if task.label_dtype == "int32" else "float labels"
+    return f"{kind} (batch{''.join(f', {size}' for size in task.label_shape)})"
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says first, without Keras's preamble and colours."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
+    found = [line for line in lines if not line.startswith(("Exception encountered", "Could not automatically infer"))]
+    return (found or lines or [type(error).__name__])[0]
 
 
 def checked_weights(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -> dict[str, float]:
@@ -139,10 +174,34 @@ def _metrics(refusals: Refusals, argument: str, tasks: Mapping[str, Task], given
 
 
 def _is_metric(refusals: Refusals, argument: str, task: Task, metric: Any) -> bool:
-    """Whether Keras knows the metric; records it if not."""
+    """Whether it is a metric that can be taken of the task's labels; records it if not."""
+    if isinstance(metric, str) and metric in task.default_metrics:
+        return True
     try:
         resolve(task, metric)
     except (ValueError, TypeError):
-        refusals.add(argument, f"of {task.name!r} must be Keras metrics", metric, near(str(metric), task.metric_names()))
+        refusals.add(
+            argument, f"of {task.name!r} must be Keras metrics", metric, near(str(metric), task.metric_names())
+        )
+        return False
+    try:
+        _outcome(task, _trial_of_metric(task, metric))
+    except _FAILURES as error:
+        rule = f"of {task.name!r} must take {_labels_of(task)} and predictions (batch, {task.units})"
+        refusals.add(argument, rule, metric_name(metric), f"It says: {_first_line(error)}")
         return False
     return True
+
+
+def _trial_of_metric(task: Task, metric: Any) -> Callable[[Any, Any], Any]:
+    """A function that updates a metric once, on a copy: some metrics make their state in the first update."""
+    if isinstance(metric, keras.metrics.Metric):
+        metric = type(metric).from_config(metric.get_config())
+    group = TaskGroup([task], None)
+    trial = TaskMetrics([group], [Reported(task, "trial", metric, False)])
+
+    def call(labels: Any, predictions: Any) -> Any:
+        trial.update_state([group.examples({task.name: labels}, {task.name: predictions})])
+        return trial.result()["trial"]
+
+    return call

@@ -1,14 +1,13 @@
 """The doors of training: `fit`, `evaluate` and their kin take data as Keras does, checked first."""
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 
 from kmtl._checks import near, refusal, words
-from kmtl.feeding import Census, Feed, arrays_feed, check_census, class_tables, feed
-from kmtl.feeding.feeds import ArraysFeed
+from kmtl.feeding import Census, Feed, InputForm, arrays_feed, check_census, class_tables, feed
 from kmtl.tasks import Task, Unstandardize
 
 
@@ -61,7 +60,7 @@ class FedModel(keras.Model):
             callbacks: As in Keras; a monitor of a task's metric needs no `mode`.
             validation_split: As in Keras.
             validation_data: As in Keras; a task may be absent.
-            shuffle: As in Keras.
+            shuffle: As in Keras; a stream keeps its own order.
             class_weight: `{task: {class: weight}}` or `{task: "balanced"}`.
             sample_weight: One array for all tasks or `{task: array}`.
             initial_epoch: As in Keras.
@@ -80,19 +79,21 @@ class FedModel(keras.Model):
         self._assert_ready("fit")
         given = self._training_feed(x, y, sample_weight, check)
         if validation_split and validation_data is None:
-            given, held_out = self._split(given, validation_split)
-            validation_data = (held_out.x, held_out.y, held_out.sample_weight)
-        elif validation_data is not None:
-            validation_data = self._validation_feed(validation_data, check)
+            given, validation_data = given.split(validation_split)
+        if validation_data is not None:
+            validation_data = self._validation_feed(validation_data, validation_steps, check)
         census = self._look(given, steps_per_epoch, check)
         given = given.weighted(class_tables(class_weight, self.tasks, census, "fit"))
+        callbacks = self._monitors(callbacks)
+        if census is not None:
+            self._learn_scales(census, self._unlearned())
         return super().fit(
             given.x,
             given.y,
             batch_size=batch_size,
             epochs=epochs,
             verbose=verbose,
-            callbacks=self._monitors(callbacks),
+            callbacks=callbacks,
             validation_data=validation_data,
             shuffle=shuffle and given.is_shuffled_by_keras,
             sample_weight=given.sample_weight,
@@ -116,11 +117,11 @@ class FedModel(keras.Model):
         Raises:
             ValueError: If a task has no label in the data, or a constant one.
         """
-        given = feed(data, y, None, self.tasks, "adapt", all_needed=False)
-        census = Census.of(self.tasks, given.batches(steps))
-        census.complete = False
-        check_census(census, self.scalers, "adapt")
-        self._learn_scales(census, list(self.scalers))
+        given = feed(data, y, None, self.tasks, "adapt", all_needed=False, form=InputForm.of(self.input))
+        limit = given.limit(steps, True, "adapt", "steps")
+        census = Census.of(self.tasks, given.batches(limit if steps is None else steps))
+        check_census(census, self.scalers, "adapt", all_needed=False)
+        self._learn_scales(census, self.scalers)
 
     def evaluate(
         self,
@@ -141,39 +142,42 @@ class FedModel(keras.Model):
         """
         self._assert_ready("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):
-            given = feed(x, y, sample_weight, self.tasks, "evaluate", all_needed=False).weighted({})
+            form = InputForm.of(self.input)
+            given = feed(x, y, sample_weight, self.tasks, "evaluate", all_needed=False, form=form)
+            given.limit(steps, True, "evaluate", "steps")
+            given = given.weighted({})
             x, y, sample_weight = given.x, given.y, given.sample_weight
         self._evaluating = True
         try:
             options = {"batch_size": batch_size, "verbose": verbose, "steps": steps, "callbacks": callbacks}
             logs = super().evaluate(x, y, sample_weight=sample_weight, return_dict=True, **options, **kwargs)
-            names = self.metrics_names
         finally:
             self._evaluating = False
-        return logs if return_dict else [logs[name] for name in names]
+        return logs if return_dict else [logs[name] for name in self.metrics_names]
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
     ) -> Any:
         """Runs one step on one batch; a task without labels in it may be absent."""
         self._assert_ready("train_on_batch")
-        given = arrays_feed(x, y, sample_weight, self.tasks, "train_on_batch", all_needed=False)
+        form = InputForm.of(self.input)
+        given = arrays_feed(x, y, sample_weight, self.tasks, "train_on_batch", all_needed=False, form=form)
         self._require_scales("train_on_batch")
-        given = given.weighted(class_tables(class_weight, self.tasks, None, "train_on_batch"))
-        logs = super().train_on_batch(given.x, given.y, given.sample_weight, return_dict=True)
+        weighted = given.weighted(class_tables(class_weight, self.tasks, None, "train_on_batch"))
+        logs = super().train_on_batch(weighted.x, weighted.y, weighted.sample_weight, return_dict=True)
         return logs if return_dict else [logs[name] for name in self.metrics_names]
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Evaluates one batch; a task without labels in it may be absent."""
         self._assert_ready("test_on_batch")
-        given = arrays_feed(x, y, sample_weight, self.tasks, "test_on_batch", all_needed=False)
+        form = InputForm.of(self.input)
+        given = arrays_feed(x, y, sample_weight, self.tasks, "test_on_batch", all_needed=False, form=form)
         self._evaluating = True
         try:
             logs = super().test_on_batch(given.x, given.y, given.sample_weight, return_dict=True)
-            names = self.metrics_names
         finally:
             self._evaluating = False
-        return logs if return_dict else [logs[name] for name in names]
+        return logs if return_dict else [logs[name] for name in self.metrics_names]
 
     def _assert_ready(self, owner: str) -> None:
         """Refuses training before `compile`."""
@@ -186,60 +190,48 @@ class FedModel(keras.Model):
         whole = isinstance(check, bool) or (isinstance(check, int) and check > 0)
         if not whole:
             raise ValueError(refusal("fit", "check", "must be True, False or a number of batches", check))
-        return feed(x, y, sample_weight, self.tasks, "fit", all_needed=check is not False)
+        form = InputForm.of(self.input)
+        return feed(x, y, sample_weight, self.tasks, "fit", all_needed=check is not False, form=form)
 
-    def _split(self, given: Feed, share: float) -> tuple[ArraysFeed, ArraysFeed]:
-        """Cuts off validation data, which only arrays allow."""
-        if not isinstance(given, ArraysFeed):
-            got = words(f"{share} with a stream of batches")
-            fix = "Pass `validation_data`."
-            raise ValueError(refusal("fit", "validation_split", "needs arrays", got, fix))
-        return given.split(share)
-
-    def _validation_feed(self, data: Any, check: bool | int) -> Any:
+    def _validation_feed(self, data: Any, steps: int | None, check: bool | int) -> Any:
         """Checks validation data and returns it as Keras takes it."""
-        parts = data if isinstance(data, tuple) else (data,)
+        owner = "fit(validation_data)"
+        parts = data if isinstance(data, list | tuple) else (data,)
         x, y, weights = (*parts, None, None)[:3]
-        given = feed(x, y, weights, self.tasks, "fit(validation_data)", all_needed=False)
+        given = feed(x, y, weights, self.tasks, owner, all_needed=False, form=InputForm.of(self.input))
+        limit = given.limit(steps, check, "fit", "validation_steps")
         if check is not False and given.is_rewindable:
-            census = self._census(given, None if check is True else check)
-            census.complete = False
-            check_census(census, (), "fit(validation_data)")
+            check_census(self._census(given, limit), (), owner, all_needed=False)
         given = given.weighted({})
         return given.x if given.y is None else (given.x, given.y, given.sample_weight)
 
     def _look(self, given: Feed, steps: int | None, check: bool | int) -> Census | None:
-        """Takes the census of the training data, refuses what it must, and learns what is not learned."""
-        if getattr(given, "is_infinite", False) and steps is None:
-            fix = "Pass it, or cut the dataset with take(n)."
-            raise ValueError(refusal("fit", "steps_per_epoch", "must be given for a dataset without end", None, fix))
-        if check is False:
+        """Takes the census of the training data and refuses what it must."""
+        limit = given.limit(steps, check, "fit", "steps_per_epoch")
+        if check is False or not given.is_visible:
             self._require_scales("fit")
             return None
-        endless = getattr(given, "is_infinite", False)
-        limit = steps if endless else None
-        limit = limit if check is True else check
         census = self._census(given, limit)
-        unlearned = [name for name, layer in self.scalers.items() if not layer.is_learned]
-        if given.is_rewindable or census.examples:
-            check_census(census, unlearned, "fit")
-            self._learn_scales(census, unlearned)
-        self._require_scales("fit")
+        check_census(census, self._unlearned(), "fit")
         return census
 
     def _census(self, given: Feed, limit: int | None) -> Census:
         """Takes the census, or remembers it of a stream that was looked at before."""
         known = self.__dict__.setdefault("_censuses", weakref.WeakKeyDictionary())
-        key = given.x if given.y is None and given.is_rewindable else None
-        if key is not None and (key in known) and known[key][0] == limit:
-            return known[key][1]
+        is_kept = given.source is not None and given.is_rewindable
+        if is_kept and known.get(given.source, (0, None))[0] == (limit,):
+            return known[given.source][1]
         census = Census.of(self.tasks, given.batches(limit))
         census.complete = given.is_complete(limit)
-        if key is not None:
-            known[key] = (limit, census)
+        if is_kept:
+            known[given.source] = ((limit,), census)
         return census
 
-    def _learn_scales(self, census: Census, names: Sequence[str]) -> None:
+    def _unlearned(self) -> list[str]:
+        """Names of the standardised regressions whose statistics nobody learned."""
+        return [name for name, layer in self.scalers.items() if not layer.is_learned]
+
+    def _learn_scales(self, census: Census, names: Iterable[str]) -> None:
         """Gives the statistics to the layers that turn predictions into the label's unit."""
         for name in names:
             found = census.tasks[name]
@@ -247,7 +239,7 @@ class FedModel(keras.Model):
 
     def _require_scales(self, owner: str) -> None:
         """Refuses training a standardised regression whose statistics nobody learned."""
-        unlearned = [name for name, layer in self.scalers.items() if not layer.is_learned]
+        unlearned = self._unlearned()
         if unlearned:
             fix = "Call model.adapt(data) with labelled data first, or give the task `standardize=False`."
             rule = "must have learned the labels' mean and scale"

@@ -129,6 +129,9 @@ def balanced(
 
 def _direction(rows: Sequence[Sequence[Any]], balancer: Any, scale: Any, present: Any) -> tuple[list[Any], Any]:
     """This replica's part of the balanced direction, and the weights it stands for."""
+    if not rows[0]:
+        # A lone task shares nothing.
+        return [], tf.cast(present, tf.float32)
     reduced = [[sum_over_replicas(gradient) for gradient in row] for row in rows]
     if balancer.needs == "gram":
         weights = balancer.weigh(gram=gramian(reduced) / tf.square(scale), present=present)

@@ -142,15 +142,21 @@ class TaskGroup:
             rule = "must return values of shape (batch,)"
             raise ValueError(refusal(self.first.owner, "loss", rule, tuple(values.shape), fix))
 
+    @staticmethod
+    def _stack_values(variables: list[Any]) -> Any:
+        """Puts the variables of alike tasks side by side; one stays as it is."""
+        # TensorFlow stacks no Keras variables.
+        values = [variable.value for variable in variables]
+        return values[0] if len(values) == 1 else ops.stack(values)
+
     def _standardized(self, examples: Examples) -> tuple[Any, Any]:
         """Puts labels and predictions of a regression on the scale that its loss is taken on."""
         scaler = self.scalers[0]
         if scaler is None:
             return examples.labels, examples.predictions
         layers = [layer for layer in self.scalers if layer is not None]
-        stacked = len(layers) > 1
-        mean = ops.stack([layer.mean for layer in layers]) if stacked else scaler.mean
-        scale = ops.stack([layer.scale for layer in layers]) if stacked else scaler.scale
+        mean = self._stack_values([layer.mean for layer in layers])
+        scale = self._stack_values([layer.scale for layer in layers])
         return (examples.labels - mean) / scale, (examples.predictions - mean) / scale
 
 

@@ -11,7 +11,7 @@ from kmtl._checks import Refusals, near, refusal, words
 from kmtl.compiling import checked_weights, settings
 from kmtl.fitting import FedModel
 from kmtl.losses import Examples, group_tasks
-from kmtl.metrics import TaskLossTracker, TaskMetrics, reported
+from kmtl.metrics import Reported, TaskLossTracker, TaskMetrics, reported
 from kmtl.state import LossWeights, RandomState
 from kmtl.tasks import FusedHeads, Task, Unstandardize, build_heads, matched_outputs, named_tasks
 
@@ -51,11 +51,13 @@ class MultiTaskModel(FedModel):
         try:
             super().__init__(*args, **kwargs)
         except ValueError as error:
-            if "not connected" not in str(error):
+            if not named:
                 raise
-            fix = "Build every head on layers that start from the model's inputs."
-            got = words(str(error).splitlines()[0])
-            raise ValueError(refusal("MultiTaskModel", "outputs", "must depend on the inputs", got, fix)) from error
+            connected = "not connected" not in str(error)
+            rule = "must make a model with the inputs" if connected else "must depend on the inputs"
+            fix = "" if connected else "Build every head on layers that start from the model's inputs."
+            got = words(str(error).splitlines()[0].rstrip("."))
+            raise ValueError(refusal("MultiTaskModel", "outputs", rule, got, fix)) from error
         # Plain attributes: what Keras tracks becomes part of the weights, of `summary` and of every export.
         self._attach("tasks", named)
         self._attach("scalers", self._find_scalers())
@@ -92,15 +94,19 @@ class MultiTaskModel(FedModel):
         Raises:
             ValueError: If the outputs are a list, or do not match the tasks.
         """
-        outputs = getattr(model, "output", None)
-        if not isinstance(outputs, Mapping) and len(tasks) == 1 and not isinstance(outputs, list | tuple | None):
-            outputs = {tasks[0].name: outputs}
-        return cls(model.input, outputs, tasks=tasks, name=model.name)
+        named = named_tasks(tasks)
+        if not getattr(model, "inputs", None):
+            fix = "Build it with keras.Input and keras.Model, or call it on a keras.Input first."
+            raise ValueError(refusal("from_model", "model", "must be a built functional model", model, fix))
+        outputs = model.output
+        if len(named) == 1 and not isinstance(outputs, Mapping | list | tuple):
+            outputs = dict.fromkeys(named, outputs)
+        return cls(model.input, outputs, tasks=list(named.values()), name=model.name)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the functional config with the tasks."""
+        """Returns the functional config with the tasks; a clone has none."""
         tasks = [keras.saving.serialize_keras_object(task) for task in self.tasks.values()]
-        return {**super().get_config(), "tasks": tasks}
+        return {**super().get_config(), "tasks": tasks or None}
 
     def _find_scalers(self) -> dict[str, Unstandardize]:
         """Finds the layers that turn a task's standardised output into its unit."""
@@ -164,6 +170,7 @@ class MultiTaskModel(FedModel):
             fix = "Pass `tasks=[...]`; a clone drops them: adopt it with MultiTaskModel.from_model(clone, tasks)."
             raise ValueError(refusal("compile", "tasks", "must be known", words("a model without tasks"), fix))
         compiled = settings(self.tasks, loss, loss_weights, metrics, weighted_metrics)
+        rows = reported(list(self.tasks.values()), compiled.metrics, compiled.weighted_metrics)
         chosen = balancers.get(balancer)
         self._check_shared(chosen)
         super().compile(
@@ -179,9 +186,10 @@ class MultiTaskModel(FedModel):
         self._attach("balancer", chosen)
         self._attach("_loss_weights", LossWeights(compiled.weights))
         self._attach("_random_state", RandomState([self, chosen]))
-        self._build_trackers(compiled)
+        self._build_trackers(compiled.losses, rows)
         given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
         flags = {"run_eagerly": run_eagerly, "steps_per_execution": steps_per_execution, "jit_compile": jit_compile}
+        flags["auto_scale_loss"] = auto_scale_loss
         self._attach("_compile_arguments", {**given, **flags, "balancer": chosen})
 
     def _check_shared(self, balancer: balancers.Balancer) -> None:
@@ -192,12 +200,11 @@ class MultiTaskModel(FedModel):
             rule = f"needs {balancer.needs} of trainable weights that tasks share"
             raise ValueError(refusal("compile", "balancer", rule, words("a model with none"), fix))
 
-    def _build_trackers(self, compiled: Any) -> None:
+    def _build_trackers(self, losses: Mapping[str, Any], rows: Sequence[Reported]) -> None:
         """Makes the losses and the metrics; all state exists before the first step."""
-        groups = group_tasks(list(self.tasks.values()), compiled.losses, self.scalers)
+        groups = group_tasks(list(self.tasks.values()), losses, self.scalers)
         names = [name for group in groups for name in group.names]
         order = [names.index(name) for name in self.tasks]
-        rows = reported(list(self.tasks.values()), compiled.metrics, compiled.weighted_metrics)
         self._attach("_groups", groups)
         self._attach("_order", None if order == sorted(order) else order)
         self._attach("_task_losses", TaskLossTracker(list(self.tasks), regularized=bool(self.losses)))
@@ -211,12 +218,14 @@ class MultiTaskModel(FedModel):
         return keras.saving.serialize_keras_object({**self._compile_arguments, "optimizer": self.optimizer})
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        """Compiles a loaded model; a clone waits for its tasks."""
+        if self.tasks:
+            self.compile(**keras.saving.deserialize_keras_object(config))
 
     @property
     def loss_weights(self) -> dict[str, float]:
         """The static loss weights now, by task name."""
+        self._assert_ready("loss_weights")
         return self._loss_weights.as_dict()
 
     def set_loss_weights(self, weights: Mapping[str, float]) -> None:
@@ -225,6 +234,7 @@ class MultiTaskModel(FedModel):
         Raises:
             ValueError: If a name is unknown or a weight negative or not finite.
         """
+        self._assert_ready("set_loss_weights")
         with Refusals("set_loss_weights") as refusals:
             checked_weights(refusals, self.tasks, weights)
         self._loss_weights.assign(weights)
@@ -296,6 +306,8 @@ class MultiTaskModel(FedModel):
 
     def _penalty(self) -> Any:
         """Penalties and added losses: this replica's part."""
+        # Losses that layers add show in a call, not before.
+        self._task_losses.regularized = self._task_losses.regularized or bool(self.losses)
         total = tf.add_n([tf.cast(loss, tf.float32) for loss in self.losses]) if self.losses else tf.zeros(())
         return total / tf.distribute.get_strategy().num_replicas_in_sync
 
@@ -311,8 +323,9 @@ class MultiTaskModel(FedModel):
 
     @property
     def metrics_names(self) -> list[str]:
-        """The keys of the logs."""
-        return list(self.get_metrics_result())
+        """The keys of what `evaluate` returns, in its order; the logs of training also have each `<task>_weight`."""
+        keys = self.get_metrics_result()
+        return [key for key in keys if not self.compiled or key not in self._task_weight_keys]
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The logs; an evaluation has no weights of its own to report."""

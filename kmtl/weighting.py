@@ -96,7 +96,7 @@ def by_difficulty(difficulties: Mapping[str, float], *, exponent: float = 1.0) -
     Raises:
         ValueError: If there are none, or one is not positive.
 
-    >>> by_difficulty({"digit": 0.1, "angle": 0.3})["angle"]
+    >>> by_difficulty({"digit": 0.25, "angle": 0.75})["angle"]
     1.5
     """
     if not difficulties:

@@ -53,6 +53,10 @@ def _huber(labels, predictions):
     return tf.where(size <= 0.3, 0.5 * size**2, 0.3 * size - 0.5 * 0.3**2)
 
 
+def _distance(name: str, **options) -> Task:
+    return Regression(name, **{"loss": "mae", **options})
+
+
 def _robust(name: str, **options) -> Task:
     return Regression(name, **{"loss": keras.losses.Huber(delta=0.3), **options})
 
@@ -70,7 +74,7 @@ KINDS = {
     "binary": Kind(BinaryClassification, _integers(2), _binary),
     "multilabel": Kind(lambda name, **options: MultiLabel(name, 4, **options), _integers(2, 4), _binary, parts=True),
     "number": Kind(Regression, _floats(), _squared),
-    "distance": Kind(lambda name, **options: Regression(name, loss="mae", **options), _floats(), _absolute),
+    "distance": Kind(_distance, _floats(), _absolute),
     "robust": Kind(_robust, _floats(), _huber),
     "vector": Kind(lambda name, **options: Regression(name, shape=2, **options), _floats(2), _squared, parts=True),
 }
@@ -88,7 +92,7 @@ def kind(request) -> Kind:
     return KINDS[request.param]
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@pytest.fixture(params=KINDS)
 def kind_name(request) -> str:
     """The name of one kind after another."""
     return request.param

@@ -51,9 +51,9 @@ def column(row: Row, key: str, split: str, data_dir: str | os.PathLike[str] | No
     import tensorflow_datasets as tfds
 
     prepare(row.name, data_dir)
-    decoders = tfds.decode.PartialDecoding({key: True})
+    decoders = {row.image: tfds.decode.SkipDecoding()}
     read = tfds.load(row.name, split=split, data_dir=data_dir, decoders=decoders, batch_size=-1)
-    return tfds.as_numpy(read)[key]
+    return read[key].numpy()
 
 
 def resized(image: Any, size: tuple[int, int]) -> Any:

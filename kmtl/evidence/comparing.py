@@ -78,11 +78,18 @@ def _announce(name: str, seed: int, tasks: Sequence[Task], verbose: Any) -> None
     """Says what is trained next."""
     if verbose != 0:
         alone = "all tasks jointly" if name == "joint" else f"{name!r} alone"
-        keras.utils.io_utils.print_msg(f"Training {alone} ({len(tasks)} task{'s' * (len(tasks) > 1)}), seed {seed}")
+        print(f"Training {alone} ({len(tasks)} task{'s' * (len(tasks) > 1)}), seed {seed}")
 
 
 def _trained(
-    build: Any, tasks: list[Task], train: Any, test: Any, epochs: int, validation: Any, seed: int, callbacks: Any,
+    build: Any,
+    tasks: list[Task],
+    train: Any,
+    test: Any,
+    epochs: int,
+    validation: Any,
+    seed: int,
+    callbacks: Any,
     verbose: Any,
 ) -> tuple[Any, Run]:
     """Builds, trains and tests one model."""

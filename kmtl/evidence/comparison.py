@@ -147,7 +147,7 @@ class Comparison:
         lines = [
             self._text(),
             "",
-            f"delta_m            {_with_interval(mean, half, '+.2f')} % (mean change; negative is better than separate)",
+            f"delta_m            {_with_interval(mean, half, '+.2f')} % (mean change; negative: joint is better)",
             f"parameters         {costs['parameters'][0]:,.0f} joint, {costs['parameters'][1]:,.0f} separate",
             f"training seconds   {costs['seconds'][0]:.1f} joint, {costs['seconds'][1]:.1f} separate",
             f"seeds              {seeds}" + ("" if seeds > 1 else " (no interval: a single seed decides nothing)"),

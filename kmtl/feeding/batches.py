@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
 from kmtl._checks import Refusals, words
-from kmtl.feeding.structure import absent_labels, as_labels, as_mapping, check_keys, check_label
+from kmtl.feeding.inputs import InputForm
+from kmtl.feeding.structure import absent_labels, as_array, as_labels, as_mapping, check_keys, check_label
 from kmtl.tasks import Task
 
 
@@ -19,23 +21,31 @@ def spread(refusals: Refusals, weights: Any, tasks: Mapping[str, Task]) -> dict[
         refusals.add("sample_weight", "must be one array or a dict keyed by task name", words(type(weights).__name__))
         return {}
     if not isinstance(weights, Mapping):
-        return dict.fromkeys(tasks, weights)
+        return dict.fromkeys(tasks, as_array(weights))
     check_keys(refusals, "sample_weight", weights, tasks, all_needed=False)
-    return {name: value for name, value in weights.items() if name in tasks and value is not None}
+    return {name: as_array(value) for name, value in weights.items() if name in tasks and value is not None}
 
 
 def complete_batch(
-    labels: Any, weights: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, rows: int | None = None
+    inputs: Any,
+    labels: Any,
+    weights: Any,
+    tasks: Mapping[str, Task],
+    owner: str,
+    *,
+    all_needed: bool,
+    form: InputForm | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Checks labels and weights, casts them, and fills absent tasks as missing.
+    """Checks inputs, labels and weights, casts the latter two, and fills absent tasks as missing.
 
     Args:
+        inputs: Arrays of any structure.
         labels: `{task: array}` or a pandas frame.
         weights: Sample weights: None, one array, or `{task: array}`.
         tasks: The tasks by name.
         owner: For the messages.
         all_needed: Whether an absent task is refused.
-        rows: Number of examples in the inputs, if known.
+        form: What the model takes; None leaves the inputs unchecked.
 
     Returns:
         Labels of every task and weights of those that have any, in task order.
@@ -45,44 +55,59 @@ def complete_batch(
     """
     labels = as_mapping(labels)
     with Refusals(owner) as refusals:
+        if form is not None:
+            form.check(refusals, inputs)
+        rows = None if refusals.messages else number_of_examples(inputs)
         given = spread(refusals, weights, tasks)
         if check_keys(refusals, "y", labels, tasks, all_needed=all_needed):
+            labels = {name: as_array(labels[name]) for name in tasks if labels.get(name) is not None}
             _check_labels(refusals, labels, tasks, rows)
-            _check_weights(refusals, given, rows)
-    rows = rows if rows is not None else _rows(labels, tasks)
+            _check_weights(refusals, given, labels, rows)
     complete = {
-        name: as_labels(labels[name], task) if labels.get(name) is not None else absent_labels(task, rows)
+        name: as_labels(labels[name], task) if name in labels else absent_labels(task, rows or 0)
         for name, task in tasks.items()
     }
     return complete, {name: np.asarray(given[name], dtype="float32") for name in tasks if name in given}
 
 
-def _rows(labels: Mapping[str, Any], tasks: Mapping[str, Task]) -> int:
-    """Number of examples, from the first labels that are there."""
-    return next((len(labels[name]) for name in tasks if labels.get(name) is not None), 0)
+def number_of_examples(inputs: Any) -> int:
+    """Number of examples of inputs of any structure."""
+    arrays = keras.tree.flatten(inputs)
+    return len(arrays[0]) if arrays and np.ndim(arrays[0]) else 0
 
 
 def _check_labels(refusals: Refusals, labels: Mapping[str, Any], tasks: Mapping[str, Task], rows: int | None) -> None:
     """Records labels of a wrong dtype, shape or length."""
-    for name, task in tasks.items():
-        if labels.get(name) is not None:
-            array = np.asarray(labels[name])
-            check_label(refusals, "y", task, array.dtype, array.shape)
-            if rows is not None and array.ndim and len(array) != rows:
-                refusals.add(f"y[{name!r}]", f"must hold {rows} labels, one an example", len(array))
+    for name, array in labels.items():
+        check_label(refusals, "y", tasks[name], array.dtype, array.shape)
+        if rows is not None and array.ndim and len(array) != rows:
+            refusals.add(f"y[{name!r}]", f"must hold {rows} labels, one an example", len(array))
 
 
-def _check_weights(refusals: Refusals, weights: Mapping[str, Any], rows: int | None) -> None:
-    """Records sample weights that are negative, not finite or of a wrong length."""
-    for name, value in weights.items():
-        array = np.asarray(value)
+def _check_weights(refusals: Refusals, weights: Mapping[str, Any], labels: Mapping[str, Any], rows: int | None) -> None:
+    """Records sample weights that are negative, not finite or of a wrong shape or length."""
+    for name, array in weights.items():
         argument = f"sample_weight[{name!r}]"
-        if array.dtype.kind not in "iufb" or array.ndim > 2 or (array.ndim == 2 and array.shape[1] != 1):
+        if array.dtype.kind not in "iufb" or not 1 <= array.ndim <= 2 or array.shape[1:] not in {(), (1,)}:
             refusals.add(argument, "must be one number an example", words(f"{array.dtype} of shape {array.shape}"))
-        elif array.size and not (array >= 0).all():
-            refusals.add(argument, "must be at least 0", float(np.min(array)))
-        elif rows is not None and array.ndim and len(array) != rows:
+        elif rows is not None and len(array) != rows:
             refusals.add(argument, f"must hold {rows} weights, one an example", len(array))
+        elif bad := bad_weights(array, labels.get(name)):
+            refusals.add(argument, "must be finite and at least 0", words(f"{bad} of {len(array)} that are not"))
+
+
+def bad_weights(weights: Any, labels: Any) -> int:
+    """Counts the weights of labelled examples that are negative or not finite; those of others reach nothing.
+
+    >>> bad_weights(np.array([1.0, -1.0, np.nan]), np.array([3, 3, -1]))
+    1
+    """
+    flat = np.asarray(weights).reshape(-1)
+    bad = ~((flat >= 0) & (flat < np.inf))
+    if labels is not None and len(labels) == len(flat) and bad.any():
+        values = np.asarray(labels).reshape(len(flat), -1)
+        bad &= (~np.isnan(values) if values.dtype.kind == "f" else values != -1).any(axis=1)
+    return int(bad.sum())
 
 
 def with_class_weights(
@@ -99,3 +124,12 @@ def with_class_weights(
         by_class = np.where(flat >= 0, np.asarray(table)[np.maximum(flat, 0)], 1.0)
         result[name] = by_class * np.asarray(result[name]).reshape(-1) if name in result else by_class
     return result
+
+
+def weights_of_all(labels: Mapping[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Weighs every task: Keras wants weights of the structure of the labels, the same in every batch.
+
+    >>> weights_of_all({"spam": np.array([0, 1]), "age": np.array([30.0, 40.0])}, {"age": np.array([1.0, 2.0])})
+    {'spam': array([1., 1.], dtype=float32), 'age': array([1., 2.])}
+    """
+    return {name: weights.get(name, np.ones(len(value), dtype="float32")) for name, value in labels.items()}

@@ -1,5 +1,6 @@
 """One pass over the labels: what is there, what is wrong with it, and its statistics."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 
 from kmtl._checks import Refusals, words
+from kmtl.feeding.batches import bad_weights
 from kmtl.tasks import Task
 
 
@@ -32,6 +34,7 @@ class TaskCensus:
         self.lowest: float = np.inf
         self.highest: float = -np.inf
         self.infinite = 0
+        self.bad_weights = 0
 
     @property
     def is_integer(self) -> bool:
@@ -43,10 +46,12 @@ class TaskCensus:
         """Standard deviation of each element, `(units,)`."""
         return np.sqrt(self.squares / np.maximum(self.elements, 1))
 
-    def update(self, labels: Any) -> None:
-        """Adds a batch of labels, `(batch, ...)`."""
+    def update(self, labels: Any, weights: Any = None) -> None:
+        """Adds a batch of labels, `(batch, ...)`, and of sample weights, `(batch,)`."""
         values = np.asarray(labels)
-        values = values.reshape(len(values), -1).astype(np.int64 if self.is_integer else np.float64)
+        values = values.reshape(len(values), math.prod(self.task.label_shape))
+        values = values.astype(np.int64 if self.is_integer else np.float64)
+        self.bad_weights += 0 if weights is None else bad_weights(weights, values)
         present = values != -1 if self.is_integer else ~np.isnan(values)
         self.examples += len(values)
         self.labelled += int(present.any(axis=1).sum())
@@ -93,8 +98,8 @@ class Census:
         self.bad_inputs: dict[str, int] = {}
         self.complete = True
 
-    def update(self, inputs: Any, labels: Mapping[str, Any]) -> None:
-        """Adds a batch: inputs of any structure and `{task: label}`."""
+    def update(self, inputs: Any, labels: Mapping[str, Any], weights: Mapping[str, Any] | None = None) -> None:
+        """Adds a batch: inputs of any structure, `{task: label}` and `{task: weight}`."""
         arrays = {_path(path): np.asarray(value) for path, value in keras.tree.flatten_with_path(inputs)}
         self.examples += len(next(iter(arrays.values()))) if arrays else 0
         for path, array in arrays.items():
@@ -105,29 +110,30 @@ class Census:
                 bad = int(np.isnan(array).reshape(len(array), -1).any(axis=1).sum()) if suspicious else 0
                 self.bad_inputs[path] = self.bad_inputs.get(path, 0) + bad
         for name, value in labels.items():
-            self.tasks[name].update(value)
+            self.tasks[name].update(value, (weights or {}).get(name))
 
     @classmethod
-    def of(cls, tasks: Mapping[str, Task], batches: Iterable[tuple[Any, Mapping[str, Any]]]) -> "Census":
-        """Takes the census of an iterable of `(inputs, labels)`."""
+    def of(cls, tasks: Mapping[str, Task], batches: Iterable[tuple[Any, ...]]) -> "Census":
+        """Takes the census of an iterable of `(inputs, labels)`, with or without weights."""
         census = cls(tasks)
-        for inputs, labels in batches:
-            census.update(inputs, labels)
+        for batch in batches:
+            census.update(*batch)
         return census
 
 
 def _path(path: tuple[Any, ...]) -> str:
     """Names an input by its place in the structure."""
-    return ".".join(map(str, path)) or "x"
+    return "x" + "".join(f"[{part!r}]" for part in path)
 
 
-def check_census(census: Census, standardized: Iterable[str], owner: str) -> None:
+def check_census(census: Census, standardized: Iterable[str], owner: str, *, all_needed: bool = True) -> None:
     """Refuses data that no training can come of, all offenders at once.
 
     Args:
         census: What the data holds.
         standardized: Tasks whose statistics are to be learned from it.
         owner: For the messages.
+        all_needed: Whether a task without any label is refused, if all of the data was seen.
     """
     with Refusals(owner) as refusals:
         if census.examples == 0:
@@ -139,23 +145,32 @@ def check_census(census: Census, standardized: Iterable[str], owner: str) -> Non
                 refusals.add(path, "must not be NaN", got, "Only labels may be missing; fill or drop these inputs.")
         standardized = set(standardized)
         for name, found in census.tasks.items():
-            _check_task(refusals, found, complete=census.complete, standardized=name in standardized)
+            is_standardized = name in standardized
+            _check_task(refusals, found, needed=is_standardized or (all_needed and census.complete))
+            if is_standardized and found.labelled:
+                _check_spread(refusals, found)
 
 
-def _check_task(refusals: Refusals, found: TaskCensus, *, complete: bool, standardized: bool) -> None:
-    """Records what is wrong with one task's labels."""
-    task = found.task
-    label = f"y[{task.name!r}]"
-    if not found.labelled and (complete or standardized):
+def _check_task(refusals: Refusals, found: TaskCensus, *, needed: bool) -> None:
+    """Records what is wrong with one task's labels and weights."""
+    label = f"y[{found.task.name!r}]"
+    if needed and not found.labelled:
         got = words(f"none in {found.examples} examples")
         refusals.add(label, "must have a label somewhere", got, "Leave the task out, or pass its labels.")
     if found.infinite:
         refusals.add(label, "must be finite or NaN", words(f"{found.infinite} infinite values"))
     highest = len(found.counts) - 1
     if found.is_integer and found.labelled and not 0 <= found.lowest <= found.highest <= highest:
-        got = words(f"{found.lowest:g}..{found.highest:g}")
+        got = words(f"{found.lowest}..{found.highest}")
         refusals.add(label, f"must lie in 0..{highest}, or be -1 where missing", got, "Classes are counted from 0.")
-    if standardized and found.labelled and not (found.scale > 1e-12 * (1 + np.abs(found.mean))).all():
+    if found.bad_weights:
+        got = words(f"{found.bad_weights} of {found.examples} that are not")
+        refusals.add(f"sample_weight[{found.task.name!r}]", "must be finite and at least 0", got)
+
+
+def _check_spread(refusals: Refusals, found: TaskCensus) -> None:
+    """Records a label that is constant, or has an element that is."""
+    if not (found.scale > 1e-12 * (1 + np.abs(found.mean))).all():
         got = words(f"a standard deviation of {found.scale.tolist()}")
         fix = "Drop the task, or give it `standardize=False`."
-        refusals.add(label, "must vary: a constant cannot be standardised", got, fix)
+        refusals.add(f"y[{found.task.name!r}]", "must vary: a constant cannot be standardised", got, fix)

@@ -1,5 +1,6 @@
 """What `fit`, `evaluate` and their kin accept, each kind behind one face."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -7,7 +8,8 @@ import keras
 import numpy as np
 
 from kmtl._checks import refusal, words
-from kmtl.feeding.batches import complete_batch, with_class_weights
+from kmtl.feeding.batches import complete_batch, number_of_examples, weights_of_all, with_class_weights
+from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.structure import as_mapping
 from kmtl.tasks import Task
 
@@ -19,25 +21,58 @@ class Feed:
         x: Inputs, or the whole stream.
         y: `{task: labels}` for arrays, None for a stream.
         sample_weight: `{task: weights}` or None.
+        source: The stream as the user gave it, None for arrays.
         is_rewindable: Whether a pass over it leaves it whole.
-        is_shuffled_by_keras: Whether `shuffle=True` means anything to Keras; of a stream it warns.
+        is_visible: Whether its values can be looked at.
+        is_shuffled_by_keras: Whether Keras can shuffle it; it warns where it cannot.
     """
 
     is_rewindable = True
-    is_shuffled_by_keras = True
+    is_visible = True
+    is_shuffled_by_keras = False
 
-    def __init__(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+    def __init__(self, x: Any, y: Any = None, sample_weight: Any = None, source: Any = None) -> None:
         self.x = x
         self.y = y
         self.sample_weight = sample_weight or None
+        self.source = source
 
-    def batches(self, limit: int | None) -> Iterator[tuple[Any, Mapping[str, Any]]]:
-        """Yields `(inputs, labels)` for the census, at most `limit` batches."""
+    @property
+    def size(self) -> float | None:
+        """Number of batches, infinity for a stream without end, None if unknown."""
+        return None
+
+    def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
+        """Yields `(inputs, labels)`, with or without weights, for the census, at most `limit` batches."""
         raise NotImplementedError
 
     def is_complete(self, limit: int | None) -> bool:
         """Whether `batches(limit)` is all of the data."""
-        raise NotImplementedError
+        return limit is None or (self.size is not None and self.size <= limit)
+
+    def limit(self, steps: int | None, check: bool | int, owner: str, argument: str) -> int | None:
+        """How many batches a look takes: all, but of a stream whose end is not known, those of one epoch.
+
+        Args:
+            steps: Batches an epoch, if stated.
+            check: True, or the number of batches to look at.
+            owner: For the message.
+            argument: What the user calls the steps.
+
+        Raises:
+            ValueError: If the stream has no end and the steps are not stated.
+        """
+        if self.size == math.inf and steps is None:
+            fix = "Pass it, or cut the dataset with take(n)."
+            raise ValueError(refusal(owner, argument, "must be given for a dataset without end", None, fix))
+        if not isinstance(check, bool):
+            return check
+        return steps if self.size in (None, math.inf) else None
+
+    def split(self, share: float) -> tuple["Feed", tuple[Any, Any, Any]]:
+        """Cuts off validation data, which only arrays allow."""
+        got = words(f"{share} with a stream of batches")
+        raise ValueError(refusal("fit", "validation_split", "needs arrays", got, "Pass `validation_data`."))
 
     def weighted(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
@@ -47,41 +82,49 @@ class Feed:
 class ArraysFeed(Feed):
     """NumPy arrays, tensors and pandas frames."""
 
-    def batches(self, limit: int | None) -> Iterator[tuple[Any, Mapping[str, Any]]]:  # noqa: ARG002 - all is at hand
-        """Yields everything as one batch."""
-        yield self.x, self.y
+    is_shuffled_by_keras = True
 
-    def is_complete(self, limit: int | None) -> bool:  # noqa: ARG002 - all is at hand
-        """Arrays are seen whole."""
-        return True
+    def __init__(self, x: Any, y: Any, sample_weight: Any = None) -> None:
+        super().__init__(x, y, weights_of_all(y, sample_weight) if sample_weight else None)
+
+    @property
+    def size(self) -> float | None:
+        """All is one batch to the census."""
+        return 1
+
+    def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:  # noqa: ARG002 - all is at hand
+        """Yields everything as one batch."""
+        yield self.x, self.y, self.sample_weight
+
+    def split(self, share: float) -> tuple["ArraysFeed", tuple[Any, Any, Any]]:
+        """Cuts the last share off for validation, as Keras does."""
+        size = number_of_examples(self.x)
+        number = isinstance(share, int | float | np.number) and 0 < share < 1
+        cut = math.floor(size * (1.0 - share)) if number else 0
+        if not 0 < cut < size:
+            rule = f"must be a share in (0, 1) that leaves examples on both sides of {size}"
+            raise ValueError(refusal("fit", "validation_split", rule, share))
+        whole = (self.x, self.y, self.sample_weight)
+        first, last = (
+            keras.tree.map_structure(lambda array, where=where: None if array is None else array[where], whole)
+            for where in (slice(0, cut), slice(cut, None))
+        )
+        return ArraysFeed(*first), last
 
     def weighted(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
         return ArraysFeed(self.x, self.y, with_class_weights(self.y, self.sample_weight or {}, tables))
 
-    def split(self, share: float) -> tuple["ArraysFeed", "ArraysFeed"]:
-        """Cuts the last share off for validation, as Keras does."""
-        cut = int(np.floor(_length(self.x) * (1.0 - share)))
-        pick = keras.tree.map_structure
-        parts = [
-            ArraysFeed(
-                pick(lambda a, where=where: a[where], self.x),
-                pick(lambda a, where=where: a[where], self.y),
-                pick(lambda a, where=where: a[where], self.sample_weight) if self.sample_weight else None,
-            )
-            for where in (slice(0, cut), slice(cut, None))
-        ]
-        return parts[0], parts[1]
-
-
-def _length(inputs: Any) -> int:
-    """Number of examples of the inputs."""
-    arrays = keras.tree.flatten(inputs)
-    return len(arrays[0]) if arrays and np.ndim(arrays[0]) else 0
-
 
 def arrays_feed(
-    x: Any, y: Any, sample_weight: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    tasks: Mapping[str, Task],
+    owner: str,
+    *,
+    all_needed: bool,
+    form: InputForm | None = None,
 ) -> ArraysFeed:
     """Checks and completes in-memory data.
 
@@ -91,11 +134,20 @@ def arrays_feed(
     if hasattr(x, "columns") and hasattr(x, "to_numpy"):
         x = x.to_numpy()
     x = keras.tree.map_structure(np.asarray, x)
-    labels, weights = complete_batch(y, sample_weight, tasks, owner, all_needed=all_needed, rows=_length(x))
+    labels, weights = complete_batch(x, y, sample_weight, tasks, owner, all_needed=all_needed, form=form)
     return ArraysFeed(x, labels, weights)
 
 
-def feed(x: Any, y: Any, sample_weight: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool) -> Feed:
+def feed(
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    tasks: Mapping[str, Task],
+    owner: str,
+    *,
+    all_needed: bool,
+    form: InputForm | None = None,
+) -> Feed:
     """Finds out what kind of data was given, checks its structure and completes its labels.
 
     Args:
@@ -105,15 +157,17 @@ def feed(x: Any, y: Any, sample_weight: Any, tasks: Mapping[str, Task], owner: s
         tasks: The tasks by name.
         owner: For the messages.
         all_needed: Whether every task must have labels.
+        form: What the model takes; None leaves the inputs unchecked.
 
     Raises:
         ValueError: If structure, keys, dtypes or shapes are wrong; all offenders at once.
         TypeError: If the data is of no kind that Keras takes.
     """
-    from kmtl.feeding.streams import DatasetFeed, GeneratorFeed, PyDatasetFeed, is_dataset, is_distributed
+    from kmtl.feeding.datasets import DatasetFeed, is_dataset, is_distributed
+    from kmtl.feeding.streams import GeneratorFeed, PyDatasetFeed
 
     if is_distributed(x):
-        return PassedFeed(x)
+        return PassedFeed(x, source=x)
     streams = (
         (is_dataset, DatasetFeed),
         (lambda given: isinstance(given, keras.utils.PyDataset), PyDatasetFeed),
@@ -122,27 +176,23 @@ def feed(x: Any, y: Any, sample_weight: Any, tasks: Mapping[str, Task], owner: s
     for is_kind, kind in streams:
         if is_kind(x):
             _refuse_beside_stream(y, sample_weight, owner)
-            return kind.checked(x, tasks, owner, all_needed=all_needed)
+            return kind.checked(x, tasks, owner, all_needed=all_needed, form=form)
     if x is None or as_mapping(y) is None:
         got = words(f"x of type {type(x).__name__} and no y")
         fix = "Pass arrays as x and a dict {task: labels} as y, or a tf.data.Dataset of (x, {task: labels})."
         raise TypeError(refusal(owner, "y", "must be given unless x is a dataset, PyDataset or generator", got, fix))
-    return arrays_feed(x, y, sample_weight, tasks, owner, all_needed=all_needed)
+    return arrays_feed(x, y, sample_weight, tasks, owner, all_needed=all_needed, form=form)
 
 
 class PassedFeed(Feed):
     """A distributed dataset, which is passed on as it is: its values cannot be looked at from here."""
 
     is_rewindable = False
-    is_shuffled_by_keras = False
+    is_visible = False
 
-    def batches(self, limit: int | None) -> Iterator[tuple[Any, Mapping[str, Any]]]:  # noqa: ARG002 - nothing to see
+    def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:  # noqa: ARG002 - nothing to see
         """Yields nothing."""
         return iter(())
-
-    def is_complete(self, limit: int | None) -> bool:  # noqa: ARG002 - nothing to see
-        """Nothing was seen."""
-        return False
 
     def weighted(self, tables: Mapping[str, Any]) -> "Feed":
         """Refuses class weights."""

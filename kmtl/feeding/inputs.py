@@ -44,6 +44,7 @@ class InputForm(NamedTuple):
             refusals: Where to record.
             given: Arrays, tensors or tensor specs, each with the batch axis.
         """
+        given = keras.tree.map_structure(lambda value: value if hasattr(value, "shape") else np.asarray(value), given)
         found = self._by_name(refusals, given)
         argument = "x[{!r}]" if isinstance(given, Mapping) or len(self.shapes) > 1 else "x"
         for name, value in found.items():
@@ -57,7 +58,7 @@ class InputForm(NamedTuple):
         if isinstance(given, Mapping):
             for name in self.shapes:
                 if name not in given:
-                    refusals.add("x", f"must hold the input {name!r}", list(given), near(name, map(str, given)))
+                    refusals.add("x", "must hold every input by name", list(given), f"Name it {name!r}.")
             for key in given:
                 if self.is_keyed and key not in self.shapes:
                     refusals.add("x", "must hold the model's inputs only", key, near(str(key), self.shapes))

@@ -64,9 +64,20 @@ def _same(shape: tuple[int | None, ...], wanted: tuple[int, ...]) -> bool:
     return len(shape) == len(wanted) and all(a is None or a == b for a, b in zip(shape, wanted, strict=True))
 
 
-def as_labels(value: Any, task: Task) -> Any:
-    """Returns an array in the task's dtype."""
-    return np.asarray(value).astype(task.label_dtype)
+def as_array(value: Any) -> Any:
+    """Returns a NumPy array; what has no regular shape becomes one of objects, which the checks refuse."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        return np.asarray(list(value), dtype=object)
+
+
+def as_labels(array: Any, task: Task) -> Any:
+    """Returns an array in the task's dtype; a class beyond its range must not wrap around into a valid one."""
+    if task.label_dtype == "int32" and array.dtype.kind in "iu":
+        limits = np.iinfo("int32")
+        array = np.clip(array.astype("int64"), limits.min, limits.max)
+    return array.astype(task.label_dtype)
 
 
 def absent_labels(task: Task, batch: int) -> Any:

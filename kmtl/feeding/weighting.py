@@ -25,15 +25,14 @@ def class_tables(given: Any, tasks: Mapping[str, Task], census: Census | None, o
     Raises:
         ValueError: If a name, class or weight is wrong, or `"balanced"` has nothing to count.
     """
-    own = {name: task.class_weight for name, task in tasks.items() if getattr(task, "class_weight", None)}
+    chosen = {name: task.class_weight for name, task in tasks.items() if getattr(task, "class_weight", None)}
     with Refusals(owner) as refusals:
         if given is not None and not isinstance(given, Mapping):
             refusals.add("class_weight", "must be a dict keyed by task name", given)
             given = None
         known_keys(refusals, "class_weight", given or {}, tasks)
-        chosen = {**own, **{name: value for name, value in (given or {}).items() if name in tasks and value}}
-        tables = {name: _table(refusals, tasks[name], value, census) for name, value in chosen.items()}
-    return tables
+        chosen.update({name: given[name] for name in tasks if given and given.get(name) is not None})
+        return {name: _table(refusals, tasks[name], value, census) for name, value in chosen.items()}
 
 
 def _table(refusals: Refusals, task: Task, value: Any, census: Census | None) -> Any:
@@ -43,14 +42,14 @@ def _table(refusals: Refusals, task: Task, value: Any, census: Census | None) ->
     if not classes or task.kind == "multilabel":
         refusals.add(argument, "must belong to a classification", words(task.kind), "Use `sample_weight`.")
         return None
-    if value == "balanced":
+    if isinstance(value, str) and value == "balanced":
         return _balanced(refusals, argument, task, census)
     if not isinstance(value, Mapping):
         refusals.add(argument, "must be a dict {class: weight} or 'balanced'", value)
         return None
     table = np.ones(classes, dtype="float32")
     for index, weight in value.items():
-        number = isinstance(weight, int | float) and 0 <= weight < float("inf")
+        number = isinstance(weight, int | float | np.number) and 0 <= weight < float("inf")
         if not isinstance(index, int | np.integer) or not 0 <= index < classes or not number:
             rule = f"must map classes 0..{classes - 1} to finite weights of at least 0"
             refusals.add(argument, rule, words(f"{index!r}: {weight!r}"))
@@ -62,8 +61,8 @@ def _table(refusals: Refusals, task: Task, value: Any, census: Census | None) ->
 def _balanced(refusals: Refusals, argument: str, task: Task, census: Census | None) -> Any:
     """`n / (c * n_c)` over the c classes that occur, so that the mean weight of an example is 1."""
     if census is None:
-        fix = "Leave `check=True`, or pass the weights."
-        refusals.add(argument, "needs the label counts", words("an unchecked dataset"), fix)
+        fix = "Pass a dict of weights; or let `fit` count, with `check=True`."
+        refusals.add(argument, "needs the label counts to be 'balanced'", words("data that is not looked at"), fix)
         return None
     counts = census.tasks[task.name].counts
     occurring = max(int((counts > 0).sum()), 1)

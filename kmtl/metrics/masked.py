@@ -209,7 +209,8 @@ def _masked_sums(function: Any, seen: Examples, *, weighted: bool) -> tuple[Any,
     mask = _element_weights(seen, weighted=weighted)
     if len(seen.labels.shape) == len(seen.predictions.shape):
         values = function(ops.expand_dims(seen.labels, -1), ops.expand_dims(seen.predictions, -1))
-        values = ops.sum(ops.cast(values, "float32") * mask, axis=-1)
+        # Keras's accuracies keep the last axis and its errors average over it: of size 1, it may be either.
+        values = ops.sum(ops.reshape(ops.cast(values, "float32"), ops.shape(mask)) * mask, axis=-1)
         mask = ops.sum(mask, axis=-1)
     else:
         values = ops.cast(function(seen.labels, seen.predictions), "float32") * mask

@@ -9,11 +9,11 @@ from keras import ops
 
 from kmtl._checks import non_negative, refusal, require, sizes, task_name
 
-# Words that stand in a metric's name when more of it is better; the rest of what Keras offers is an error or a loss.
-_HIGHER = ("acc", "auc", "precision", "recall", "sensitivity", "specificity", "f1", "fbeta", "f_score", "r2", "iou")
-_HIGHER_NAMES = frozenset({"cosine_similarity", "pearson_correlation", "concordance_correlation"})
-_LOWER = ("loss", "error", "crossentropy", "hinge", "divergence", "poisson", "huber", "log_cosh", "logcosh")
-_LOWER_NAMES = frozenset({"mae", "mse", "rmse", "mape", "msle", "ce", "kld", "delta_m"})
+# What tells a metric's better end: a piece of its name, or one whole word of it.
+_HIGHER = ("accuracy", "precision", "recall", "sensitivity", "specificity", "similarity", "correlation", "io_u")
+_HIGHER_WORDS = frozenset({"acc", "auc", "auroc", "dice", "f1", "fbeta", "iou", "miou", "r2"})
+_LOWER = ("loss", "error", "crossentropy", "hinge", "divergence", "poisson", "huber", "log_cosh", "delta_m")
+_LOWER_WORDS = frozenset({"bce", "ce", "kld", "logcosh", "mae", "mape", "mse", "msle", "rmse"})
 
 
 class Task:
@@ -147,9 +147,10 @@ class Task:
             ValueError: If the name tells nothing, as with a metric of the user's own.
         """
         short = name.removeprefix("val_").removeprefix(f"{self.name}_").removeprefix("weighted_").lower()
-        if short in _LOWER_NAMES or any(word in short for word in _LOWER):
+        words = set(short.split("_"))
+        if words & _LOWER_WORDS or any(piece in short for piece in _LOWER):
             return "min"
-        if short in _HIGHER_NAMES or any(word in short for word in _HIGHER):
+        if words & _HIGHER_WORDS or any(piece in short for piece in _HIGHER):
             return "max"
         fix = "Give the callback `mode='min'` or `mode='max'`."
         raise ValueError(refusal(self.owner, "direction", "needs a metric whose better end is known", name, fix))
@@ -241,7 +242,7 @@ def serialized_loss(loss: Any) -> Any:
 def metric_name(metric: Any) -> str:
     """Names a metric as Keras does: a string is its own name.
 
-    >>> metric_name("mae"), metric_name(keras.metrics.AUC())
+    >>> metric_name("mae"), metric_name(keras.metrics.AUC(name="auc"))
     ('mae', 'auc')
     """
     if isinstance(metric, str):

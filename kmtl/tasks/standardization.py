@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
@@ -16,7 +15,7 @@ class Unstandardize(keras.layers.Layer):
     >>> layer = Unstandardize()
     >>> layer.build((None, 1))
     >>> layer.learn([40.0], [10.0])
-    >>> float(layer(ops.array([[1.5]]))[0, 0])
+    >>> float(layer(keras.ops.array([[1.5]]))[0, 0])
     55.0
     """
 
@@ -47,4 +46,4 @@ class Unstandardize(keras.layers.Layer):
     @property
     def is_learned(self) -> bool:
         """Whether the statistics come from labels."""
-        return bool(ops.convert_to_numpy(self.learned) > 0)
+        return bool(self.learned.numpy() > 0)

@@ -33,7 +33,7 @@ def inception(
     Of its channels they give a quarter, a half, an eighth and an eighth, with 3/8 and 1/16 before the
     3 x 3 and the 5 x 5: the proportions of the paper's first module, 3a. Normalisation after every
     convolution is that of the paper's sequel (Ioffe & Szegedy, 2015); the auxiliary classifiers, which
-    it made needless, are left out. On a 32 x 32 x 1 image the defaults have 726,384 weights.
+    it made needless, are left out. On a 32 x 32 x 1 image the defaults have 726,768 weights.
 
     Args:
         image: `(batch, height, width, channels)`, floats in 0..1. Unknown height and width are allowed.

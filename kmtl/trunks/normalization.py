@@ -18,7 +18,9 @@ def normalized(tensor: Any, kind: str | None, *, name: str, gamma: str = "ones",
     - `"batch"` (Ioffe & Szegedy, Batch Normalization, ICML 2015) with momentum 0.9. It folds into the
       convolution before it at export, so it costs nothing when served. Synchronised, its statistics are
       those of the global batch, and two replicas give the gradient of one to 3e-7; with statistics of
-      its own each replica trains another network. Off `tf.distribute` both are the same, at one speed.
+      its own each replica trains another network. Off `tf.distribute` both give the same features and
+      gradient at the same speed, and only the synchronised one the right second derivative: TensorFlow's
+      plain moments stop a gradient that the first derivative does not need.
     - `"group"` (Wu & He, Group Normalization, ECCV 2018): no statistics over the batch, hence the same
       numbers on any number of replicas and in training and test; does not fold.
     - `"layer"` (Ba, Kiros & Hinton, Layer Normalization, 2016), over the channels of each pixel.

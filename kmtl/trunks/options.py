@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from kmtl._checks import Refusals, near, non_negative, refusal, sizes, task_name, words
+from kmtl._checks import Refusals, is_number, is_whole, near, non_negative, refusal, sizes, task_name, words
 from kmtl.trunks.normalization import NORMALIZATIONS
 from kmtl.trunks.pooling import POOLINGS, known_size
 
@@ -31,7 +31,7 @@ class Options:
 
     def regularizer(self) -> Any:
         """Returns the penalty of one kernel, or None."""
-        return keras.regularizers.L1L2(l1=self.l1, l2=self.l2) if self.l1 or self.l2 else None
+        return keras.regularizers.L1L2(l1=float(self.l1), l2=float(self.l2)) if self.l1 or self.l2 else None
 
     def check(self, refusals: Refusals) -> None:
         """Records every choice that no trunk can follow."""
@@ -58,9 +58,9 @@ def attempt(refusals: Refusals, check: Callable[[str, str, Any], Any], argument:
 
 def size(owner: str, argument: str, value: Any) -> int:
     """Returns one positive whole number, or refuses."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not is_whole(value) or value < 1:
         raise ValueError(refusal(owner, argument, "must be a positive whole number", value))
-    return value
+    return int(value)
 
 
 def stages(owner: str, argument: str, value: Any) -> tuple[int, ...]:
@@ -88,7 +88,7 @@ def check_stages(refusals: Refusals, widths: Any, depths: Any) -> tuple[tuple[in
     """Returns width and depth of each stage, or records what is wrong with them and returns none."""
     wide = attempt(refusals, stages, "widths", widths) or ()
     deep = attempt(refusals, stages, "depths", depths) or ()
-    if isinstance(depths, int):
+    if is_whole(depths):
         deep = deep * len(wide)
     if wide and deep and len(wide) != len(deep):
         refusals.add("depths", f"must hold one number for each of {len(wide)} widths", depths)
@@ -126,7 +126,7 @@ def check_symbolic(owner: str, image: Any) -> None:
 
 def _share(owner: str, argument: str, value: Any) -> float:
     """Returns a share of at least 0 and below 1, or refuses."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+    if not is_number(value) or not 0 <= value < 1:
         raise ValueError(refusal(owner, argument, "must be at least 0 and below 1", value))
     return float(value)
 

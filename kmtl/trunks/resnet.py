@@ -36,7 +36,7 @@ def resnet(
     identity (Goyal et al., Accurate, Large Minibatch SGD, 2017).
 
     `widths=(64, 128, 256, 512)` with the large stem is the paper's 18-layer network. On a 32 x 32 x 1
-    image the defaults have 959,264 weights.
+    image the defaults have 959,648 weights.
 
     Args:
         image: `(batch, height, width, channels)`, floats in 0..1. Unknown height and width are allowed.

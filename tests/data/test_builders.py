@@ -78,6 +78,12 @@ def test_every_split_has_its_share_of_every_digit():
         np.testing.assert_allclose(np.bincount(digits[sources]), whole * share, atol=1)
 
 
+def test_the_sources_of_a_split_are_drawn_from_all_over():
+    # One writer's digits lie together in the source.
+    for sources in split_sources(source_digits()[1]).values():
+        assert np.mean(sources) == pytest.approx(898, abs=100)
+
+
 def test_the_image_of_a_pose_is_what_its_labels_say(read):
     images, digits = source_digits()
     for data in read("digit_poses").values():

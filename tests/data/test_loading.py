@@ -62,11 +62,11 @@ def test_multi_digits_has_the_documented_form(loaded):
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_labels_are_selected_and_ordered(loaded, fresh):
-    train, validation, _ = loaded(labels=EVERYTHING, fresh=fresh)
+    train, validation, _ = loaded(labels=EVERYTHING, fresh=fresh, batch_size=60)
     for part in (train, validation):
         images, labels = next(iter(part))
         assert list(labels) == EVERYTHING
-        assert images.shape == (64, 32, 32, 1)
+        assert images.shape == (60, 32, 32, 1)
         assert [label.shape.rank for label in labels.values()] == [1, 1, 2, 1]
 
 
@@ -117,6 +117,12 @@ def test_hidden_labels_stay_with_their_images_when_shuffled(loaded):
         by_angle.append(dict(zip(labels["angle"], labels["digit"], strict=True)))
     assert all(found == by_angle[0] for found in by_angle)
     assert sum(digit == -1 for digit in by_angle[0].values()) == 300
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_another_seed_hides_others(loaded, fresh):
+    one, other = (epoch(loaded(seed=seed, hide=0.5, fresh=fresh, shuffle=False)[0])[1]["digit"] for seed in (0, 1))
+    assert 200 < ((one == -1) != (other == -1)).sum() < 400
 
 
 def test_one_share_hides_of_every_task(loaded):

@@ -367,6 +367,16 @@ def test_images_of_any_size_and_kind_become_one(tmp_path):
     assert grey.shape == (1, 5, 5, 1)
 
 
+def test_every_pixel_counts_when_an_image_shrinks(tmp_path):
+    left = np.zeros((12, 12, 1), np.uint8)
+    left[:, :2] = 255
+    (tmp_path / "left.png").write_bytes(tf.io.encode_png(left).numpy())
+    table = pd.DataFrame({"file": ["left.png"], "weight": [1.0]})
+    x, _ = whole(from_folder(tmp_path, table, TASKS[:1], image_size=2, channels=1))
+    assert (x[0, :, 0, 0] > 0.1).all()
+    assert (x[0, :, 1, 0] < x[0, :, 0, 0]).all()
+
+
 def test_images_keep_to_their_labels_when_shuffled(folder):
     dataset = from_folder(folder, folder / "labels.csv", FOLDER_TASKS, image_size=(6, 4), shuffle=True, batch_size=None)
     own = {1.5: 0, 3.5: 2}

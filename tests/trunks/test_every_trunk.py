@@ -120,6 +120,13 @@ def test_batch_normalization_folds_into_the_kernels(build, pixels):
     np.testing.assert_allclose(plain(image), model(image), rtol=1e-4)
 
 
+@pytest.mark.parametrize("synchronized", [True, False])
+def test_all_statistics_are_synchronized_or_none(build, synchronized):
+    layers = build((16, 16, 1), synchronized=synchronized).layers
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert {norm.synchronized for norm in norms} == {synchronized}
+
+
 def test_saved_and_loaded_it_is_the_same(build, pixels, tmp_path):
     model = settle(build((16, 16, 1), dropout=0.1, l1=0.1))
     model.save(tmp_path / "trunk.keras")

@@ -29,10 +29,9 @@ def test_the_documented_number_of_weights():
 
 
 def test_a_module_of_256_is_the_papers_first():
-    """Module 3a reads 192 channels: 64; 96 -> 128; 16 -> 32; 32. It has 163,696 weights with biases."""
+    """Module 3a, on 192 channels: 64; 96 before 128; 16 before 32; 32."""
     image = keras.Input((8, 8, 192))
-    features = trunks.inception(image, (256,), normalization=None, units=None)
-    model = keras.Model(image, features)
+    model = keras.Model(image, trunks.inception(image, (256,), units=None))
     layers = {layer.name.removeprefix("trunk_stage1_module1_"): layer for layer in model.layers}
     widths = {name: layers[name].filters for name in ("1x1", "3x3_reduce", "3x3", "5x5_reduce", "5x5", "pool_1x1")}
     assert widths == {"1x1": 64, "3x3_reduce": 96, "3x3": 128, "5x5_reduce": 16, "5x5": 32, "pool_1x1": 32}

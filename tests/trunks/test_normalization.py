@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kmtl.trunks.normalization import group_count, normalized
 
@@ -26,6 +27,33 @@ def test_synchronized_statistics_are_the_plain_ones_on_one_device(pixels):
     plain, together = model("batch"), model("batch", synchronized=True)
     assert together.get_layer("norm").synchronized
     np.testing.assert_allclose(together(image, training=True), plain(image, training=True), atol=1e-4)
+
+
+def test_synchronized_statistics_have_second_derivatives():
+    """Along one direction, against central differences of the first derivative."""
+    rng = np.random.default_rng(2)
+    image, direction = rng.normal(size=(2, 4, 6, 6, 8))
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        network = model("batch", synchronized=True)
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+
+    def slope(point):
+        with tf.GradientTape() as tape:
+            tape.watch(point)
+            cubes = tf.reduce_sum(network(point, training=True) ** 3)
+        return tf.reduce_sum(tape.gradient(cubes, point) ** 3)
+
+    point = tf.constant(image)
+    with tf.GradientTape() as tape:
+        tape.watch(point)
+        value = slope(point)
+    exact = float(tf.reduce_sum(tape.gradient(value, point) * direction).numpy())
+    near = (slope(point + 1e-5 * direction) - slope(point - 1e-5 * direction)).numpy() / 2e-5
+    assert exact == pytest.approx(float(near), rel=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "axes", "split"), [("group", (1, 2, 4), 4), ("layer", 3, 8)])

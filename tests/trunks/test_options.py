@@ -30,6 +30,7 @@ OWN = [
     (trunks.convnet, {"widths": ()}, "convnet: `widths` must hold at least one size, got ()."),
     (trunks.convnet, {"widths": (8, 0)}, "convnet: `widths` must hold positive whole numbers, got (8, 0)."),
     (trunks.convnet, {"widths": (8, 2.5)}, "convnet: `widths` must hold positive whole numbers, got (8, 2.5)."),
+    (trunks.convnet, {"widths": "32"}, "convnet: `widths` must hold positive whole numbers, got '32'."),
     (trunks.convnet, {"kernel_size": 0}, "convnet: `kernel_size` must be a positive whole number, got 0."),
     (trunks.convnet, {"widths": (8, 1), "normalization": "layer"}, "convnet: `widths` must leave every layer"),
     (trunks.vgg, {"blocks": ()}, "vgg: `blocks` must hold pairs of positive whole numbers, got ()."),
@@ -83,6 +84,22 @@ def test_bad_shapes_of_a_trunk_are_refused(function, options, message):
 def test_what_is_no_image_is_refused(function, image, kind, message):
     with pytest.raises(kind, match=re.escape(f"{function.__name__}: {message}")):
         function(image())
+
+
+def test_numpy_scalars_are_numbers(tmp_path):
+    """They come from a search's sampler or an array of settings, and must be saved like Python's own."""
+    image = keras.Input(IMAGE)
+    kernel, width = np.array([3, 8])
+    share = np.float32(0.5)
+    features = trunks.convnet(
+        image, np.array([4, 8]), kernel_size=kernel, units=width, dropout=share, l1=share, l2=np.float64(0.1)
+    )
+    keras.Model(image, features).save(tmp_path / "numpy.keras")
+    loaded = keras.saving.load_model(tmp_path / "numpy.keras")
+    assert loaded.output.shape == (None, 8)
+    assert loaded.get_layer("trunk_dropout").rate == 0.5
+    assert loaded.get_layer("trunk_conv1").kernel_regularizer.l1 == 0.5
+    assert trunks.resnet(image, (4, 4), np.int64(1), units=width).shape == (None, 8)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

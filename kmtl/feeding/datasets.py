@@ -1,0 +1,136 @@
+"""Streams of batches that TensorFlow makes: tf.data."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kmtl._checks import Refusals, words
+from kmtl.feeding.feeds import Feed
+from kmtl.feeding.inputs import InputForm
+from kmtl.feeding.structure import check_keys, check_label
+from kmtl.tasks import Task
+
+
+def is_dataset(data: Any) -> bool:
+    """Whether it is a tf.data.Dataset."""
+    return isinstance(data, tf.data.Dataset)
+
+
+def is_distributed(data: Any) -> bool:
+    """Whether it is a dataset that a strategy has distributed."""
+    return isinstance(data, tf.distribute.DistributedDataset)
+
+
+class DatasetFeed(Feed):
+    """A tf.data.Dataset of batches."""
+
+    @classmethod
+    def checked(
+        cls, x: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, form: InputForm | None
+    ) -> "DatasetFeed":
+        """Checks the element's structure and fills absent tasks as missing."""
+        with Refusals(owner) as refusals:
+            spec = _checked_spec(refusals, x, tasks, all_needed=all_needed, form=form)
+        return cls(_completed(x, spec, tasks), source=x)
+
+    @property
+    def size(self) -> float | None:
+        """Number of batches, infinity for a dataset without end, None if unknown."""
+        size = int(self.x.cardinality())
+        return {tf.data.INFINITE_CARDINALITY: math.inf, tf.data.UNKNOWN_CARDINALITY: None}.get(size, size)
+
+    def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
+        """Yields the elements from the start."""
+        data = self.x if limit is None else self.x.take(limit)
+        return iter(data.as_numpy_iterator())
+
+    def weighted(self, tables: Mapping[str, Any]) -> "Feed":
+        """Returns the feed with class weights multiplied onto the sample weights."""
+        if not tables:
+            return self
+
+        def add(x: Any, y: Any, weights: Any = None) -> Any:
+            result = dict(weights or {})
+            for name, table in tables.items():
+                flat = tf.reshape(y[name], (-1,))
+                by_class = tf.where(flat >= 0, tf.gather(tf.constant(table), tf.maximum(flat, 0)), 1.0)
+                given = tf.cast(tf.reshape(result[name], (-1,)), by_class.dtype) if name in result else 1.0
+                result[name] = by_class * given
+            return x, y, result
+
+        return DatasetFeed(self.x.map(add, num_parallel_calls=tf.data.AUTOTUNE), source=self.source)
+
+
+def _checked_spec(
+    refusals: Refusals, data: Any, tasks: Mapping[str, Task], *, all_needed: bool, form: InputForm | None
+) -> Any:
+    """Records what is wrong with the elements of a dataset; returns their spec."""
+    spec = data.element_spec
+    if not isinstance(spec, tuple) or len(spec) not in {2, 3}:
+        refusals.add("x", "must yield (x, {task: label}) or with a third part, weights", words(str(spec)))
+        return spec
+    if any(_is_single(spec[1], name, task) for name, task in tasks.items()):
+        refusals.add("x", "must yield batches", words("single examples"), "Call dataset.batch(...).")
+        return spec
+    if form is not None:
+        form.check(refusals, spec[0])
+    if check_keys(refusals, "y", spec[1], tasks, all_needed=all_needed):
+        for name, task in tasks.items():
+            if name in spec[1]:
+                _check_label_spec(refusals, task, spec[1][name])
+    if len(spec) == 3:
+        _check_weight_spec(refusals, tasks, spec[2])
+    return spec
+
+
+def _check_weight_spec(refusals: Refusals, tasks: Mapping[str, Task], spec: Any) -> None:
+    """Records weights that are neither one tensor nor a dict by task."""
+    if isinstance(spec, Mapping):
+        check_keys(refusals, "sample_weight", spec, tasks, all_needed=False)
+    elif isinstance(spec, list | tuple):
+        refusals.add("sample_weight", "must be one tensor or a dict keyed by task name", words("a sequence"))
+
+
+def _is_single(labels: Any, name: str, task: Task) -> bool:
+    """Whether a label's spec has the shape of one example's."""
+    shape = getattr(labels.get(name), "shape", None) if isinstance(labels, Mapping) else None
+    return shape is not None and shape.rank is not None and tuple(shape) == task.label_shape
+
+
+def _check_label_spec(refusals: Refusals, task: Task, spec: Any) -> None:
+    """Records labels of a wrong kind, dtype or shape; an unknown rank is left to the look at the values."""
+    if not isinstance(spec, tf.TensorSpec):
+        refusals.add(f"y[{task.name!r}]", "must be a dense tensor", words(type(spec).__name__))
+        return
+    shape = tuple(spec.shape) if spec.shape.rank is not None else (None, *task.label_shape)
+    check_label(refusals, "y", task, spec.dtype.as_numpy_dtype, shape)
+
+
+def _completed(data: Any, spec: Any, tasks: Mapping[str, Task]) -> Any:
+    """Casts labels, fills absent tasks and spreads one weight over the tasks; a dataset that is fine stays as it is."""
+    weights = spec[2] if len(spec) == 3 else None
+    fine = all(name in spec[1] and spec[1][name].dtype.name == task.label_dtype for name, task in tasks.items())
+    if fine and (weights is None or isinstance(weights, Mapping)):
+        return data
+
+    def complete(x: Any, y: Any, given: Any = None) -> Any:
+        labels = {name: _label(x, y.get(name), task) for name, task in tasks.items()}
+        if given is None:
+            return x, labels
+        return x, labels, given if isinstance(given, Mapping) else dict.fromkeys(tasks, given)
+
+    return data.map(complete, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _label(inputs: Any, label: Any, task: Task) -> Any:
+    """One task's labels in its dtype, all missing where the dataset has none."""
+    if label is not None:
+        # A class beyond the range of the dtype must not wrap around into a valid one.
+        cast = tf.saturate_cast if label.dtype.is_integer and task.label_dtype == "int32" else tf.cast
+        return cast(label, task.label_dtype)
+    batch = tf.shape(keras.tree.flatten(inputs)[0])[0]
+    missing = tf.constant(task.missing, dtype=task.label_dtype)
+    return tf.fill([batch, *task.label_shape], missing)

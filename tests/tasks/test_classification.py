@@ -1,0 +1,61 @@
+"""Tasks with integer labels."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from kmtl.tasks import BinaryClassification, Classification, MultiLabel
+
+
+def test_widths_follow_the_classes():
+    assert Classification("species", np.int64(7)).units == 7
+    assert Classification("species", 7).label_shape == ()
+    assert BinaryClassification("tame").units == 1
+    assert MultiLabel("spots", np.int32(4)).label_shape == (4,)
+    assert type(Classification("species", np.int64(7)).classes) is int
+
+
+def test_one_missing_element_of_a_multilabel_is_just_that_one():
+    labels = ops.array([[1, -1, 0], [-1, -1, -1]], dtype="int32")
+    present = ops.convert_to_numpy(MultiLabel("spots", 3).present(labels))
+    assert present.tolist() == [[True, False, True], [False, False, False]]
+
+
+def test_class_weights_are_kept_by_int():
+    task = Classification("species", 3, class_weight={"2": 1, np.int64(0): np.float32(0.5)})
+    assert task.class_weight == {2: 1.0, 0: 0.5}
+    assert all(type(key) is int and type(value) is float for key, value in task.class_weight.items())
+
+
+@pytest.mark.parametrize("classes", [1, 0, -3, 2.0, True, "3", None])
+def test_bad_numbers_of_classes_are_refused(classes):
+    with pytest.raises(ValueError, match=r"^Classification\('species'\): `classes` must be a whole number of at least 2"):
+        Classification("species", classes)
+    if classes != 1:
+        with pytest.raises(ValueError, match=r"^MultiLabel\('spots'\): `labels` must be a whole number of at least 1"):
+            MultiLabel("spots", classes)
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c"], ["a", "a"], "ab", []])
+def test_bad_label_names_are_refused(names):
+    for make in (
+        lambda: Classification("species", 2, label_names=names),
+        lambda: BinaryClassification("tame", label_names=names),
+        lambda: MultiLabel("spots", 2, label_names=names),
+    ):
+        with pytest.raises(ValueError, match=r"`label_names` must hold 2 different names, one a label, got "):
+            make()
+
+
+@pytest.mark.parametrize(
+    "weights", [{3: 1.0}, {-1: 1.0}, {0: -1.0}, {0: float("nan")}, {0: "1"}, {0.5: 1.0}, {"a": 1.0}, {True: 1.0}]
+)
+def test_bad_class_weights_are_refused(weights):
+    with pytest.raises(ValueError, match=r"`class_weight` must map classes 0\.\.2 to finite weights of at least 0, got "):
+        Classification("species", 3, class_weight=weights)
+
+
+@pytest.mark.parametrize("weights", ["balance", [1.0, 2.0, 3.0], np.ones(3), 2.0])
+def test_class_weights_of_another_form_are_refused(weights):
+    with pytest.raises(ValueError, match="`class_weight` must be a dict of class to weight or 'balanced', got "):
+        Classification("species", 3, class_weight=weights)

@@ -1,0 +1,249 @@
+"""What every kind of task keeps: one row of the table in tests/conftest.py a kind."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Task
+
+COMMON = {"hidden": (5, 3), "dropout": 0.25, "l1": 0.01, "l2": 0.02}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def absolute_gap(labels, predictions):
+    return ops.mean(ops.abs(labels - predictions), axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Scaled(keras.losses.Loss):
+    def __init__(self, factor=1.0, **options):
+        super().__init__(**options)
+        self.factor = factor
+
+    def call(self, y_true, y_pred):
+        return self.factor * ops.mean(ops.square(y_true - y_pred), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+def restored(task):
+    """Through JSON, as a `.keras` file does it."""
+    return keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(task))))
+
+
+def head_of(task, width=6):
+    features = keras.Input((width,))
+    return keras.Model(features, task.head(features))
+
+
+def test_every_kind_has_a_row(kinds):
+    subclasses = {kind for kind in Task.__subclasses__() if kind.__module__.startswith("kmtl.")}
+    assert subclasses == {type(kind.make("zebra")) for kind in kinds.values()}
+
+
+def test_labels_predictions_and_missing_values_agree(kind):
+    task = kind.make("zebra")
+    labels = kind.draw(np.random.default_rng(0), 5)
+    assert str(labels.dtype) == task.label_dtype
+    assert labels.shape == (5, *task.label_shape)
+    assert task.units == int(np.prod(task.label_shape, dtype=int)) or task.kind == "classification"
+    assert ops.convert_to_numpy(task.present(ops.array(labels))).all()
+    labels[1] = task.missing
+    assert ops.convert_to_numpy(task.present(ops.array(labels))).reshape(5, -1).all(axis=1).tolist() == [
+        True, False, True, True, True,
+    ]  # fmt: skip
+    assert tuple(task.shaped(ops.array(labels)).shape) == ((5,) if task.kind == "classification" else (5, task.units))
+
+
+def test_shaping_keeps_each_examples_label_in_its_row(kind):
+    task = kind.make("zebra")
+    labels = kind.draw(np.random.default_rng(0), 4)
+    flat = ops.convert_to_numpy(task.shaped(ops.array(labels)))
+    column = ops.convert_to_numpy(task.shaped(ops.array(labels.reshape(4, -1))))
+    np.testing.assert_array_equal(flat.reshape(4, -1), labels.reshape(4, -1))
+    np.testing.assert_array_equal(column, flat)
+
+
+def test_default_loss_is_the_one_that_is_documented(kind):
+    task = kind.make("zebra")
+    generator = np.random.default_rng(1)
+    labels = kind.draw(generator, 6)
+    scores = generator.uniform(0.1, 0.9, (6, task.units)).astype("float32")
+    if task.kind == "classification":
+        scores = scores / scores.sum(axis=1, keepdims=True)
+    loss = task.resolved_loss()
+    call = loss.call if isinstance(loss, keras.losses.Loss) else loss
+    values = ops.convert_to_numpy(call(task.shaped(ops.array(labels)), ops.array(scores)))
+    expected = np.mean(np.asarray(kind.rows(ops.cast(labels, "float64"), ops.cast(scores, "float64"))), axis=1)
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_default_metrics_have_a_known_better_end(kind):
+    task = kind.make("zebra")
+    assert task.metric_names()
+    for name in [*task.metric_names(), "loss"]:
+        assert task.direction(name) in {"max", "min"}
+
+
+def test_every_option_survives_the_file(kind):
+    task = kind.make("zebra", **COMMON, metrics=[keras.metrics.MeanMetricWrapper(absolute_gap, name="gap"), "mse"])
+    again = restored(task)
+    assert again == task
+    assert again.get_config() == task.get_config()
+    assert again.metric_names() == ["gap", "mse"]
+    assert (again.hidden, again.dropout, again.l1, again.l2) == ((5, 3), 0.25, 0.01, 0.02)
+    assert json.dumps(again.get_config()) == json.dumps(task.get_config())
+
+
+def test_two_tasks_are_equal_if_their_options_are(kind):
+    assert kind.make("zebra") == kind.make("zebra")
+    assert hash(kind.make("zebra")) == hash(kind.make("zebra"))
+    assert kind.make("zebra") != kind.make("ant")
+    assert kind.make("zebra") != kind.make("zebra", l2=0.1)
+    assert kind.make("zebra") != "zebra"
+
+
+def test_head_is_named_float32_and_of_the_tasks_width(kind):
+    model = head_of(kind.make("zebra", **COMMON))
+    assert model.output.shape == (None, kind.make("zebra").units)
+    assert model.output.dtype == "float32"
+    assert model.layers[-1].name == "zebra"
+    kernels = [weight.shape for weight in model.trainable_weights if len(weight.shape) == 2]
+    assert kernels == [(6, 5), (5, 3), (3, kind.make("zebra").units)]
+
+
+def test_head_stays_float32_in_mixed_precision(kind):
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = head_of(kind.make("zebra", hidden=4))
+        assert model.output.dtype == "float32"
+        assert model(np.ones((2, 6), "float32")).dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def test_penalties_fall_on_every_kernel_and_on_nothing_else(kind):
+    model = head_of(kind.make("zebra", hidden=4, l1=0.5, l2=0.25))
+    model(np.ones((2, 6), "float32"))
+    kernels = [np.asarray(weight.numpy(), "float64") for weight in model.trainable_weights if len(weight.shape) == 2]
+    expected = sum(0.5 * np.abs(kernel).sum() + 0.25 * (kernel**2).sum() for kernel in kernels)
+    assert sum(float(loss) for loss in model.losses) == pytest.approx(expected, rel=1e-5)
+    assert not head_of(kind.make("ant")).losses
+
+
+def test_dropout_acts_in_training_only(kind):
+    model = head_of(kind.make("zebra", hidden=64, dropout=0.9))
+    rows = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
+    np.testing.assert_array_equal(model(rows, training=False), model(rows, training=False))
+    assert np.abs(model(rows, training=True) - model(rows, training=False)).max() > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": keras.losses.Huber(delta=0.3)},
+        {"loss": keras.losses.MeanSquaredError},
+        {"loss": absolute_gap},
+        {"loss": Scaled(factor=3.0)},
+        {"loss": "log_cosh", "standardize": False, "unit": "px", "shape": 2},
+        {"metrics": [keras.metrics.RootMeanSquaredError(name="rms"), absolute_gap, keras.metrics.R2Score]},
+    ],
+)
+def test_objects_of_losses_and_metrics_survive_the_file(options):
+    task = Regression("zebra", **options)
+    again = restored(task)
+    assert again == task
+    truth, guess = ops.array([[0.0], [1.0], [7.0]]), ops.array([[0.1], [4.0], [2.0]])
+    losses = [task.resolved_loss(), again.resolved_loss()]
+    calls = [loss.call if isinstance(loss, keras.losses.Loss) else loss for loss in losses]
+    np.testing.assert_array_equal(calls[0](truth, guess), calls[1](truth, guess))
+
+
+def test_class_options_survive_the_file():
+    for task in (
+        Classification("zebra", 2, label_names=["class_name", "config"], class_weight={1: 2, 0: 0.5}),
+        Classification("zebra", 3, label_names=("a", "b", "c"), class_weight="balanced"),
+        BinaryClassification("zebra", label_names=["no", "yes"], loss=keras.losses.BinaryFocalCrossentropy(gamma=3.0)),
+        MultiLabel("zebra", 2, label_names=["fever", "cough"], metrics=[keras.metrics.AUC(curve="PR", name="pr")]),
+    ):
+        again = restored(task)
+        assert again == task
+        assert again.label_names == task.label_names
+        assert again.class_weight == task.class_weight
+
+
+def test_loading_runs_no_code_of_the_files():
+    with pytest.warns(UserWarning, match="lambda"):
+        task = keras.saving.serialize_keras_object(Regression("zebra", loss=lambda y, p: ops.mean(y - p, axis=-1)))
+    with pytest.raises(ValueError, match=r"lambda|`loss` must be a Keras loss"):
+        restored_task = keras.saving.deserialize_keras_object(json.loads(json.dumps(task)))
+        restored_task.resolved_loss()
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"dropout": 1.0}, "`dropout` must be below 1, got 1.0"),
+        ({"dropout": -0.1}, "`dropout` must be a finite number of at least 0, got -0.1"),
+        ({"l1": -1}, "`l1` must be a finite number of at least 0, got -1"),
+        ({"l2": float("nan")}, "`l2` must be a finite number of at least 0, got nan"),
+        ({"hidden": (8, 0)}, r"`hidden` must hold positive whole numbers, got \(8, 0\)"),
+        ({"hidden": "64"}, "`hidden` must hold positive whole numbers, got '64'"),
+        ({"loss": "msee"}, "`loss` must be a Keras loss, got 'msee'"),
+        ({"loss": 3}, "`loss` must be a name, a keras.losses.Loss or a function, got 3"),
+        ({"metrics": {"mae": "mae"}}, "`metrics` must be a list of metrics, got {'mae': 'mae'}"),
+        ({"metrics": ["mae", 3]}, r"`metrics` must be a list of metrics, got \['mae', 3\]"),
+        ({"metrics": ["mae", "mae"]}, r"`metrics` must have different names, got \['mae', 'mae'\]"),
+    ],
+)
+def test_bad_options_are_refused_with_the_tasks_name(kind, options, rule):
+    with pytest.raises(ValueError, match=rf"^{type(kind.make('zebra')).__name__}\('zebra'\): {rule}") as caught:
+        kind.make("zebra", **options)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+DIRECTIONS = {
+    "max": "accuracy acc binary_accuracy sparse_categorical_accuracy top_k_categorical_accuracy balanced_accuracy auc"
+    " auc_1 pr_auc precision recall precision_at_recall recall_at_precision sensitivity_at_specificity f1_score"
+    " fbeta_score r2_score mean_io_u mean_iou binary_io_u one_hot_iou miou cosine_similarity pearson_correlation"
+    " concordance_correlation Accuracy AUC",
+    "min": "loss mae mse rmse mape msle mean_absolute_error root_mean_squared_error binary_crossentropy kl_divergence"
+    " hinge squared_hinge poisson huber log_cosh logcosh mean_squared_logarithmic_error crossentropy hamming_loss"
+    " mean_absolute_error_1 mae_2 delta_m top_error",
+}
+
+
+@pytest.mark.parametrize(("name", "end"), [(name, end) for end, names in DIRECTIONS.items() for name in names.split()])
+def test_directions_of_metrics(name, end):
+    task = Classification("accident_error", 3)
+    assert task.direction(name) == end
+    assert task.direction(f"accident_error_{name}") == end
+    assert task.direction(f"val_accident_error_{name}") == end
+    assert task.direction(f"val_accident_error_weighted_{name}") == end
+
+
+@pytest.mark.parametrize("name", ["sharpness", "acceleration", "curious", "previous", "true_positives", "weight", "surface"])
+def test_directions_that_nobody_can_know_are_refused(name):
+    with pytest.raises(ValueError, match=r"`direction` needs a metric whose better end is known, got "):
+        Regression("angle").direction(f"val_angle_{name}")
+
+
+def test_every_metric_of_keras_that_has_a_better_end_is_in_the_table():
+    unknown = {"Metric", "Mean", "Sum", "MeanMetricWrapper"} | {
+        f"{truth}{sign}" for truth in ("True", "False") for sign in ("Positives", "Negatives")
+    }
+    options = {
+        "MeanIoU": [2], "IoU": [2, [0]], "OneHotIoU": [2, [0]], "OneHotMeanIoU": [2], "PrecisionAtRecall": [0.5],
+        "RecallAtPrecision": [0.5], "SensitivityAtSpecificity": [0.5], "SpecificityAtSensitivity": [0.5],
+    }  # fmt: skip
+    for name in dir(keras.metrics):
+        kind = getattr(keras.metrics, name)
+        if isinstance(kind, type) and issubclass(kind, keras.metrics.Metric) and name not in unknown:
+            metric = kind(*options.get(name, []))
+            expected = "min" if any(word in name for word in ("Error", "entropy", "inge", "Poisson", "KL")) else "max"
+            assert Regression("angle").direction(metric.name) == expected, metric.name

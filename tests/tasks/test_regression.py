@@ -1,0 +1,41 @@
+"""Tasks with float labels."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kmtl.tasks import Regression, Unstandardize
+
+
+def test_a_number_and_a_vector():
+    assert (Regression("angle").units, Regression("angle").label_shape) == (1, ())
+    assert (Regression("place", shape=3).units, Regression("place", shape=(3,)).label_shape) == (3, (3,))
+    assert np.isnan(Regression("angle").missing)
+
+
+def test_only_nan_is_missing():
+    labels = ops.array([[-1.0, float("nan")], [0.0, float("-inf")]])
+    present = ops.convert_to_numpy(Regression("place", shape=2).present(labels))
+    assert present.tolist() == [[True, False], [True, True]]
+
+
+def test_the_head_ends_in_the_unit_or_in_the_dense_layer():
+    features = keras.Input((4,))
+    standardized = keras.Model(features, Regression("angle").head(features))
+    plain = keras.Model(features, Regression("angle", standardize=False).head(features))
+    assert [layer.name for layer in standardized.layers[1:]] == ["angle_standardized", "angle"]
+    assert isinstance(standardized.get_layer("angle"), Unstandardize)
+    assert [layer.name for layer in plain.layers[1:]] == ["angle"]
+    assert len(standardized.trainable_weights) == len(plain.trainable_weights) == 2
+
+
+@pytest.mark.parametrize("shape", [0, (0,), (2, 2), (2.0,), "2", -1])
+def test_bad_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match=r"^Regression\('place'\): `shape` must "):
+        Regression("place", shape=shape)
+
+
+def test_a_unit_is_text():
+    with pytest.raises(ValueError, match=r"^Regression\('place'\): `unit` must be text, got 3"):
+        Regression("place", unit=3)
