@@ -2,20 +2,17 @@
 
     python benchmarks/plain_overhead.py --write
 
-Both train the same network on the same arrays, in turn, one epoch each, first one then the other in changing order;
-the ratio is taken pair by pair. Times are CPU seconds of the process (all threads) and wall seconds.
+Both train the same network on the same data, in turn, one epoch each, in changing order; the ratio is taken pair by
+pair, of CPU seconds of the process (all threads) and of wall seconds.
 """
 
 import argparse
-import os
 import pathlib
-import platform
-import statistics
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
+from timing import header, interleaved, ratios, spread, timed
 
 import kmtl
 
@@ -61,70 +58,31 @@ def multi_task(tasks):
     return model
 
 
-def arrays(tasks):
+def dataset(tasks):
     """Random images and labels."""
     random = np.random.default_rng(0)
+    count = BATCH * STEPS
     labels = {
-        task.name: random.integers(0, 10, BATCH * STEPS).astype("int32")
+        task.name: random.integers(0, 10, count).astype("int32")
         if task.kind == "classification"
-        else random.normal(size=BATCH * STEPS).astype("float32")
+        else random.normal(size=count).astype("float32")
         for task in tasks
     }
-    return random.random((BATCH * STEPS, *SHAPE), dtype="float32"), labels
-
-
-def timed(model, data):
-    """CPU and wall seconds of one epoch."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    model.fit(data, epochs=1, verbose=0)
-    return time.process_time() - cpu, time.perf_counter() - wall
+    images = random.random((count, *SHAPE), dtype="float32")
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH).cache()
 
 
 def measure(count, rounds):
-    """Pairs of epochs; returns the ratios and the milliseconds a step."""
+    """One row of the table."""
     tasks = tasks_of(count)
-    x, y = arrays(tasks)
-    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH).cache()
+    data = dataset(tasks)
     models = [stock(tasks), multi_task(tasks)]
     for model in models:
         timed(model, data)
-    pairs = []
-    for turn in range(rounds):
-        order = [0, 1] if turn % 2 == 0 else [1, 0]
-        times = {place: timed(models[place], data) for place in order}
-        pairs.append((times[0], times[1]))
-    return {
-        "tasks": count,
-        "weights": models[0].count_params(),
-        "cpu": [after[0] / before[0] for before, after in pairs],
-        "wall": [after[1] / before[1] for before, after in pairs],
-        "step": 1000 * min(before[1] for before, _ in pairs) / STEPS,
-    }
-
-
-def table(rows, rounds):
-    """The results as Markdown, with what made them."""
-    lines = [
-        "# kmtl with `equal` against stock Keras",
-        "",
-        "Command: `python benchmarks/plain_overhead.py --write`. "
-        f"Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}, "
-        f"{os.cpu_count()} cores, no GPU. {rounds} pairs of epochs of {STEPS} steps, batch {BATCH}, interleaved; "
-        "ratio kmtl / stock: median (quarter to three-quarter).",
-        "",
-        "| tasks | weights | CPU seconds, ratio | wall seconds, ratio | stock step, best, ms |",
-        "|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cpu, wall = (spread(row[key]) for key in ("cpu", "wall"))
-        lines.append(f"| {row['tasks']} | {row['weights']:,} | {cpu} | {wall} | {row['step']:.1f} |")
-    return "\n".join(lines) + "\n"
-
-
-def spread(ratios):
-    """Median and quartiles."""
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
+    plain, ours = interleaved([(model, data) for model in models], rounds)
+    cpu, wall = (spread(ratios(ours, plain, clock)) for clock in (0, 1))
+    step = 1000 * min(time for _, time in plain) / STEPS
+    return f"| {count} | {models[0].count_params():,} | {cpu} | {wall} | {step:.1f} |"
 
 
 def main():
@@ -132,10 +90,19 @@ def main():
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--write", action="store_true", help="also write the committed table")
     options = parser.parse_args()
-    text = table([measure(count, options.rounds) for count in (2, 10)], options.rounds)
-    print(text)
+    note = (
+        f"{options.rounds} epochs of {STEPS} steps each, batch {BATCH}, interleaved; "
+        "ratio kmtl / stock: median (quarter to three-quarter)."
+    )
+    lines = header("kmtl with `equal` against stock Keras", "python benchmarks/plain_overhead.py --write", note)
+    lines += [
+        "| tasks | weights | CPU seconds, ratio | wall seconds, ratio | stock step, best, ms |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [measure(count, options.rounds) for count in (2, 10)]
+    print("\n".join(lines))
     if options.write:
-        RESULTS.write_text(text)
+        RESULTS.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """From labels and predictions to one masked mean a task.
 
 An example without a task's label reaches neither its loss nor its gradient:
-its label is replaced by 0 before the loss sees it (NaN times 0 is NaN), its
-value is replaced by 0, and it is not counted in the denominator.
+its label is replaced by a harmless one before the loss sees it (NaN times 0
+is NaN), its value is replaced by 0, and it is not counted in the denominator.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,8 +31,8 @@ class Examples(NamedTuple):
     With G alike tasks stacked, a group axis of size G follows the batch axis.
 
     Attributes:
-        labels: Labels with every missing element replaced by 0, `(batch, [G,] units)`,
-            or `(batch, [G])` for a classification.
+        labels: Labels with every missing element replaced by a harmless one,
+            `(batch, [G,] units)`, or `(batch, [G])` for a classification.
         predictions: `(batch, [G,] units)`, float32.
         present: True where an element of the label is there; shape of `labels`.
         weight: Sample weights `(batch, [G])`, or None where all weigh 1.
@@ -85,9 +85,16 @@ class TaskGroup:
         shaped = [task.shaped(ops.cast(labels[task.name], task.label_dtype)) for task in self.tasks]
         truth = self._stack(shaped)
         present = self.first.present(truth)
-        safe = ops.where(present, truth, ops.zeros_like(truth))
         outputs = self._stack([ops.cast(predictions[name], "float32") for name in self.names])
+        safe = ops.where(present, truth, self._stand_in(truth, outputs))
         return Examples(safe, outputs, present, self._weights(weights or {}, outputs))
+
+    def _stand_in(self, truth: Any, outputs: Any) -> Any:
+        """Labels at which a loss and its slope are finite: class 0, or a number near the prediction.
+
+        A relative error is infinite at 0, a distance has no slope at the prediction itself.
+        """
+        return ops.stop_gradient(outputs) + 1.0 if self.first.label_dtype == "float32" else ops.zeros_like(truth)
 
     def _weights(self, weights: Mapping[str, Any], outputs: Any) -> Any:
         """Stacks the sample weights of the group; None if no task has any."""
@@ -124,11 +131,10 @@ class TaskGroup:
             Losses and booleans, `(batch, [G])` each.
         """
         truth, outputs = self._standardized(examples)
-        call = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
         if self.elementwise:
-            values = call(ops.expand_dims(truth, -1), ops.expand_dims(outputs, -1))
-            return _mean_of_present(ops.cast(values, "float32"), examples.present)
-        values = ops.cast(call(truth, outputs), "float32")
+            values = loss_values(self.loss, ops.expand_dims(truth, -1), ops.expand_dims(outputs, -1))
+            return _mean_of_present(values, examples.present)
+        values = loss_values(self.loss, truth, outputs)
         labelled = examples.present
         if len(labelled.shape) == len(outputs.shape):
             labelled = ops.all(labelled, axis=-1)
@@ -158,6 +164,16 @@ class TaskGroup:
         mean = self._stack_values([layer.mean for layer in layers])
         scale = self._stack_values([layer.scale for layer in layers])
         return (examples.labels - mean) / scale, (examples.predictions - mean) / scale
+
+
+def loss_values(loss: Any, labels: Any, predictions: Any) -> Any:
+    """Calls a loss object or function without its reduction, with float labels, as Keras's own `Loss` does.
+
+    >>> loss_values(keras.losses.MeanSquaredError(), ops.array([[1], [3]]), ops.array([[1.0], [1.0]])).numpy().tolist()
+    [0.0, 4.0]
+    """
+    call = loss.call if isinstance(loss, keras.losses.Loss) else loss
+    return ops.cast(call(ops.cast(labels, "float32"), predictions), "float32")
 
 
 def _mean_of_present(values: Any, present: Any) -> tuple[Any, Any]:

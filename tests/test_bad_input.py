@@ -1,32 +1,18 @@
-"""What a user gets wrong, as a table: refused before the first step, in one form, all offenders at once."""
-
-import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+"""Data that a user gets wrong, as a table: refused before the first step, in one form, all offenders at once."""
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from keras import ops
-
-import kmtl
+from mistakes import Case, check_refused, parameters
+from toys import build, compiled
 
 N = 12
 X = np.random.default_rng(0).random((N, 6), dtype="float32")
 Y = {"species": np.arange(N) % 4, "alive": np.arange(N) % 2, "box": X[:, :2] * 30, "age": X[:, 0] + 40}
+AGE = Y["age"]
 NAN = np.where(np.arange(N)[:, None] == 3, np.nan, X).astype("float32")
-
-
-def tasks():
-    """Four kinds, their names in no alphabetical order."""
-    return [
-        kmtl.Classification("species", classes=4),
-        kmtl.BinaryClassification("alive"),
-        kmtl.Regression("box", shape=(2,), unit="px"),
-        kmtl.Regression("age", unit="years"),
-    ]
 
 
 def labels(**changes):
@@ -34,14 +20,14 @@ def labels(**changes):
     return {name: value for name, value in {**Y, **changes}.items() if value is not None}
 
 
-def dataset(y=None, x=X, weights=None, batch=5):
-    """The same as tf.data."""
-    parts = (x, labels() if y is None else y) if weights is None else (x, labels() if y is None else y, weights)
-    return tf.data.Dataset.from_tensor_slices(parts).batch(batch)
+def dataset(y=None, x=X, weights=None):
+    """As tf.data."""
+    parts = (x, Y if y is None else y)
+    return tf.data.Dataset.from_tensor_slices(parts if weights is None else (*parts, weights)).batch(5)
 
 
 class Batches(keras.utils.PyDataset):
-    """The same as a PyDataset, with an end or without."""
+    """The same batch again and again, `count` times or for ever."""
 
     def __init__(self, batch, count: int | None = 2):
         super().__init__()
@@ -55,82 +41,177 @@ class Batches(keras.utils.PyDataset):
         return self.batch
 
 
-def network():
-    image = keras.Input((6,), name="image")
-    return image, keras.layers.Dense(3, activation="relu", name="trunk")(image)
+def fit(y=None, x=X, **options):
+    """A case's act: fits arrays."""
+    return lambda model: model.fit(x, Y if y is None else y, **options)
 
 
-def build(given):
-    """Heads for the given tasks on a fresh trunk."""
-    return kmtl.MultiTaskModel.from_features(*network(), given)
+def data(y=None, x=X, weights=None, **options):
+    """A case's act: fits a dataset."""
+    return lambda model: model.fit(dataset(y, x, weights), **options)
 
 
-def outputs(given):
-    """A dict of outputs by name and width, on a fresh trunk, and the tasks."""
-    image, features = network()
-    made = {name: keras.layers.Dense(width, name=f"{name}_out")(features) for name, width in given.items()}
-    return kmtl.MultiTaskModel(image, made, tasks=[kmtl.Classification("species", 4), kmtl.Regression("age")])
+def stream(*batches, **options):
+    """A case's act: fits a generator."""
+    return lambda model: model.fit(iter(batches), **options)
 
 
-def unconnected():
-    image, features = network()
-    elsewhere = keras.layers.Dense(4)(keras.Input((2,), name="elsewhere"))
-    made = {"species": elsewhere, "age": keras.layers.Dense(1)(features)}
-    return kmtl.MultiTaskModel(image, made, tasks=[kmtl.Classification("species", 4), kmtl.Regression("age")])
+def batches(*given):
+    """A case's act: fits a PyDataset."""
+    return lambda model: model.fit(Batches(*given))
 
 
-def frozen():
-    model = build(tasks())
-    model.get_layer("trunk").trainable = False
-    model.compile(balancer="pcgrad")
+def same_for_validation(model):
+    unlabelled = dataset(labels(alive=np.full(N, -1, "int32"), age=AGE.astype("float32"), species=Y["species"]))
+    model.fit(unlabelled, validation_data=unlabelled)
 
 
-def compiled(given=None, **options):
-    model = build(given or tasks())
-    model.compile("sgd", **options)
-    return model
-
-
-class Case(NamedTuple):
-    """One mistake.
-
-    Attributes:
-        name: What is wrong.
-        act: Makes the mistake, on a compiled model or not.
-        error: Exactly this type is raised.
-        says: What the message must hold: the argument, the task, the value, the way out.
-    """
-
-    name: str
-    act: Callable[[Any], Any]
-    error: type[Exception]
-    says: tuple[str, ...]
-
-
-BUILDING = [
-    ("twin tasks", lambda _: build([*tasks(), kmtl.Regression("age")]), ValueError, ("`tasks`", "twice", "'age'")),
-    ("illegal name", lambda _: kmtl.Regression("my age"), ValueError, ("`name`", "'my age'", "letters")),
-    ("name with a slash", lambda _: kmtl.Regression("a/b"), ValueError, ("`name`", "'a/b'", "letters")),
-    ("reserved name", lambda _: kmtl.Regression("loss"), ValueError, ("`name`", "reserved", "'loss'")),
-    ("no name", lambda _: kmtl.Regression(""), ValueError, ("`name`", "''", "letter")),
-    ("no tasks", lambda _: build([]), ValueError, ("`tasks`", "empty")),
-    ("dict of tasks", lambda _: build({"age": kmtl.Regression("age")}), TypeError, ("`tasks`", "list", "dict")),
-    ("one bare task", lambda _: build(kmtl.Regression("age")), TypeError, ("`tasks`", "list", "Regression")),
-    ("names for tasks", lambda _: build(["species"]), ValueError, ("`tasks`", "'species'", "kmtl.Classification")),
-    ("one class", lambda _: kmtl.Classification("species", 1), ValueError, ("Classification('species')", "`classes`", "2")),
-    (
-        "output and task that do not meet",
-        lambda _: outputs({"specie": 4, "age": 1}),
-        ValueError,
-        ("`outputs`", "none for", "'specie'", "Did you mean 'species'?", "`tasks`", "Did you mean 'specie'?"),
+ARRAYS = [
+    Case("fit before compile", lambda _: build().fit(X, Y), "fit: `model` must be compiled | model.compile"),
+    Case("evaluate before compile", lambda _: build().evaluate(X, Y), "evaluate: `model` must be compiled"),
+    Case("missing key", fit(labels(age=None)), "`y` | missing: ['age'] | NaN or -1 | check=False"),
+    Case("misspelt key", fit(labels(age=None, aeg=AGE)), "`y` | 'aeg'. Did you mean 'age'? | missing: ['age']"),
+    Case("extra key", fit(labels(mass=AGE)), "`y` | 'mass' | Known: 'species', 'alive', 'box', 'age'"),
+    Case("labels in a list", fit(list(Y.values())), "`y` | dict keyed by task name, got list | sorted name"),
+    Case("one array of labels", fit(AGE), "`y` | dict keyed by task name, got ndarray | {'species': ..."),
+    Case("no labels", lambda model: model.fit(X), "fit: `y` must be given | {task: labels}", TypeError),
+    Case(
+        "frame with another column", fit(pd.DataFrame({"specie": [0] * N})), "`y` | 'specie' | Did you mean 'species'?"
     ),
-    ("task without output", lambda _: outputs({"age": 1}), ValueError, ("`tasks`", "none for", "'species'")),
-    ("output too wide", lambda _: outputs({"species": 7, "age": 1}), ValueError, ("'species'", "(batch, 4)", "(None, 7)")),
-    ("unconnected head", lambda _: unconnected(), ValueError, ("`outputs`", "depend on the inputs", "species")),
-    (
-        "list of outputs",
-        lambda _: kmtl.MultiTaskModel.from_model(keras.Model(network()[0], [network()[1]] * 0 or network()), tasks()),
-        ValueError,
-        ("`outputs`", "dict"),
+    Case("class out of range", fit(labels(species=Y["species"] + 1)), "`y['species']` | 0..3 | 1..4 | from 0"),
+    Case("class below -1", fit(labels(alive=Y["alive"] - 2)), "`y['alive']` | 0..1 | -2..-2"),
+    Case("class that would wrap around", fit(labels(species=Y["species"] + 2**32)), "`y['species']` | 0..3"),
+    Case("float classes", fit(labels(species=AGE)), "`y['species']` | integers: it is a classification | float | -1"),
+    Case("words for classes", fit(labels(alive=["yes"] * N)), "`y['alive']` must be numbers | Encode names"),
+    Case("one-hot classes", fit(labels(species=np.eye(N, 4, dtype=int))), "`y['species']` | (batch,) | (12, 4)"),
+    Case("vector too short", fit(labels(box=AGE)), "`y['box']` must have shape (batch, 2), got (12,)"),
+    Case("ragged vector", fit(labels(box=[[1], [2, 3]] * 6)), "`y['box']` | numbers | (batch, 2)"),
+    Case("too few labels", fit(labels(age=AGE[:5])), "`y['age']` must hold 12 labels | got 5"),
+    Case("infinite label", fit(labels(age=np.full(N, np.inf))), "`y['age']` must be finite or NaN, got 12 infinite"),
+    Case(
+        "task without a label",
+        fit(labels(alive=[-1] * N)),
+        "`y['alive']` | somewhere | none in 12 | Leave the task out",
+    ),
+    Case("constant target", fit(labels(age=np.full(N, 3.3))), "`y['age']` must vary | standardize=False"),
+    Case("half constant", fit(labels(box=np.stack([X[:, 0], [7] * N], 1))), "`y['box']` must vary | 0.0]"),
+    Case("NaN in inputs", fit(x=NAN), "fit: `x` must not be NaN | 1 of 12 | Only labels may be missing"),
+    Case("NaN in named inputs", fit(x={"image": NAN}), "`x['image']` must not be NaN | 1 of 12"),
+    Case("input too narrow", fit(x=X[:, :5]), "fit: `x` must have shape (batch, 6), got (12, 5)"),
+    Case("input misspelt", fit(x={"imag": X}), "fit: `x` | ['imag'] | Name it 'image'"),
+    Case("two inputs", fit(x=[X, X]), "fit: `x` must hold one array an input: ['image'], got 2 values"),
+    Case("rows in lists", fit(x=X.tolist()), "fit: `x` must hold one array an input: ['image'], got 72 values"),
+    Case("text for inputs", fit(x=X.astype(str)), "fit: `x` must be numbers | Cast it to float32"),
+    Case("more labels than inputs", fit(x=X[:5]), "`y['species']` | 5 labels | got 12 | `y['age']`"),
+    Case(
+        "no examples", fit({name: value[:0] for name, value in Y.items()}, X[:0]), "`x` | at least one example | empty"
+    ),
+    Case("weights in a list", fit(sample_weight=[AGE]), "`sample_weight` must be one array or a dict | list"),
+    Case("weights misspelt", fit(sample_weight={"bx": AGE}), "`sample_weight` | 'bx' | Did you mean 'box'?"),
+    Case("negative weights", fit(sample_weight={"age": -AGE}), "`sample_weight['age']` | at least 0 | 12 of 12"),
+    Case("weights of NaN", fit(sample_weight=np.full(N, np.nan)), "`sample_weight['box']` must be finite"),
+    Case("too few weights", fit(sample_weight=np.ones(3)), "`sample_weight['age']` must hold 12 weights | got 3"),
+    Case("one number for weights", fit(sample_weight=2.0), "`sample_weight['age']` must be one number an example"),
+    Case("flat class weights", fit(class_weight={0: 1.0}), "`class_weight` must use task names as keys, got 0"),
+    Case("unknown class", fit(class_weight={"species": {4: 2.0}}), "`class_weight['species']` | 0..3 | 4: 2.0"),
+    Case("negative class weight", fit(class_weight={"alive": {1: -2}}), "`class_weight['alive']` | at least 0 | 1: -2"),
+    Case("class weights of a number", fit(class_weight={"age": "balanced"}), "`class_weight['age']` | `sample_weight`"),
+    Case(
+        "other word for balanced", fit(class_weight={"alive": "even"}), "`class_weight['alive']` | 'balanced' | 'even'"
+    ),
+    Case("class weights in an array", fit(class_weight={"species": np.ones(4)}), "`class_weight['species']` | dict"),
+    Case("all held out", fit(validation_split=1.0), "`validation_split` must be a share in (0, 1) | 1.0"),
+    Case("none held out", fit(validation_split=-0.5), "`validation_split` must be a share in (0, 1) | -0.5"),
+    Case(
+        "bad label held out",
+        fit(labels(species=[0] * 11 + [9]), validation_split=0.2),
+        "(validation_data): `y['species']` | 9",
+    ),
+    Case(
+        "validation misspelt", fit(validation_data=(X, {"aeg": AGE})), "fit(validation_data): `y` | 'aeg' | mean 'age'?"
+    ),
+    Case("validation in two lengths", fit(validation_data=(X[:4], Y)), "fit(validation_data): `y['age']` | 4 labels"),
+    Case("word for a check", fit(check="yes"), "fit: `check` | number of batches | 'yes'"),
+    Case("nothing to check", fit(check=0), "fit: `check` | number of batches | got 0"),
+    Case(
+        "statistics that nobody learned",
+        fit(check=False),
+        "fit: `tasks` | mean and scale | ['box', 'age'] | model.adapt",
+    ),
+    Case(
+        "a batch before statistics",
+        lambda model: model.train_on_batch(X, Y),
+        "train_on_batch: `tasks` | ['box', 'age']",
+    ),
+    Case(
+        "monitor of no task", fit(callbacks=keras.callbacks.EarlyStopping("val_agee_mae")), "`monitor` | 'val_agee_mae'"
+    ),
+    Case(
+        "many at once",
+        fit({"specie": AGE, "box": AGE, "alive": AGE, "age": [1]}, X[:, :5]),
+        "`x` | 'specie' | missing: ['species'] | `y['box']` | `y['alive']`",
     ),
 ]
+
+STREAMS = [
+    Case("single examples", lambda model: model.fit(dataset().unbatch()), "`x` must yield batches | dataset.batch"),
+    Case(
+        "labels beside a stream", lambda model: model.fit(dataset(), Y), "`y` must not be given beside a stream | dict"
+    ),
+    Case("weights beside a stream", data(sample_weight=X), "`sample_weight` must not be given beside a stream"),
+    Case("inputs alone", lambda model: model.fit(dataset().map(lambda x, _: x)), "`x` must yield (x, {task: label})"),
+    Case("labels in a tuple", data((AGE, AGE)), "`y` must be a dict keyed by task name, got tuple | sorted name"),
+    Case("missing key", data(labels(age=None)), "`y` | missing: ['age'] | check=False"),
+    Case("misspelt key", data(labels(age=None, aeg=AGE)), "'aeg'. Did you mean 'age'? | missing: ['age']"),
+    Case("extra key", data(labels(mass=AGE)), "`y` | 'mass' | Known: 'species'"),
+    Case("float classes", data(labels(alive=AGE)), "`y['alive']` must be integers | float"),
+    Case("vector too short", data(labels(box=AGE)), "`y['box']` must have shape (batch, 2), got (None,)"),
+    Case("nested labels", data(labels(age={"in": AGE})), "`y['age']` must be a dense tensor, got dict"),
+    Case("class out of range", data(labels(species=Y["species"] + 1)), "`y['species']` | 0..3 | 1..4"),
+    Case("class that would wrap around", data(labels(alive=Y["alive"] + 2**32)), "`y['alive']` | 0..1"),
+    Case("task without a label", data(labels(age=np.full(N, np.nan))), "`y['age']` | none in 12 | Leave the task out"),
+    Case("task without a label, also in validation", same_for_validation, "fit: `y['alive']` | none in 12"),
+    Case("constant target", data(labels(age=np.full(N, 3.3))), "`y['age']` must vary | standardize=False"),
+    Case("NaN in inputs", data(x=NAN), "fit: `x` must not be NaN | 1 of 12"),
+    Case("input too narrow", data(x=X[:, :5]), "fit: `x` must have shape (batch, 6), got (None, 5)"),
+    Case("no batches", lambda model: model.fit(dataset().take(0)), "`x` must hold at least one example | empty"),
+    Case("negative weights", data(weights={"age": -AGE}), "`sample_weight['age']` | at least 0 | 12 of 12"),
+    Case(
+        "infinite weights",
+        data(weights=AGE * np.inf),
+        "`sample_weight['age']` must be finite | `sample_weight['species']`",
+    ),
+    Case("weights misspelt", data(weights={"aeg": AGE}), "`sample_weight` | 'aeg' | Did you mean 'age'?"),
+    Case("no end", lambda model: model.fit(dataset().repeat()), "fit: `steps_per_epoch` | without end | take(n)"),
+    Case("validation without end", fit(validation_data=dataset().repeat()), "fit: `validation_steps` | without end"),
+    Case("evaluation without end", lambda model: model.evaluate(dataset().repeat()), "evaluate: `steps` | without end"),
+    Case("statistics without end", lambda model: model.adapt(dataset().repeat()), "adapt: `steps` | without end"),
+    Case(
+        "statistics of no label", lambda model: model.adapt(dataset(labels(age=None))), "adapt: `y['age']` | none in 12"
+    ),
+    Case("balanced uncounted", data(class_weight={"alive": "balanced"}, check=False), "`tasks` | mean and scale"),
+    Case("split of a stream", data(validation_split=0.5), "`validation_split` needs arrays | `validation_data`"),
+    Case("generator of lists", stream([X, Y]), "`x` must yield tuples | list"),
+    Case("generator misspelt", stream((X, Y), (X, {"aeg": AGE})), "`y` | 'aeg' | Did you mean 'age'?"),
+    Case("generator of nothing", stream(), "`x` must hold at least one example | empty"),
+    Case("generator of bad classes", stream((X, Y), (X, labels(alive=Y["alive"] + 1))), "`y['alive']` | 0..1 | 0..2"),
+    Case("generator of narrow inputs", stream((X[:, 1:], Y)), "fit: `x` must have shape (batch, 6), got (12, 5)"),
+    Case("PyDataset of four parts", batches((X, Y, None, None)), "`x` must yield tuples | tuple of 4"),
+    Case("PyDataset without a key", batches((X, labels(age=None))), "`y` | missing: ['age']"),
+    Case("PyDataset without end", batches((X, Y), None), "`steps_per_epoch` | without end"),
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return compiled()
+
+
+@pytest.mark.parametrize("case", parameters(arrays=ARRAYS, streams=STREAMS))
+def test_refused_before_the_first_step(case, model):
+    check_refused(case, model)
+
+
+def test_the_refused_model_still_trains(model):
+    model.fit(dataset(), verbose=0)
+    assert model.optimizer.iterations == 3

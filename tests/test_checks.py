@@ -56,7 +56,9 @@ def test_near_suggests_or_lists():
     assert near("zzz", ["digit", "angle"]) == "Known: 'digit', 'angle'."
 
 
-@pytest.mark.parametrize(("value", "number"), [(0, 0.0), (2, 2.0), (0.5, 0.5), (np.float32(0.5), 0.5), (np.int64(3), 3)])
+@pytest.mark.parametrize(
+    ("value", "number"), [(0, 0.0), (2, 2.0), (0.5, 0.5), (np.float32(0.5), 0.5), (np.int64(3), 3)]
+)
 def test_non_negative_takes_any_real_number(value, number):
     result = non_negative("Owner", "rate", value)
     assert type(result) is float

@@ -1,5 +1,6 @@
 """Every example runs, and leaves what it says."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,6 +14,7 @@ def test_quickstart_smoke(tmp_path):
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")},
     )
     assert done.returncode == 0, done.stderr
     for word in ("digit", "angle", "position", "delta_m", "parameters", "training seconds"):
