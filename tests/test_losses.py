@@ -147,7 +147,7 @@ SINGULAR = {
     "gamma deviance": (lambda y, p: ops.sum(y / p - ops.log(y / p), axis=-1), 1.5 - np.log(1.5), -3 / 4 + 1 / 2),
     "relative error": (lambda y, p: ops.sum(ops.abs(y - p) / ops.abs(y), axis=-1), 1 / 3, -1 / 3),
     "distance": (lambda y, p: ops.sqrt(ops.sum(ops.square(y - p), axis=-1)), 1.0, -1.0),
-    "reciprocal": (lambda y, p: ops.sum(ops.square(1 / y - 1 / p), axis=-1), 1 / 36, 1 / 12),
+    "reciprocal": (lambda y, p: ops.sum(ops.square(1 / y - 1 / p), axis=-1), 1 / 36, -1 / 12),
 }
 
 

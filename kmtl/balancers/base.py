@@ -106,6 +106,8 @@ class Balancer(keras.layers.Layer):
         Returns:
             The direction, `(P,)`.
         """
+        if self.needs == "losses":
+            raise NotImplementedError(f"{type(self).__name__} has no `combine`: its `needs` is {self.needs!r}.")
         present = ops.ones_like(gradients[:, 0], dtype="bool") if present is None else present
         masked = ops.where(present[:, None], gradients, ops.zeros_like(gradients))
         if self.needs == "gradients":

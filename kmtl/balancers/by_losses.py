@@ -115,7 +115,8 @@ class Uncertainty(Balancer):
         self.built = True
 
     def _learn(self, losses: Any, factors: Any, present: Any) -> None:
-        """Moves the state of the tasks that are there."""
+        """Moves the state of the tasks that are there; a loss that overflowed would poison it for good."""
+        present = ops.logical_and(present, ops.isfinite(losses))
         gradient = uncertainty_gradient(losses, self.log_variances, factors)
         steps = self.steps + 1.0
         change, moments = adam_step(gradient, self.moments, steps, self.learning_rate)

@@ -57,7 +57,7 @@ def backbone(
         pooling: How a map becomes a vector: `"grid"` of at most 4 x 4 averaged cells (keeps where things
             are), `"average"`, `"max"`, or `"auto"`, the grid where the map's size is known, else the
             average. Tokens take the average or the maximum; a vector stays as it is.
-        units: Width of a dense layer at the end; None for no such layer.
+        units: Width of a dense layer at the end, without normalisation; None for no such layer.
         activation: Of that dense layer.
         dropout: Share of the features dropped in training, at least 0 and below 1.
         l1: Factor of the sum of that dense layer's absolute weights, added to the loss.

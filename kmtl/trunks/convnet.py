@@ -28,12 +28,13 @@ def convnet(
 
     A side is halved only while it is longer than four pixels, so any image size builds and a small
     image keeps its positions. At the end stand a coarse grid of at most 4 x 4 cells, flattened, and a
-    dense layer. On a 32 x 32 x 1 image the defaults have 356,000 weights, 262,656 of them in the dense
-    layer.
+    dense layer with normalisation and activation of its own. On a 32 x 32 x 1 image the defaults have
+    356,000 weights, 262,656 of them in the dense layer and its normalisation.
 
     Batch normalisation runs with momentum 0.9: with Keras's 0.99 the moving statistics of a short
     training are still close to their initial values, and a network that fits its training data fails
-    in test mode. Choose `"group"` where batches are small.
+    in test mode. Choose `"group"` where batches are small: with batch statistics a training batch of one
+    example has features that do not depend on it, so the trunk learns nothing from it.
 
     Args:
         image: `(batch, height, width, channels)`, floats in 0..1. Unknown height and width are allowed.

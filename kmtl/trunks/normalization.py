@@ -1,4 +1,4 @@
-"""Normalisation of feature maps, with settings that survive short trainings, replicas and export."""
+"""Normalisation of feature maps and vectors, with settings that survive short trainings, replicas and export."""
 
 from typing import Any
 
@@ -13,21 +13,22 @@ MOMENTUM = 0.9
 
 
 def normalized(tensor: Any, kind: str | None, *, name: str, gamma: str = "ones", synchronized: bool) -> Any:
-    """Normalises a feature map.
+    """Normalises a feature map, or a vector of features, which has no pixels to take statistics over.
 
     - `"batch"` (Ioffe & Szegedy, Batch Normalization, ICML 2015) with momentum 0.9. It folds into the
-      convolution before it at export, so it costs nothing when served. Synchronised, its statistics are
+      convolution or dense layer before it at export, so it costs nothing when served. Synchronised, its statistics are
       those of the global batch, and two replicas give the gradient of one to 3e-7; with statistics of
       its own each replica trains another network. Off `tf.distribute` both give the same features and
       gradient at the same speed, and only the synchronised one the right second derivative: TensorFlow's
       plain moments stop a gradient that the first derivative does not need.
     - `"group"` (Wu & He, Group Normalization, ECCV 2018): no statistics over the batch, hence the same
       numbers on any number of replicas and in training and test; does not fold.
-    - `"layer"` (Ba, Kiros & Hinton, Layer Normalization, 2016), over the channels of each pixel.
+    - `"layer"` (Ba, Kiros & Hinton, Layer Normalization, 2016), over the channels of each pixel, or all
+      units of a vector.
     - `None`: the tensor as it is.
 
     Args:
-        tensor: `(batch, height, width, channels)`.
+        tensor: `(batch, height, width, channels)` or `(batch, units)`.
         kind: One of the above.
         name: Name of the layer.
         gamma: Initialiser of the scale.

@@ -36,8 +36,7 @@ class Options:
     def check(self, refusals: Refusals) -> None:
         """Records every choice that no trunk can follow."""
         attempt(refusals, lambda owner, _, value: task_name(owner, value), "name", self.name)
-        if self.units is not None:
-            attempt(refusals, size, "units", self.units)
+        self._check_units(refusals)
         for argument in ("l1", "l2"):
             attempt(refusals, non_negative, argument, getattr(self, argument))
         attempt(refusals, _share, "dropout", self.dropout)
@@ -45,6 +44,13 @@ class Options:
         if self.normalization is not None:
             one_of(refusals, "normalization", self.normalization, NORMALIZATIONS)
         _check_activation(refusals, self.activation)
+
+    def _check_units(self, refusals: Refusals) -> None:
+        """Records a bad width, and one that leaves nothing after the example's own mean is taken off."""
+        units = None if self.units is None else attempt(refusals, size, "units", self.units)
+        if units == 1 and self.normalization in ("group", "layer"):
+            rule = "must be 2 or more where each example is normalized by itself"
+            refusals.add("units", rule, self.units, "Widen them, or use normalization='batch'.")
 
 
 def attempt(refusals: Refusals, check: Callable[[str, str, Any], Any], argument: str, value: Any) -> Any:

@@ -28,8 +28,8 @@ def vgg(
     The default is the first three blocks of the paper's 16-layer network; two more of `(512, 3)` make
     it whole. It departs from the paper in three points: batch normalisation after every convolution,
     which came out a month later and made the paper's staged training unnecessary; a coarse grid and one
-    dense layer in place of two of 4096 units; and pooling stops at four pixels a side, so that any
-    image size builds. On a 32 x 32 x 1 image the defaults have 2,262,592 weights.
+    dense layer, normalised too, in place of two of 4096 units; and pooling stops at four pixels a side,
+    so that any image size builds. On a 32 x 32 x 1 image the defaults have 2,262,592 weights.
 
     Args:
         image: `(batch, height, width, channels)`, floats in 0..1. Unknown height and width are allowed.

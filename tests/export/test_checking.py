@@ -53,7 +53,7 @@ def test_what_is_no_artifact_is_refused(small, rows, tmp_path):
         (tmp_path / "none", "Export the model first"),
         (tmp_path / "m.h5", "Export the model first"),
         (tmp_path / "versions", "Pass one of its versions: 1"),
-        (tmp_path / "bad.tflite", "run on the samples, got .*Flatbuffer"),
+        (tmp_path / "bad.tflite", "run on the samples, got ValueError: .*[Mm]odel"),
     ):
         with pytest.raises(ValueError, match=f"^check: `artifact` must .*{words}"):
             kmtl.export.check(small, path, rows)

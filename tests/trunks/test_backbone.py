@@ -201,6 +201,18 @@ def test_the_dense_layer_is_penalised(image):
     assert [float(loss.numpy()) for loss in model.losses] == [pytest.approx(0.5 * (kernel**2).sum(), rel=1e-5)]
 
 
+def test_the_dense_layer_is_plain(image, batch):
+    """Kernel, bias and activation, and no normalisation, in training as in test."""
+    ready = encoder()
+    model, bare = (keras.Model(image, trunks.backbone(ready, image, units=units)) for units in (7, None))
+    assert model.count_params() - bare.count_params() == 64 * 7 + 7
+    kernel, bias = model.get_layer("trunk_features").weights
+    bias.assign(np.linspace(-1, 1, 7))
+    expected = np.maximum(np.asarray(bare(batch)) @ kernel.numpy() + bias.numpy(), 0.0)
+    for training in (True, False):
+        np.testing.assert_allclose(model(batch, training=training), expected, rtol=1e-4, atol=1e-6)
+
+
 def two_inputs():
     image, mask = (keras.Input(SHAPE, name=name) for name in ("image", "mask"))
     return keras.Model({"image": image, "mask": mask}, keras.layers.Add()([image, mask]))

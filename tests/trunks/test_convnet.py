@@ -14,13 +14,14 @@ def count(**options):
 def test_the_documented_number_of_weights():
     convolutions = 9 * (1 * 32 + 32 * 64 + 64 * 128)
     norms = 4 * (32 + 64 + 128)
-    dense = 4 * 4 * 128 * 128 + 128
-    assert count() == convolutions + norms + dense == 355_616
+    dense = 4 * 4 * 128 * 128 + 4 * 128
+    assert dense == 262_656
+    assert count() == convolutions + norms + dense == 356_000
 
 
 @pytest.mark.parametrize(("kernel_size", "units"), [(5, 10), (1, 3)])
 def test_kernel_size_and_units_count(kernel_size, units):
-    expected = kernel_size**2 * (1 * 4 + 4 * 6) + 4 * (4 + 6) + 16 * 6 * units + units
+    expected = kernel_size**2 * (1 * 4 + 4 * 6) + 4 * (4 + 6) + 16 * 6 * units + 4 * units
     assert count(widths=(4, 6), kernel_size=kernel_size, units=units) == expected
 
 
@@ -28,5 +29,7 @@ def test_one_width_is_one_stage():
     assert count(widths=8) == count(widths=(8,))
 
 
-def test_without_normalization_each_convolution_has_a_bias():
-    assert count(widths=(8, 16)) - count(widths=(8, 16), normalization=None) == 3 * (8 + 16)
+@pytest.mark.parametrize(("units", "dense"), [(10, 10), (None, 0)])
+def test_without_normalization_each_kernel_has_a_bias(units, dense):
+    normal, plain = (count(widths=(8, 16), units=units, normalization=kind) for kind in ("batch", None))
+    assert normal - plain == 3 * (8 + 16 + dense)

@@ -12,6 +12,8 @@ IMAGE = (16, 16, 1)
 
 SHARED = [
     ({"units": 0}, "`units` must be a positive whole number, got 0."),
+    ({"units": 1, "normalization": "group"}, "`units` must be 2 or more where each example is normalized by itself"),
+    ({"units": 1, "normalization": "layer"}, "`units` must be 2 or more where each example is normalized by itself"),
     ({"units": 2.5}, "`units` must be a positive whole number, got 2.5."),
     ({"pooling": "averge"}, "`pooling` must be a known name, got 'averge'. Did you mean 'average'?"),
     ({"normalization": "bacth"}, "`normalization` must be a known name, got 'bacth'. Did you mean 'batch'?"),

@@ -13,7 +13,7 @@ def test_the_documented_number_of_weights():
     widths = [1, 64, 64, 128, 128, 256, 256, 256]
     convolutions = sum(9 * before * after + 4 * after for before, after in itertools.pairwise(widths))
     count = keras.Model(image, trunks.vgg(image)).count_params()
-    assert count == convolutions + 16 * 256 * 128 + 128 == 2_262_208
+    assert count == convolutions + 16 * 256 * 128 + 4 * 128 == 2_262_592
 
 
 def test_the_papers_sixteen_layers():
