@@ -70,7 +70,6 @@ def test_a_fresh_process_goes_on_with_nothing_but_kmtl(path, tmp_path):
     first.save(path)
     np.savez(tmp_path / "data.npz", x=X, **Y)
     code = f"""
-import sys
 import kmtl
 import keras
 import numpy as np
@@ -92,7 +91,7 @@ print(list(loaded.tasks.values()), loaded.balancer.name, type(loaded).__name__)
 def test_everything_compiled_is_restored(path):
     metrics = {"species": [keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2")], "age": ["mse", "mae"]}
     first = model(
-        loss={"age": keras.losses.Huber(delta=0.5), "box": "mae"},
+        loss={"alive": keras.losses.BinaryCrossentropy(label_smoothing=0.2), "box": "mae"},
         metrics=metrics,
         weighted_metrics={"age": ["mae"]},
         balancer=kmtl.balancers.Uncertainty(learning_rate=0.2, scale="paper"),
@@ -107,7 +106,8 @@ def test_everything_compiled_is_restored(path):
     assert list(second.tasks) == list(first.tasks)
     assert second.metrics_names == first.metrics_names
     assert second.balancer.get_config() == first.balancer.get_config()
-    assert second.get_compile_config() == first.get_compile_config()
+    old, new = first.get_compile_config(), second.get_compile_config()
+    assert {**new, "balancer": None} == {**old, "balancer": None}
     found = second.evaluate(X, Y, verbose=0, return_dict=True)
     assert found == first.evaluate(X, Y, verbose=0, return_dict=True)
     assert {"species_top2", "age_mse", "age_weighted_mae"} < set(found)
@@ -164,9 +164,10 @@ def test_weights_fit_another_balancer_and_other_metrics(tmp_path):
 
 
 class Break(keras.callbacks.Callback):
-    """Stops the process' work in the middle of an epoch."""
+    """Breaks off in the middle of an epoch."""
 
     def on_train_batch_end(self, batch, logs=None):
+        del batch, logs
         if self.model.optimizer.iterations == 13:
             raise KeyboardInterrupt
 

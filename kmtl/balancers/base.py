@@ -173,10 +173,10 @@ def get(identifier: Any) -> Balancer:
     >>> get("equal").needs
     'losses'
     """
+    if isinstance(identifier, Mapping):
+        identifier = keras.saving.deserialize_keras_object(dict(identifier))
     if isinstance(identifier, Balancer):
         return identifier
-    if isinstance(identifier, Mapping):
-        return keras.saving.deserialize_keras_object(dict(identifier))
     if isinstance(identifier, str):
         if identifier in _KNOWN:
             return _KNOWN[identifier]()

@@ -33,7 +33,7 @@ def pcgrad_weights(gram: Any, orders: Any) -> Any:
     norms = ops.diagonal(gram)
     coefficients = ops.eye(count)
     for turn in range(count):
-        other = orders[:, turn]
+        other = ops.cast(orders[:, turn], rows.dtype)
         product = ops.sum(coefficients * ops.take(gram, other, axis=0), axis=1)
         norm = ops.take(norms, other)
         conflict = (product < 0) & (other != rows) & (norm > 0)

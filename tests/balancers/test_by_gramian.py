@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from kmtl.balancers import PCGrad
@@ -45,6 +46,12 @@ def test_the_closed_form_of_two_tasks(seed):
     np.testing.assert_allclose(PCGrad(seed=seed, scale="paper").weigh(gram=gram), expected, rtol=1e-5)
     direction = np.asarray(PCGrad(seed=seed).weigh(gram=gram)) @ gradients
     assert (gradients @ direction >= -1e-5).all()
+
+
+def test_a_fixed_order_gives_the_same_under_xla():
+    gram, orders = ops.cast(THREE @ THREE.T, "float32"), ops.array([[2, 0, 1], [0, 1, 2], [1, 0, 2]])
+    compiled = tf.function(pcgrad_weights, jit_compile=True)
+    np.testing.assert_allclose(compiled(gram, orders), pcgrad_weights(gram, orders), rtol=1e-6)
 
 
 def test_tasks_that_agree_are_summed():
@@ -91,7 +98,12 @@ def test_a_seed_repeats_the_draws_and_another_does_not():
 
 
 def test_opposite_equal_and_zero_gradients_stay_finite():
-    for gram in ([[1.0, -1.0], [-1.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]], [[4.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]):
+    for gram in (
+        [[1.0, -1.0], [-1.0, 1.0]],
+        [[0.0, 0.0], [0.0, 0.0]],
+        [[4.0, 0.0], [0.0, 0.0]],
+        [[1.0, 1.0], [1.0, 1.0]],
+    ):
         assert np.isfinite(PCGrad(scale="paper").weigh(gram=ops.array(gram))).all()
     opposite = np.array([[1.0, 2.0], [-1.0, -2.0]], "float32")
     np.testing.assert_allclose(PCGrad().combine(ops.array(opposite)), [0.0, 0.0], atol=1e-6)

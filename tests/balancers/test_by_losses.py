@@ -95,9 +95,9 @@ def test_one_broken_batch_does_not_poison_the_state(broken):
 
 
 def test_without_tasks_it_takes_every_loss_alike():
-    assert np.asarray(Uncertainty(scale="paper", initial=1.0).weigh(losses=ops.array(LOSSES))).tolist() == pytest.approx(
-        [np.exp(-1.0)] * 3
-    )
+    assert np.asarray(
+        Uncertainty(scale="paper", initial=1.0).weigh(losses=ops.array(LOSSES))
+    ).tolist() == pytest.approx([np.exp(-1.0)] * 3)
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,15 @@ def test_found_by_name_object_and_config():
 
 
 def test_unknown_balancers_are_refused():
-    with pytest.raises(ValueError, match=r"^compile: `balancer` must be known, got 'pcgrat'\. Did you mean 'pcgrad'\?$"):
+    with pytest.raises(
+        ValueError, match=r"^compile: `balancer` must be known, got 'pcgrat'\. Did you mean 'pcgrad'\?$"
+    ):
         balancers.get("pcgrat")
-    for identifier in (3, None, balancers.PCGrad, ["equal"], {"class_name": "Dense", "config": {"units": 3}}):
-        with pytest.raises(TypeError, match=r"^compile: `balancer` must be a name or a kmtl\.balancers\.Balancer, got "):
+    dense = keras.saving.serialize_keras_object(keras.layers.Dense(3))
+    for identifier in (3, None, balancers.PCGrad, ["equal"], dense):
+        with pytest.raises(
+            TypeError, match=r"^compile: `balancer` must be a name or a kmtl\.balancers\.Balancer, got "
+        ):
             balancers.get(identifier)
 
 

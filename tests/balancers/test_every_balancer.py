@@ -80,14 +80,14 @@ class Row(NamedTuple):
     Attributes:
         make: Makes it; keyword arguments go to the constructor.
         reference: The same in float64 NumPy, without the rescaling.
-        permuted: Number of tasks up to which a permutation of the tasks permutes the weights, draw by draw.
-        ordered: Whether weights are at least 0.
+        settled: Number of tasks up to which its random draws do not show, if it makes any.
+        positive: Whether weights are at least 0.
     """
 
     make: Callable[..., balancers.Balancer]
     reference: Callable[[Any], Any]
-    permuted: int = 5
-    ordered: bool = True
+    settled: int = 5
+    positive: bool = True
 
 
 TABLE = {
@@ -96,7 +96,7 @@ TABLE = {
         lambda **options: balancers.Uncertainty(learning_rate=0.2, initial=0.3, floor=-2.0, **options),
         UncertaintyReference,
     ),
-    "pcgrad": Row(lambda **options: balancers.PCGrad(seed=5, **options), PCGradReference, permuted=2),
+    "pcgrad": Row(lambda **options: balancers.PCGrad(seed=5, **options), PCGradReference, settled=2),
 }
 
 
@@ -162,7 +162,7 @@ def test_one_finite_float32_weight_a_task(row, count):
         assert weights.shape == ((count,) if balancer.needs != "gradients" else (value.shape[1],))
         assert weights.dtype == "float32"
         assert np.isfinite(weights).all()
-        assert not row.ordered or np.min(weights) >= 0
+        assert not row.positive or np.min(weights) >= 0
 
 
 def test_weights_sum_to_the_number_of_tasks_that_are_there(row):
@@ -192,12 +192,12 @@ def test_a_lone_task_is_left_alone(row):
 
 
 def test_a_permutation_of_the_tasks_permutes_the_weights(row):
-    order = np.random.default_rng(3).permutation(row.permuted)
+    order = np.random.default_rng(3).permutation(row.settled)
     straight, turned = row.make(), row.make()
-    tasks = tasks_of(row.permuted)
+    tasks = tasks_of(row.settled)
     straight.prepare(tasks)
     turned.prepare([tasks[place] for place in order])
-    for value in inputs(straight, row.permuted, 4):
+    for value in inputs(straight, row.settled, 4):
         permuted = value[order] if value.ndim == 1 else value[np.ix_(order, order)]
         np.testing.assert_allclose(weigh(turned, permuted), np.asarray(weigh(straight, value))[order], rtol=1e-5)
 
@@ -257,8 +257,10 @@ def test_float32_agrees_with_float64_numpy(row):
 
 @pytest.mark.parametrize("mode", ["graph", "xla"])
 def test_graph_and_xla_agree_with_eager(row, mode):
-    eager, other = prepared(row, 4), prepared(row, 4)
-    values, there = inputs(eager, 4, 4), presences(4, 4)
+    # XLA draws its random numbers by another algorithm.
+    count = row.settled if mode == "xla" else 5
+    eager, other = prepared(row, count), prepared(row, count)
+    values, there = inputs(eager, count, 4), presences(count, 4)
     found = sequence(other, values, there, mode)
     np.testing.assert_allclose(found, sequence(eager, values, there), rtol=2e-6, atol=1e-7)
 
@@ -309,10 +311,9 @@ def test_a_balancer_brings_nothing_to_train(row):
     assert all(variable.aggregation == "only_first_replica" for variable in balancer.weights)
 
 
-def test_a_gramian_balancer_combines_gradients_by_its_weights(row):
-    balancer, twin = prepared(row, 3), prepared(row, 3)
-    if balancer.needs != "gram":
-        pytest.skip("needs no Gramian")
+@pytest.mark.parametrize("name", [name for name in TABLE if balancers.get(name).needs == "gram"])
+def test_a_gramian_balancer_combines_gradients_by_its_weights(name):
+    balancer, twin = prepared(TABLE[name], 3), prepared(TABLE[name], 3)
     gradients = np.random.default_rng(8).normal(size=(3, 7)).astype("float32")
     there = np.array([True, True, False])
     gradients[2] = np.nan

@@ -74,7 +74,9 @@ def test_names_and_values_are_those_of_keras_where_nothing_is_missing():
     expected = model.evaluate(given, labels, sample_weight=weights, batch_size=4, verbose=0, return_dict=True)
     groups, metrics = build(TASKS, names, weighted)
     for start in range(0, 11, 4):
-        part = [{name: item[start : start + 4] for name, item in whole.items()} for whole in (labels, predictions, weights)]
+        part = [
+            {name: item[start : start + 4] for name, item in whole.items()} for whole in (labels, predictions, weights)
+        ]
         update(groups, metrics, *part)
     expected = {key: value for key, value in expected.items() if not key.endswith("loss")}
     assert values(metrics) == pytest.approx(expected, rel=1e-5)
@@ -89,7 +91,11 @@ def test_batches_of_any_size_weigh_by_their_examples():
     whole = values(metrics)
     metrics.reset_state()
     for rows in (slice(0, 3), slice(3, 4), slice(4, 10)):
-        update(groups, metrics, *({name: item[rows] for name, item in part.items()} for part in (labels, predictions, weights)))
+        update(
+            groups,
+            metrics,
+            *({name: item[rows] for name, item in part.items()} for part in (labels, predictions, weights)),
+        )
     assert values(metrics) == pytest.approx(whole, rel=1e-6)
     keep = ~np.isnan(labels["zebra"])
     gaps = np.abs(labels["zebra"] - predictions["zebra"][:, 0])[keep]
@@ -193,7 +199,9 @@ def test_a_second_batch_traces_nothing_anew():
     ],
 )
 def test_metrics_that_would_overwrite_each_other_are_refused(metrics, key):
-    with pytest.raises(ValueError, match=rf"^compile: `metrics` must have a log key of their own; twice, got '{key}'\."):
+    with pytest.raises(
+        ValueError, match=rf"^compile: `metrics` must have a log key of their own; twice, got '{key}'\."
+    ):
         reported(TASKS, metrics, {})
 
 
@@ -208,7 +216,9 @@ def test_metrics_of_two_tasks_under_one_key_are_refused():
 
 @pytest.mark.parametrize("metric", ["acuracy", "loss", 3])
 def test_a_metric_that_keras_does_not_know_is_refused(metric):
-    with pytest.raises(ValueError, match=r"^Classification\('ant'\): `metrics` must be Keras metrics, got .*'accuracy'"):
+    with pytest.raises(
+        ValueError, match=r"^Classification\('ant'\): `metrics` must be Keras metrics, got .*'accuracy'"
+    ):
         resolve(TASKS[1], metric)
 
 

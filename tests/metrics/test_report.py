@@ -60,8 +60,16 @@ def test_what_cannot_be_reported_is_refused():
     binary = BinaryClassification("mole")
     with pytest.raises(ValueError, match="`task` must be a classification task, got 'bee'"):
         ClassificationReport(Regression("bee"), np.zeros(2), np.zeros((2, 1)))
-    with pytest.raises(ValueError, match="`labels` of 'mole' must hold a labelled one, got 2 examples and none of them"):
+    with pytest.raises(
+        ValueError, match="`labels` of 'mole' must hold a labelled one, got 2 examples and none of them"
+    ):
         ClassificationReport(binary, np.array([-1, -1]), np.zeros((2, 1)))
-    for labels, outputs in ((np.zeros(3), np.zeros((2, 1))), (np.zeros(2), np.zeros((2, 3))), (np.zeros(2), np.zeros(2))):
-        with pytest.raises(ValueError, match=r"^ClassificationReport: `predictions` must be \(n, 1\) for n labels, got "):
+    for labels, outputs in (
+        (np.zeros(3), np.zeros((2, 1))),
+        (np.zeros(2), np.zeros((2, 3))),
+        (np.zeros(2), np.zeros(2)),
+    ):
+        with pytest.raises(
+            ValueError, match=r"^ClassificationReport: `predictions` must be \(n, 1\) for n labels, got "
+        ):
             ClassificationReport(binary, labels, outputs)

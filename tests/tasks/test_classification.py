@@ -29,7 +29,9 @@ def test_class_weights_are_kept_by_int():
 
 @pytest.mark.parametrize("classes", [1, 0, -3, 2.0, True, "3", None])
 def test_bad_numbers_of_classes_are_refused(classes):
-    with pytest.raises(ValueError, match=r"^Classification\('species'\): `classes` must be a whole number of at least 2"):
+    with pytest.raises(
+        ValueError, match=r"^Classification\('species'\): `classes` must be a whole number of at least 2"
+    ):
         Classification("species", classes)
     if classes != 1:
         with pytest.raises(ValueError, match=r"^MultiLabel\('spots'\): `labels` must be a whole number of at least 1"):
@@ -51,7 +53,9 @@ def test_bad_label_names_are_refused(names):
     "weights", [{3: 1.0}, {-1: 1.0}, {0: -1.0}, {0: float("nan")}, {0: "1"}, {0.5: 1.0}, {"a": 1.0}, {True: 1.0}]
 )
 def test_bad_class_weights_are_refused(weights):
-    with pytest.raises(ValueError, match=r"`class_weight` must map classes 0\.\.2 to finite weights of at least 0, got "):
+    with pytest.raises(
+        ValueError, match=r"`class_weight` must map classes 0\.\.2 to finite weights of at least 0, got "
+    ):
         Classification("species", 3, class_weight=weights)
 
 

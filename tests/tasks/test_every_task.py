@@ -227,7 +227,9 @@ def test_directions_of_metrics(name, end):
     assert task.direction(f"val_accident_error_weighted_{name}") == end
 
 
-@pytest.mark.parametrize("name", ["sharpness", "acceleration", "curious", "previous", "true_positives", "weight", "surface"])
+@pytest.mark.parametrize(
+    "name", ["sharpness", "acceleration", "curious", "previous", "true_positives", "weight", "surface"]
+)
 def test_directions_that_nobody_can_know_are_refused(name):
     with pytest.raises(ValueError, match=r"`direction` needs a metric whose better end is known, got "):
         Regression("angle").direction(f"val_angle_{name}")

@@ -77,7 +77,9 @@ def test_outputs_keep_the_order_of_the_tasks_across_groups():
 
 @pytest.mark.parametrize("shape", [(4, 4, 3), (), (None,)])
 def test_features_that_are_no_vectors_are_refused(shape):
-    with pytest.raises(ValueError, match=r"^build_heads: `features` must be a KerasTensor of shape \(batch, width\), got"):
+    with pytest.raises(
+        ValueError, match=r"^build_heads: `features` must be a KerasTensor of shape \(batch, width\), got"
+    ):
         build_heads(keras.Input(shape), binaries("zebra"))
 
 
