@@ -11,7 +11,7 @@ from kmtl._checks import Refusals, known_keys, near, words
 from kmtl.losses import TaskGroup, loss_name
 from kmtl.metrics import Reported, TaskMetrics, resolve
 from kmtl.tasks import Task
-from kmtl.tasks.base import metric_name
+from kmtl.tasks.base import metric_name, serialized_loss
 
 _OWNER = "compile"
 
@@ -137,6 +137,17 @@ def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
     found = [line for line in lines if not line.startswith(("Exception encountered", "Could not automatically infer"))]
     return (found or lines or [type(error).__name__])[0]
+
+
+def serialized_losses(given: Any) -> Any:
+    """Serializes the Keras losses in what `compile` was given as `loss`, with all of their options.
+
+    >>> serialized_losses({"age": keras.losses.Huber(delta=0.5), "box": "mae"})["age"]["config"]["delta"]
+    0.5
+    """
+    if isinstance(given, Mapping):
+        return {name: serialized_losses(loss) for name, loss in given.items()}
+    return serialized_loss(given) if isinstance(given, keras.losses.Loss) else given
 
 
 def checked_weights(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -> dict[str, float]:

@@ -7,18 +7,13 @@ from typing import Any
 import keras
 
 from kmtl._checks import near, refusal, words
+from kmtl.assembly import AssembledModel
 from kmtl.feeding import Census, Feed, InputForm, arrays_feed, check_census, class_tables, feed
-from kmtl.tasks import Task, Unstandardize
 
 
-class FedModel(keras.Model):
-    """A model that looks at its data before it trains on it.
+class FedModel(AssembledModel):
+    """A model that looks at its data before it trains on it."""
 
-    Subclasses provide `tasks` and `scalers`.
-    """
-
-    tasks: dict[str, Task]
-    scalers: dict[str, Unstandardize]
     _evaluating = False
 
     def fit(

@@ -66,7 +66,7 @@ class TaskGroup:
         self.first = self.tasks[0]
         self.loss = loss
         self.scalers = [(scalers or {}).get(name) for name in self.names]
-        self.elementwise = self.first.units > 1 and loss_name(loss) in self.first.elementwise_losses
+        self.elementwise = self.first.units > 1 and _is_own(loss) and loss_name(loss) in self.first.elementwise_losses
 
     def _stack(self, tensors: list[Any]) -> Any:
         """Puts alike tasks side by side on axis 1; one task stays as it is."""
@@ -216,11 +216,16 @@ def group_tasks(
     return [TaskGroup(part, losses[part[0].name], scalers) for part in parts]
 
 
-def _is_stackable(loss: Any) -> bool:
-    """Whether it is one of Keras's own losses and leaves every axis but the last alone."""
-    own = getattr(loss, "fn", loss) is getattr(keras.losses, loss_name(loss), None)
+def _is_own(loss: Any) -> bool:
+    """Whether it is one of Keras's own losses, on the last axis, and not a user's under the same name."""
     by_keras = not isinstance(loss, keras.losses.Loss) or type(loss).__module__.startswith("keras.")
-    return own and by_keras and loss_name(loss) in _STACKABLE and getattr(loss, "_fn_kwargs", {}).get("axis", -1) == -1
+    last_axis = getattr(loss, "_fn_kwargs", {}).get("axis", -1) == -1
+    return by_keras and last_axis and getattr(loss, "fn", loss) is getattr(keras.losses, loss_name(loss), None)
+
+
+def _is_stackable(loss: Any) -> bool:
+    """Whether it leaves every axis but the last alone, for sure."""
+    return _is_own(loss) and loss_name(loss) in _STACKABLE
 
 
 def _identity(loss: Any) -> object:

@@ -7,13 +7,12 @@ import keras
 import tensorflow as tf
 
 from kmtl import balancers, gradients
-from kmtl._checks import Refusals, near, refusal, words
-from kmtl.compiling import checked_weights, settings
+from kmtl._checks import Refusals, refusal, words
+from kmtl.compiling import checked_weights, serialized_losses, settings
 from kmtl.fitting import FedModel
 from kmtl.losses import Examples, group_tasks
 from kmtl.metrics import Reported, TaskLossTracker, TaskMetrics, reported
 from kmtl.state import LossWeights, RandomState
-from kmtl.tasks import FusedHeads, Task, Unstandardize, build_heads, matched_outputs, named_tasks
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
@@ -34,6 +33,10 @@ class MultiTaskModel(FedModel):
     Raises:
         ValueError: If outputs and tasks do not match, or a name is used twice.
 
+    Attributes:
+        tasks: The tasks by name, in order.
+        balancer: The balancer that `compile` was given.
+
     >>> from kmtl.tasks import Classification, Regression
     >>> image = keras.Input((8,), name="image")
     >>> features = keras.layers.Dense(16, activation="relu")(image)
@@ -41,98 +44,6 @@ class MultiTaskModel(FedModel):
     >>> {name: output.shape for name, output in model.output.items()}
     {'digit': (None, 10), 'angle': (None, 1)}
     """
-
-    def __init__(self, *args: Any, tasks: Any = None, **kwargs: Any) -> None:
-        named = named_tasks(tasks)
-        if named and len(args) >= 2:
-            args = (args[0], matched_outputs(args[1], named), *args[2:])
-        elif named and "outputs" in kwargs:
-            kwargs["outputs"] = matched_outputs(kwargs["outputs"], named)
-        try:
-            super().__init__(*args, **kwargs)
-        except ValueError as error:
-            if not named:
-                raise
-            connected = "not connected" not in str(error)
-            rule = "must make a model with the inputs" if connected else "must depend on the inputs"
-            fix = "" if connected else "Build every head on layers that start from the model's inputs."
-            got = words(str(error).splitlines()[0].rstrip("."))
-            raise ValueError(refusal("MultiTaskModel", "outputs", rule, got, fix)) from error
-        # Plain attributes: what Keras tracks becomes part of the weights, of `summary` and of every export.
-        self._attach("tasks", named)
-        self._attach("scalers", self._find_scalers())
-        self._attach("balancer", None)
-
-    def _attach(self, name: str, value: Any) -> None:
-        """Sets an attribute that Keras saves if it holds variables, but does not count as the model's."""
-        object.__setattr__(self, name, value)
-
-    @classmethod
-    def from_features(
-        cls, inputs: Any, features: Any, tasks: Sequence[Task], *, fuse: bool | str = "auto", name: str | None = None
-    ) -> "MultiTaskModel":
-        """Builds one named head a task on shared features.
-
-        Args:
-            inputs: Keras inputs.
-            features: KerasTensor `(batch, width)`, as `kmtl.trunks` returns.
-            tasks: The tasks, in order.
-            fuse: Whether alike heads are computed as one kernel; see `kmtl.tasks.build_heads`.
-            name: Of the model.
-        """
-        named = named_tasks(tasks)
-        return cls(inputs, build_heads(features, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
-
-    @classmethod
-    def from_model(cls, model: Any, tasks: Sequence[Task]) -> "MultiTaskModel":
-        """Adopts a plain Keras model whose outputs are a dict keyed by task name; its weights are shared with it.
-
-        Args:
-            model: A functional model; with one task, its single output may stand alone.
-            tasks: The tasks, in order.
-
-        Raises:
-            ValueError: If the outputs are a list, or do not match the tasks.
-        """
-        named = named_tasks(tasks)
-        if not getattr(model, "inputs", None):
-            fix = "Build it with keras.Input and keras.Model, or call it on a keras.Input first."
-            raise ValueError(refusal("from_model", "model", "must be a built functional model", model, fix))
-        outputs = model.output
-        if len(named) == 1 and not isinstance(outputs, Mapping | list | tuple):
-            outputs = dict.fromkeys(named, outputs)
-        return cls(model.input, outputs, tasks=list(named.values()), name=model.name)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the functional config with the tasks; a clone has none."""
-        tasks = [keras.saving.serialize_keras_object(task) for task in self.tasks.values()]
-        return {**super().get_config(), "tasks": tasks or None}
-
-    def _find_scalers(self) -> dict[str, Unstandardize]:
-        """Finds the layers that turn a task's standardised output into its unit."""
-        found = {layer.name: layer for layer in self.layers if isinstance(layer, Unstandardize)}
-        return {name: found[name] for name in self.tasks if name in found}
-
-    # What is shared.
-
-    def _behind(self, task: str) -> list[Any]:
-        """Trainable variables that a task's output depends on."""
-        return keras.Model(self.input, self.output[task]).trainable_variables
-
-    @property
-    def shared_variables(self) -> list[Any]:
-        """Trainable variables that more than one task's output depends on, derived from the graph."""
-        fused = [v for layer in self.layers if isinstance(layer, FusedHeads) for v in layer.trainable_variables]
-        return gradients.shared_among(self.trainable_variables, [self._behind(name) for name in self.tasks], fused)
-
-    def task_variables(self, task: str) -> list[Any]:
-        """Trainable variables of one task's head; of a fused head, the kernel that holds its slice."""
-        if task not in self.tasks:
-            raise ValueError(refusal("task_variables", "task", "must be a task", task, near(task, self.tasks)))
-        shared = {id(variable) for variable in self.shared_variables}
-        return [variable for variable in self._behind(task) if id(variable) not in shared]
-
-    # Compiling.
 
     def compile(
         self,
@@ -215,7 +126,9 @@ class MultiTaskModel(FedModel):
         """Returns the arguments of `compile`, the optimizer as it is wrapped now."""
         if not self.compiled:
             return None
-        return keras.saving.serialize_keras_object({**self._compile_arguments, "optimizer": self.optimizer})
+        loss = serialized_losses(self._compile_arguments["loss"])
+        now = {"loss": loss, "optimizer": self.optimizer}
+        return keras.saving.serialize_keras_object({**self._compile_arguments, **now})
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model; a clone waits for its tasks."""
@@ -255,7 +168,7 @@ class MultiTaskModel(FedModel):
             losses = sums / tf.maximum(totals, 1.0)
             weights = self._loss_weights.value
             if by_losses:
-                known = gradients.sum_over_replicas(tf.stop_gradient(losses))
+                known = gradients.sum_over_replicas(tf.stop_gradient(weights * losses))
                 weights = weights * self.balancer.weigh(losses=known, present=present)
             parts = tf.unstack(scale * weights * losses)
             penalty = self._penalty()

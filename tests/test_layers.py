@@ -21,6 +21,7 @@ ORDER = [
     "feeding",
     "compiling",
     "state",
+    "assembly",
     "fitting",
     "model",
     "data",

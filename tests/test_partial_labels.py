@@ -106,7 +106,7 @@ class Network:
             tape.watch([trunk, heads])
             losses = {}
             for task in self.tasks:
-                keep = np.flatnonzero(present(task, labels[task.name]).any(axis=1))
+                keep = np.flatnonzero(present(labels[task.name]).any(axis=1))
                 predictions = self.predict(tf.constant(rows[keep]), trunk, heads)[task.name]
                 values = self.values(task, labels[task.name][keep], predictions)
                 losses[task.name] = tf.reduce_sum(values * weights[task.name][keep]) / len(keep)
@@ -115,10 +115,11 @@ class Network:
 
     def values(self, task, labels, predictions):
         """One loss a row: the mean over the elements that are there."""
-        there = present(task, labels)
+        there = present(labels)
         labels = tf.constant(labels.astype("float64"))
-        if task.name in self.scalers:
-            mean, scale = (np.asarray(part.numpy(), "float64") for part in self.statistics(task))
+        scaler = self.scalers.get(task.name)
+        if scaler is not None:
+            mean, scale = (part.numpy().astype("float64") for part in (scaler.mean, scaler.scale))
             labels = (tf.reshape(labels, predictions.shape) - mean) / scale
             predictions = (predictions - mean) / scale
         rows = self.kinds[task.name].rows
@@ -131,12 +132,8 @@ class Network:
             ]
         )
 
-    def statistics(self, task):
-        """Mean and scale of a task's labels."""
-        return self.scalers[task.name].mean, self.scalers[task.name].scale
 
-
-def present(task, labels):
+def present(labels):
     """Which elements of the labels are there, `(n, elements)`, by NumPy alone."""
     there = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
     return there.reshape(len(labels), -1)
@@ -165,7 +162,7 @@ def batch(network):
             label[generator.random(label.shape) < 0.3] = task.missing
             label[:2], label[1, 0] = network.kinds[task.name].draw(generator, 2), task.missing
         labels[task.name] = label
-        hidden = ~present(task, label).any(axis=1)
+        hidden = ~present(label).any(axis=1)
         assert 2 <= hidden.sum() <= ROWS - 4
         weights[task.name] = np.where(hidden, np.nan, generator.uniform(0.5, 2.0, ROWS)).astype("float32")
     return rows, labels, weights
@@ -219,7 +216,7 @@ def test_trunk_gradient_is_that_of_the_labelled_rows(network, outcome):
 
 def scored(network, task, rows, labels, weights):
     """What each metric is on the labelled rows, by scikit-learn and NumPy."""
-    there = present(task, labels)
+    there = present(labels)
     features = np.tanh(rows @ network.trunk)
     guess = keras.activations.get(task.activation)(tf.constant(features @ network.heads[task.name])).numpy()
     truth = labels.reshape(ROWS, -1).astype("float64")
@@ -278,7 +275,7 @@ def test_a_batch_without_any_label_gives_zero_loss_zero_gradient_and_no_metric(n
     assert all(loss == 0 for loss in losses.values())
     assert not any(np.any(gradient) for gradient in tf.nest.flatten(gradients))
     assert all(np.isnan(value) for value in values.values())
-    assert set(values) == {row for row in network.metrics.keys}
+    assert list(values) == network.metrics.keys
 
 
 def test_one_task_without_labels_leaves_the_others_untouched(network, batch, plain):

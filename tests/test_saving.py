@@ -91,7 +91,7 @@ print(list(loaded.tasks.values()), loaded.balancer.name, type(loaded).__name__)
 def test_everything_compiled_is_restored(path):
     metrics = {"species": [keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2")], "age": ["mse", "mae"]}
     first = model(
-        loss={"alive": keras.losses.BinaryCrossentropy(label_smoothing=0.2), "box": "mae"},
+        loss={"age": keras.losses.Huber(delta=0.2), "box": "mae"},
         metrics=metrics,
         weighted_metrics={"age": ["mae"]},
         balancer=kmtl.balancers.Uncertainty(learning_rate=0.2, scale="paper"),

@@ -1,7 +1,8 @@
 """From whatever Keras accepts to checked `(x, {task: label}, {task: weight})` batches."""
 
 from kmtl.feeding.census import Census, TaskCensus, check_census
-from kmtl.feeding.feeds import Feed, arrays_feed, feed
+from kmtl.feeding.doors import feed
+from kmtl.feeding.feeds import Feed, arrays_feed
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.weighting import class_tables
 

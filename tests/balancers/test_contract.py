@@ -13,14 +13,14 @@ class Largest(balancers.Balancer):
 
     needs = "gradients"
 
-    def combined(self, gradients, present):
+    def combined(self, gradients, present):  # noqa: ARG002 - the contract's arguments
         return ops.max(gradients, axis=0)
 
 
 class ByLoss(balancers.Balancer):
     """Divides by the loss."""
 
-    def task_weights(self, losses, gram, present):
+    def task_weights(self, losses, gram, present):  # noqa: ARG002 - the contract's arguments
         return 1.0 / losses
 
 
@@ -29,7 +29,7 @@ class Negative(balancers.Balancer):
 
     needs = "gram"
 
-    def task_weights(self, losses, gram, present):
+    def task_weights(self, losses, gram, present):  # noqa: ARG002 - the contract's arguments
         return -ops.diagonal(gram)
 
 

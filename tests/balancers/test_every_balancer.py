@@ -25,7 +25,7 @@ class EqualReference:
     def __init__(self, tasks):
         self.count = len(tasks)
 
-    def weigh(self, losses, present):
+    def weigh(self, losses, present):  # noqa: ARG002 - the contract's arguments
         return np.ones(self.count)
 
 
@@ -52,7 +52,7 @@ class UncertaintyReference:
 class PCGradReference:
     """The paper's algorithm on explicit vectors, under the orders that the seed draws."""
 
-    def __init__(self, tasks):
+    def __init__(self, tasks):  # noqa: ARG002 - the contract's arguments
         self.seeds = keras.random.SeedGenerator(5)
 
     def weigh(self, gram, present):

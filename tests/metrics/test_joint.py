@@ -25,7 +25,7 @@ def table(*values):
 
 NYUV2 = [Regression("normals", shape=3), Classification("segmentation", 13), Regression("depth")]
 SINGLE = table(38.30, 63.76, 0.6754, 0.2780, 25.01, 19.21, 30.14, 57.20, 69.15)
-# Rows of Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, Table 2, and of the papers that follow it.
+# Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, Table 2, and the papers that follow it.
 PUBLISHED = {
     "LS": ((39.29, 65.33, 0.5493, 0.2263, 28.15, 23.96, 22.09, 47.50, 61.08), 5.589),
     "SI": ((38.45, 64.27, 0.5354, 0.2201, 27.60, 23.37, 22.53, 48.57, 62.32), 4.39),

@@ -9,8 +9,6 @@ from kmtl.tasks import FusedHeads, build_heads
 
 NAMES = ["zebra", "ant", "mole", "bee"]
 WIDTH = 5
-# Keras 3.15 reads variables in a way that NumPy 2 warns of.
-SAVES = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def both(kind, **options):
@@ -120,7 +118,6 @@ def test_each_head_starts_as_a_dense_layer_of_its_own_would():
     assert not any(np.any(bias.numpy()) for bias in layer.biases)
 
 
-@SAVES
 def test_it_survives_a_file_and_mixed_precision(tmp_path):
     features = keras.Input((WIDTH,))
     options = {"hidden": (4,), "activation": "sigmoid", "dropout": 0.5, "l1": 0.1, "l2": 0.2, "dtype": "mixed_float16"}

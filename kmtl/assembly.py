@@ -1,0 +1,105 @@
+"""The model as a graph: inputs, one named output a task, and what they share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import keras
+
+from kmtl import gradients
+from kmtl._checks import near, refusal, words
+from kmtl.tasks import FusedHeads, Task, Unstandardize, build_heads, matched_outputs, named_tasks
+
+
+class AssembledModel(keras.Model):
+    """A functional model that knows its tasks; `MultiTaskModel` is the one to use."""
+
+    tasks: dict[str, Task]
+    scalers: dict[str, Unstandardize]
+
+    def __init__(self, *args: Any, tasks: Any = None, **kwargs: Any) -> None:
+        named = named_tasks(tasks)
+        if named and len(args) >= 2:
+            args = (args[0], matched_outputs(args[1], named), *args[2:])
+        elif named and "outputs" in kwargs:
+            kwargs["outputs"] = matched_outputs(kwargs["outputs"], named)
+        try:
+            super().__init__(*args, **kwargs)
+        except ValueError as error:
+            if not named:
+                raise
+            connected = "not connected" not in str(error)
+            rule = "must make a model with the inputs" if connected else "must depend on the inputs"
+            fix = "" if connected else "Build every head on layers that start from the model's inputs."
+            got = words(str(error).splitlines()[0].rstrip("."))
+            raise ValueError(refusal("MultiTaskModel", "outputs", rule, got, fix)) from error
+        # Plain attributes: what Keras tracks becomes part of the weights, of `summary` and of every export.
+        self._attach("tasks", named)
+        self._attach("scalers", self._find_scalers())
+        self._attach("balancer", None)
+
+    def _attach(self, name: str, value: Any) -> None:
+        """Sets an attribute that Keras saves if it holds variables, but does not count as the model's."""
+        object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_features(
+        cls, inputs: Any, features: Any, tasks: Sequence[Task], *, fuse: bool | str = "auto", name: str | None = None
+    ) -> Self:
+        """Builds one named head a task on shared features.
+
+        Args:
+            inputs: Keras inputs.
+            features: KerasTensor `(batch, width)`, as `kmtl.trunks` returns.
+            tasks: The tasks, in order.
+            fuse: Whether alike heads are computed as one kernel; see `kmtl.tasks.build_heads`.
+            name: Of the model.
+        """
+        named = named_tasks(tasks)
+        return cls(inputs, build_heads(features, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
+
+    @classmethod
+    def from_model(cls, model: Any, tasks: Sequence[Task]) -> Self:
+        """Adopts a plain Keras model whose outputs are a dict keyed by task name; its weights are shared with it.
+
+        Args:
+            model: A functional model; with one task, its single output may stand alone.
+            tasks: The tasks, in order.
+
+        Raises:
+            ValueError: If the outputs are a list, or do not match the tasks.
+        """
+        named = named_tasks(tasks)
+        if not getattr(model, "inputs", None):
+            fix = "Build it with keras.Input and keras.Model, or call it on a keras.Input first."
+            raise ValueError(refusal("from_model", "model", "must be a built functional model", model, fix))
+        outputs = model.output
+        if len(named) == 1 and not isinstance(outputs, Mapping | list | tuple):
+            outputs = dict.fromkeys(named, outputs)
+        return cls(model.input, outputs, tasks=list(named.values()), name=model.name)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the functional config with the tasks; a clone has none."""
+        tasks = [keras.saving.serialize_keras_object(task) for task in self.tasks.values()]
+        return {**super().get_config(), "tasks": tasks or None}
+
+    def _find_scalers(self) -> dict[str, Unstandardize]:
+        """Finds the layers that turn a task's standardised output into its unit."""
+        found = {layer.name: layer for layer in self.layers if isinstance(layer, Unstandardize)}
+        return {name: found[name] for name in self.tasks if name in found}
+
+    def _behind(self, task: str) -> list[Any]:
+        """Trainable variables that a task's output depends on."""
+        return keras.Model(self.input, self.output[task]).trainable_variables
+
+    @property
+    def shared_variables(self) -> list[Any]:
+        """Trainable variables that more than one task's output depends on, derived from the graph."""
+        fused = [v for layer in self.layers if isinstance(layer, FusedHeads) for v in layer.trainable_variables]
+        return gradients.shared_among(self.trainable_variables, [self._behind(name) for name in self.tasks], fused)
+
+    def task_variables(self, task: str) -> list[Any]:
+        """Trainable variables of one task's head; of a fused head, the kernel that holds its slice."""
+        if task not in self.tasks:
+            raise ValueError(refusal("task_variables", "task", "must be a task", task, near(task, self.tasks)))
+        shared = {id(variable) for variable in self.shared_variables}
+        return [variable for variable in self._behind(task) if id(variable) not in shared]
