@@ -9,7 +9,10 @@ convolutional trunk reads the digit, its angle and its position.
 """
 
 import argparse
+import os
 import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported: its converter tells every step
 
 import keras
 

@@ -43,7 +43,8 @@ class FedModel(AssembledModel):
         on, learns the statistics of standardised regressions unless `adapt`
         did, and counts classes for balanced weights. A dataset that reshuffles
         is thereby advanced by one iteration; one already looked at is not
-        looked at again. Of a generator, the first 16 batches are looked at.
+        looked at again. Of a generator, the first 16 batches are looked at; of
+        another stream without a known end, the batches of one epoch.
 
         Args:
             x: Arrays, or a stream (tf.data, PyDataset, generator) of

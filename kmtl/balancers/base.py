@@ -82,11 +82,13 @@ class Balancer(keras.layers.Layer):
             present: Booleans `(K,)`, False for a task without a label in the batch.
 
         Returns:
-            Weights `(K,)`, at least 0 for most methods; 0 where absent.
+            Weights `(K,)`, at least 0 for most methods; 0 where absent, and where a task's gradient is zero.
         """
         like = losses if losses is not None else ops.diagonal(gram)
         present = ops.ones_like(like, dtype="bool") if present is None else present
         if gram is not None:
+            # A row of zeros, as of a task that pulls nowhere, would make some solvers stop for every task.
+            present = ops.logical_and(present, ops.not_equal(ops.diagonal(gram), 0.0))
             gram = ops.where(present[:, None] & present[None, :], gram, 0.0)
         # A method may divide by the loss of an absent task, which is 0: NaN times 0 is NaN.
         weights = ops.where(present, self.task_weights(losses, gram, present), 0.0)

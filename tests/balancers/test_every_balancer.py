@@ -323,6 +323,17 @@ def test_a_gramian_balancer_combines_gradients_by_its_weights(name):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", [name for name in TABLE if balancers.get(name).needs == "gram"])
+def test_a_task_without_a_gradient_is_as_if_it_were_absent(name):
+    balancer, twin = prepared(TABLE[name], 3), prepared(TABLE[name], 3)
+    for value in inputs(balancer, 3, 3):
+        value[1] = value[:, 1] = 0.0
+        weights = np.asarray(weigh(balancer, value))
+        assert weights[1] == 0
+        np.testing.assert_array_equal(weights, weigh(twin, value, np.array([True, False, True])))
+        assert weights.sum() == pytest.approx(2.0)
+
+
 def test_the_state_belongs_to_its_tasks(row):
     balancer = prepared(row, 3)
     balancer.prepare(tasks_of(3))

@@ -1,5 +1,6 @@
 """Class weights by task, which Keras refuses, are the sample weights they stand for."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -33,10 +34,17 @@ def fitted(x=X, y=LABELS, given=GIVEN, **options):
     return model
 
 
-def generator():
-    for start in range(0, 20, 8):
-        rows = slice(start, start + 8)
-        yield X[rows], {name: value[rows] for name, value in LABELS.items()}
+def batch(place):
+    rows = slice(8 * place, 8 * place + 8)
+    return X[rows], {name: value[rows] for name, value in LABELS.items()}
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return batch(index)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +64,10 @@ def test_of_a_dataset(expected):
     assert_same_weights(expected, fitted(dataset(), None, class_weight=WANTED), rtol=1e-6, atol=1e-7)
 
 
-def test_of_a_generator(expected):
-    model = fitted(generator(), None, class_weight=WANTED, steps_per_epoch=3)
-    assert_same_weights(expected, model, rtol=1e-6, atol=1e-7)
+def test_of_python_streams(expected):
+    for stream in (map(batch, range(3)), Batches()):
+        model = fitted(stream, None, class_weight=WANTED, steps_per_epoch=3)
+        assert_same_weights(expected, model, rtol=1e-6, atol=1e-7)
 
 
 def test_declared_on_the_tasks(expected):

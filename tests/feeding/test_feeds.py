@@ -24,19 +24,24 @@ def parts(*arrays):
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of arrays that counts how often each is asked for."""
+    """Batches of arrays, with an end or without, that counts the events of epochs."""
 
     def __init__(self, *arrays, endless=False):
         super().__init__()
-        self.batches, self.endless, self.asked = list(parts(*arrays)), endless, 0
+        self.batches, self.endless, self.events = list(parts(*arrays)), endless, []
 
     @property
     def num_batches(self):
         return None if self.endless else len(self.batches)
 
     def __getitem__(self, index):
-        self.asked += 1
         return self.batches[index % len(self.batches)]
+
+    def on_epoch_begin(self):
+        self.events.append("begin")
+
+    def on_epoch_end(self):
+        self.events.append("end")
 
 
 def dataset(*arrays):
@@ -156,6 +161,13 @@ def two_inputs():
     model = kmtl.MultiTaskModel.from_features(inputs, features, tasks())
     model.compile("sgd")
     return model
+
+
+def test_a_pydataset_hears_of_epochs_and_may_have_no_end(trained):
+    stream = Batches(X, Y, endless=True)
+    model = fitted(x=stream, steps_per_epoch=3, epochs=2)
+    assert_same_weights(trained, model, rtol=1e-6, atol=1e-7)
+    assert stream.events.count("begin") == 2
 
 
 def test_a_dict_of_inputs_goes_by_name(form):
