@@ -136,7 +136,7 @@ def _first_line(error: Exception) -> str:
     """What an error says first, without Keras's preamble and colours."""
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
     found = [line for line in lines if not line.startswith(("Exception encountered", "Could not automatically infer"))]
-    return (found or lines or [type(error).__name__])[0]
+    return (found or lines or [type(error).__name__])[0].partition(" for '{{node")[0]
 
 
 def serialized_losses(given: Any) -> Any:

@@ -43,6 +43,17 @@ def test_the_loss_is_the_weighted_sum_of_its_parts():
     assert not [key for key in logs if key.startswith("val_") and key.endswith("_weight")]
 
 
+def test_losses_that_layers_add_are_part_of_the_loss():
+    image = keras.Input((6,))
+    features = keras.layers.Dense(5, activity_regularizer="l2")(image)
+    model = kmtl.MultiTaskModel.from_features(image, features, [kmtl.Regression("age", standardize=False)])
+    model.compile(keras.optimizers.SGD(STILL))
+    logs = model.fit(X, {"age": Y["age"]}, batch_size=22, verbose=0).history
+    activity = 0.01 * np.sum(keras.Model(image, features).predict(X, verbose=0) ** 2) / 22
+    assert logs["regularization"] == pytest.approx([activity], rel=1e-5)
+    assert logs["loss"] == pytest.approx([logs["age_loss"][0] + activity], rel=1e-6)
+
+
 def test_under_a_balancer_the_weights_are_those_of_the_steps():
     model = still(loss_weights={"box": 3.0}, balancer=kmtl.balancers.Uncertainty(learning_rate=0.0, scale="paper"))
     logs = fit(model)

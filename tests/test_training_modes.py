@@ -57,6 +57,39 @@ def test_float16_learns_what_float32_learns(policy, balancer):
     assert half.optimizer.inner_optimizer.iterations == 10
 
 
+class BySize(kmtl.balancers.Balancer):
+    """Weighs the larger gradients less."""
+
+    needs = "gram"
+
+    def task_weights(self, losses, gram, present):
+        del losses, present
+        return 1.0 / (0.01 + keras.ops.diagonal(gram))
+
+
+class Short(kmtl.balancers.Balancer):
+    """Takes no step longer than one."""
+
+    needs = "gradients"
+
+    def combined(self, gradients, present):
+        del present
+        total = keras.ops.sum(gradients, axis=0)
+        return total / (1.0 + keras.ops.norm(total))
+
+
+@pytest.mark.parametrize("balancer", [BySize, Short])
+def test_balancers_see_unscaled_gradients(policy, balancer):
+    full = compiled(balancer=balancer())
+    policy("mixed_float16")
+    half = compiled(balancer=balancer())
+    start = full.get_layer("trunk").get_weights()[0]
+    expected, found = steps(full), steps(half)
+    np.testing.assert_allclose(found["box_weight"], expected["box_weight"], rtol=0.02)
+    moved = full.get_layer("trunk").get_weights()[0] - start
+    np.testing.assert_allclose(half.get_layer("trunk").get_weights()[0] - start, moved, rtol=0.1, atol=2e-4)
+
+
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_an_overflow_skips_the_step_and_not_the_logs(policy, balancer):
     policy("mixed_float16")

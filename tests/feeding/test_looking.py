@@ -70,6 +70,12 @@ def test_a_number_limits_the_look():
     np.testing.assert_allclose(model.scalers["age"].mean, [np.nanmean(Y["age"][:8])], rtol=1e-6)
 
 
+def test_a_look_at_a_stream_with_an_end_is_all_of_it():
+    model, source = compiled(), Source()
+    fit(model, source.dataset, steps_per_epoch=2)
+    np.testing.assert_allclose(model.scalers["age"].mean, [np.nanmean(Y["age"])], rtol=1e-6)
+
+
 def test_false_takes_no_look():
     model, source = compiled(), Source(labels={**Y, "species": np.where(np.arange(20) == 1, 1, -1).astype("int32")})
     model.adapt(X, Y)
