@@ -1,6 +1,6 @@
 """The model as a graph: inputs, one named output a task, and what they share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import keras
@@ -84,7 +84,7 @@ class AssembledModel(keras.Model):
 
     def _find_scalers(self) -> dict[str, Unstandardize]:
         """Finds the layers that turn a task's standardised output into its unit."""
-        found = {layer.name: layer for layer in self.layers if isinstance(layer, Unstandardize)}
+        found = {layer.name: layer for layer in _every_layer(self) if isinstance(layer, Unstandardize)}
         return {name: found[name] for name in self.tasks if name in found}
 
     def _behind(self, task: str) -> list[Any]:
@@ -93,8 +93,11 @@ class AssembledModel(keras.Model):
 
     @property
     def shared_variables(self) -> list[Any]:
-        """Trainable variables that more than one task's output depends on, derived from the graph."""
-        fused = [v for layer in self.layers if isinstance(layer, FusedHeads) for v in layer.trainable_variables]
+        """Trainable variables that more than one task's output depends on, derived from the graph.
+
+        A model inside the model is one node of the graph: all of its variables belong to every task that leaves it.
+        """
+        fused = [v for layer in _every_layer(self) if isinstance(layer, FusedHeads) for v in layer.trainable_variables]
         return gradients.shared_among(self.trainable_variables, [self._behind(name) for name in self.tasks], fused)
 
     def task_variables(self, task: str) -> list[Any]:
@@ -103,3 +106,10 @@ class AssembledModel(keras.Model):
             raise ValueError(refusal("task_variables", "task", "must be a task", task, near(task, self.tasks)))
         shared = {id(variable) for variable in self.shared_variables}
         return [variable for variable in self._behind(task) if id(variable) not in shared]
+
+
+def _every_layer(model: Any) -> Iterator[Any]:
+    """The layers of a model and of the models inside it."""
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from _every_layer(layer)

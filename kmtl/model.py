@@ -163,7 +163,8 @@ class MultiTaskModel(FedModel):
             examples = self._examples(y, self(x, training=True), sample_weight)
             sums, counts = self._sums(examples)
             totals = gradients.sum_over_replicas(counts)
-            present = totals > 0
+            # A task of weight 0 is as good as absent: its zero row would stop methods that seek a common descent.
+            present = (totals > 0) & (self._loss_weights.value > 0)
             # Each replica's part of the mean over the global batch: the optimizer adds the parts up.
             losses = sums / tf.maximum(totals, 1.0)
             weights = self._loss_weights.value

@@ -96,3 +96,9 @@ def kind(request) -> Kind:
 def kind_name(request) -> str:
     """The name of one kind after another."""
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """The same random numbers in every run, whatever ran before."""
+    keras.utils.set_random_seed(0)

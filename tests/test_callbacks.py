@@ -57,8 +57,8 @@ def test_a_moved_weight_is_saved_and_training_equals_the_uninterrupted(tmp_path)
 
 def test_bad_schedules_are_refused_before_the_first_step():
     for schedule, words in [
-        ({"widht": lambda epoch: 1.0}, "Did you mean 'width'"),
-        ({"width": lambda e: -1.0}, "width"),
+        ({"widht": lambda _: 1.0}, "Did you mean 'width'"),
+        ({"width": lambda _: -1.0}, "width"),
     ]:
         made = model()
         with pytest.raises(ValueError, match=words):

@@ -145,7 +145,7 @@ def bad_build(tasks):
         ({"seeds": (1, 1)}, "`seeds` must be different"),
         ({"epochs": 0}, "`epochs` must be a whole number of at least 1"),
         ({"build": bad_build}, "`build` must return a compiled MultiTaskModel"),
-        ({"build": lambda tasks: keras.Sequential([keras.Input((2,))])}, "`build` must return"),
+        ({"build": lambda _: keras.Sequential([keras.Input((2,))])}, "`build` must return"),
         ({"tasks": [kmtl.Regression("joint")]}, "must not be named 'joint'"),
     ],
     ids=["no tasks", "no seeds", "seed twice", "no epoch", "other tasks", "plain model", "reserved name"],
