@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kmtl._checks import Refusals, known_keys, near, words
-from kmtl.losses import TaskGroup, loss_name
+from kmtl.losses import TaskGroup, loss_name, loss_values
 from kmtl.metrics import Reported, TaskMetrics, resolve
 from kmtl.tasks import Task
 from kmtl.tasks.base import metric_name, serialized_loss
@@ -115,7 +115,7 @@ def _try_loss(refusals: Refusals, task: Task, loss: Any) -> None:
     """Records a loss that cannot be taken of the task's labels, or is not one value an example."""
     rule = f"of {task.name!r} must take {_labels_of(task)} and predictions (batch, {task.units})"
     try:
-        result = _outcome(task, loss.call if isinstance(loss, keras.losses.Loss) else loss)
+        result = _outcome(task, lambda labels, predictions: loss_values(loss, labels, predictions))
     except _FAILURES as error:
         refusals.add("loss", rule, loss_name(loss), f"It says: {_first_line(error)}")
         return

@@ -162,11 +162,7 @@ class MultiTaskModel(FedModel):
         with tf.GradientTape(persistent=not by_losses) as tape:
             examples = self._examples(y, self(x, training=True), sample_weight)
             sums, counts = self._sums(examples)
-            totals = gradients.sum_over_replicas(counts)
-            # A task of weight 0 is as good as absent: its zero row would stop methods that seek a common descent.
-            present = (totals > 0) & (self._loss_weights.value > 0)
-            # Each replica's part of the mean over the global batch: the optimizer adds the parts up.
-            losses = sums / tf.maximum(totals, 1.0)
+            losses, present = self._means(sums, counts)
             weights = self._loss_weights.value
             if by_losses:
                 known = gradients.sum_over_replicas(tf.stop_gradient(weights * losses))
@@ -202,8 +198,7 @@ class MultiTaskModel(FedModel):
     ) -> Any:
         """The weighted sum of the tasks' losses and the penalties, without a balancer."""
         del x, training
-        sums, counts = self._sums(self._examples(y, y_pred, sample_weight))
-        losses = sums / tf.maximum(gradients.sum_over_replicas(counts), 1.0)
+        losses, _ = self._means(*self._sums(self._examples(y, y_pred, sample_weight)))
         return tf.reduce_sum(self._loss_weights.value * losses) + self._penalty()
 
     def _examples(self, labels: Any, predictions: Any, weights: Any) -> list[Examples]:
@@ -217,6 +212,14 @@ class MultiTaskModel(FedModel):
         if self._order is None:
             return sums, counts
         return tf.gather(sums, self._order), tf.gather(counts, self._order)
+
+    def _means(self, sums: Any, counts: Any) -> tuple[Any, Any]:
+        """This replica's part of each task's mean over the global batch, and which tasks are there, `(K,)` each."""
+        totals = gradients.sum_over_replicas(counts)
+        # A task of weight 0 is as good as absent: its zero row would stop methods that seek a common descent.
+        present = (totals > 0) & (self._loss_weights.value > 0)
+        # The optimizer adds the replicas' parts up.
+        return sums / tf.maximum(totals, 1.0), present
 
     def _penalty(self) -> Any:
         """Penalties and added losses: this replica's part."""

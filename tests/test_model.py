@@ -162,3 +162,13 @@ def test_features_of_a_submodel_feed_another_model():
     image = keras.Input((6,))
     outer = kmtl.MultiTaskModel.from_features(image, inner(image), [kmtl.Regression("mass"), kmtl.Regression("age")])
     assert {id(variable) for variable in outer.shared_variables} == {id(v) for v in model.shared_variables}
+
+
+def test_a_loss_sees_float_labels_as_keras_gives_them():
+    inputs = keras.Input((3,))
+    task = kmtl.BinaryClassification("sick", loss=lambda y, p: keras.ops.mean((p - y) ** 2, axis=-1))
+    model = kmtl.MultiTaskModel.from_features(inputs, keras.layers.Dense(4)(inputs), [task])
+    model.compile("sgd")
+    x, y = np.ones((4, 3), "float32"), np.array([0, 1, -1, 1])
+    expected = np.mean((model.predict(x, verbose=0)["sick"][y >= 0, 0] - y[y >= 0]) ** 2)
+    assert model.evaluate(x, {"sick": y}, verbose=0, return_dict=True)["sick_loss"] == pytest.approx(expected)

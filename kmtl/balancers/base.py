@@ -44,6 +44,8 @@ class Balancer(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
         fix = near(str(scale), _SCALES)
         require(scale in _SCALES, type(self).__name__, "scale", "must be 'sum' or 'paper'", scale, fix)
+        rule = "must name what the balancer needs"
+        require(self.needs in NEEDS, type(self).__name__, "needs", rule, self.needs, near(str(self.needs), NEEDS))
         self.scale = scale
         self.tasks: list[Any] = []
 

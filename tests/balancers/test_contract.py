@@ -83,3 +83,13 @@ def test_what_a_balancer_does_not_do_is_said():
         balancers.Equal().combine(ops.ones((2, 3)))
     with pytest.raises(NotImplementedError, match="PCGrad has no `combined`: its `needs` is 'gram'"):
         balancers.PCGrad().combined(ops.ones((2, 3)), None)
+
+
+def test_a_need_that_does_not_exist_is_refused():
+    class Odd(balancers.Balancer):
+        needs = "gramm"
+
+    with pytest.raises(
+        ValueError, match=r"`needs` must name what the balancer needs, got .gramm.\. Did you mean .gram"
+    ):
+        Odd()
