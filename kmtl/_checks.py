@@ -135,8 +135,8 @@ def task_name(owner: str, name: Any) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         fix = "Start with a letter; use letters, digits, '_', '-' and '.' only."
         raise ValueError(refusal(owner, "name", "must be a plain name", name, fix))
-    if name in _RESERVED or name.startswith("val_"):
-        fix = f"Reserved: {', '.join(sorted(_RESERVED))}, and all that starts with 'val_'."
+    if name in _RESERVED:
+        fix = f"Reserved: {', '.join(sorted(_RESERVED))}."
         raise ValueError(refusal(owner, "name", "must not be a reserved word", name, fix))
     if name.startswith("val_"):
         fix = "Keras begins the validation's log keys with it."

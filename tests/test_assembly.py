@@ -42,9 +42,3 @@ def test_a_task_of_weight_zero_trains_nothing_and_disturbs_nothing(balancer):
     assert logs["width_weight"] == [0.0]
     # The other task alone is present, so its balanced weight is 1.
     assert logs["area_weight"] == pytest.approx([1.0])
-
-
-@pytest.mark.parametrize("name", ["val_width", "loss"])
-def test_names_that_logs_need_are_refused(name):
-    with pytest.raises(ValueError, match="must not be a reserved word"):
-        kmtl.Regression(name)
