@@ -1,6 +1,6 @@
 """Multi-task learning for Keras 3 on TensorFlow: one model, a shared trunk, many named heads."""
 
-from kmtl import balancers, callbacks, data, evidence, export, metrics, tasks, trunks, weighting
+from kmtl import balancers, callbacks, data, evidence, export, metrics, sharing, tasks, trunks, weighting
 from kmtl.model import MultiTaskModel
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Task
 
@@ -19,6 +19,7 @@ __all__ = [
     "evidence",
     "export",
     "metrics",
+    "sharing",
     "tasks",
     "trunks",
     "weighting",

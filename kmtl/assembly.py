@@ -7,7 +7,8 @@ import keras
 
 from kmtl import gradients
 from kmtl._checks import near, refusal, words
-from kmtl.tasks import FusedHeads, Task, Unstandardize, build_heads, matched_outputs, named_tasks
+from kmtl.sharing import Fork
+from kmtl.tasks import FusedHeads, Task, Unstandardize, build_heads, check_features, matched_outputs, named_tasks
 
 
 class AssembledModel(keras.Model):
@@ -49,12 +50,16 @@ class AssembledModel(keras.Model):
 
         Args:
             inputs: Keras inputs.
-            features: KerasTensor `(batch, width)`, as `kmtl.trunks` returns.
+            features: KerasTensor `(batch, width)`, as `kmtl.trunks` returns; a `kmtl.sharing.Fork`
+                is put behind it. Or `{task: such a tensor}`.
             tasks: The tasks, in order.
             fuse: Whether alike heads are computed as one kernel; see `kmtl.tasks.build_heads`.
             name: Of the model.
         """
         named = named_tasks(tasks)
+        if len(named) > 1 and not isinstance(features, Mapping):
+            check_features(features, "build_heads")
+            features = Fork(list(named))(features)
         return cls(inputs, build_heads(features, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
 
     @classmethod
@@ -92,6 +97,12 @@ class AssembledModel(keras.Model):
         return keras.Model(self.input, self.output[task]).trainable_variables
 
     @property
+    def forks(self) -> list[Fork]:
+        """The forks that hand features to tasks of this model."""
+        found = [layer for layer in _every_layer(self) if isinstance(layer, Fork)]
+        return [fork for fork in found if set(fork.names) <= set(self.tasks)]
+
+    @property
     def shared_variables(self) -> list[Any]:
         """Trainable variables that more than one task's output depends on, derived from the graph.
 
@@ -106,6 +117,22 @@ class AssembledModel(keras.Model):
             raise ValueError(refusal("task_variables", "task", "must be a task", task, near(task, self.tasks)))
         shared = {id(variable) for variable in self.shared_variables}
         return [variable for variable in self._behind(task) if id(variable) not in shared]
+
+
+def usable_cut(model: Any, shared: Sequence[Any]) -> Any:
+    """The fork behind which no weight is shared and that every task passes, or None."""
+    forks = [layer for layer in model.layers if isinstance(layer, Fork)]
+    if len(forks) != 1 or set(forks[0].names) != set(model.tasks):
+        return None
+    fork = forks[0]
+    above = {id(variable) for variable in keras.Model(model.input, fork.input).trainable_variables}
+    try:
+        below = keras.Model(fork.output, model.output)
+    except ValueError:
+        # Some task sees the inputs by another way.
+        return None
+    owned = {id(variable) for variable in below.trainable_variables}
+    return fork if all(id(item) in above and id(item) not in owned for item in shared) else None
 
 
 def _every_layer(model: Any) -> Iterator[Any]:

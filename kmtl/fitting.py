@@ -9,6 +9,7 @@ import keras
 from kmtl._checks import near, refusal, words
 from kmtl.assembly import AssembledModel
 from kmtl.feeding import Census, Feed, InputForm, arrays_feed, check_census, class_tables, feed
+from kmtl.listening import BalancerListener
 
 
 class FedModel(AssembledModel):
@@ -227,6 +228,15 @@ class FedModel(AssembledModel):
         """Names of the standardised regressions whose statistics nobody learned."""
         return [name for name, layer in self.scalers.items() if not layer.is_learned]
 
+    def _checked_for(self, owner: str, x: Any, y: Any, sample_weight: Any, limit: int) -> Feed:
+        """Data that is looked at but not trained on, with the statistics of its labels learned."""
+        given = feed(x, y, sample_weight, self.tasks, owner, all_needed=False, form=InputForm.of(self.input))
+        if self._unlearned():
+            census = Census.of(self.tasks, given.batches(limit))
+            check_census(census, self._unlearned(), owner, all_needed=False)
+            self._learn_scales(census, self._unlearned())
+        return given.weighted({})
+
     def _learn_scales(self, census: Census, names: Iterable[str]) -> None:
         """Gives the statistics to the layers that turn predictions into the label's unit."""
         for name in names:
@@ -264,9 +274,11 @@ class FedModel(AssembledModel):
 
     def _monitors(self, callbacks: Any) -> Any:
         """Gives monitors of a task's metric their mode, and lets those that add to the logs go first."""
-        if callbacks is None or isinstance(callbacks, keras.callbacks.CallbackList):
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(BalancerListener())
             return callbacks
-        listed = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+        given = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+        listed = [BalancerListener(), *(callback for callback in given if callback is not None)]
         for callback in listed:
             if getattr(callback, "mode", None) == "auto" and isinstance(getattr(callback, "monitor", None), str):
                 callback.mode = self.direction(callback.monitor)

@@ -1,22 +1,42 @@
 """The model: a functional `keras.Model` with one named output a task."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from kmtl import balancers, gradients
-from kmtl._checks import Refusals, refusal, words
-from kmtl.compiling import checked_weights, serialized_losses, settings
-from kmtl.fitting import FedModel
-from kmtl.losses import Examples, group_tasks
-from kmtl.metrics import Reported, TaskLossTracker, TaskMetrics, reported
-from kmtl.state import LossWeights, RandomState
+from kmtl import gradients
+from kmtl._checks import require, words
+from kmtl.compiled import CompiledModel
+from kmtl.losses import Examples
+
+
+class Pass(NamedTuple):
+    """What a forward pass tells of the tasks; this replica's part of it.
+
+    Attributes:
+        examples: What each group of tasks looked at.
+        gates: What can stop the gradient of single tasks, one a group; none if not asked for.
+        sums: Summed loss of each task, `(K,)`.
+        counts: Labelled examples of each task, `(K,)`.
+        losses: Part of each task's mean over the global batch, under its static weight, `(K,)`.
+        present: Which tasks have a label in the global batch and a weight above 0, `(K,)`.
+        penalty: Part of the penalties.
+    """
+
+    examples: list[Examples]
+    gates: list[gradients.Gate]
+    sums: Any
+    counts: Any
+    losses: Any
+    present: Any
+    penalty: Any
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
-class MultiTaskModel(FedModel):
+class MultiTaskModel(CompiledModel):
     """One Keras model that is trained on many tasks.
 
     It is used as any functional Keras model is: `compile`, `fit`, `evaluate`,
@@ -45,153 +65,160 @@ class MultiTaskModel(FedModel):
     {'digit': (None, 10), 'angle': (None, 1)}
     """
 
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-        jit_compile: Any = "auto",
-        auto_scale_loss: bool = True,
-        *,
-        balancer: Any = "equal",
-    ) -> None:
-        """Compiles as `keras.Model.compile` does; what is left out comes from the tasks.
-
-        Args:
-            optimizer: As in Keras.
-            loss: None, one loss for every task, or `{task: loss}`; a task left out keeps its own.
-            loss_weights: `{task: weight}`; a task left out weighs 1. They can move during
-                training: see `set_loss_weights` and `kmtl.callbacks.LossWeightScheduler`.
-            metrics: `{task: metrics}`; a task left out keeps its own.
-            weighted_metrics: The same, under sample and class weights.
-            run_eagerly: As in Keras.
-            steps_per_execution: As in Keras.
-            jit_compile: As in Keras.
-            auto_scale_loss: As in Keras.
-            balancer: A name of `kmtl.balancers.names()` or a `kmtl.balancers.Balancer`.
-
-        Raises:
-            ValueError: With all offenders.
-        """
-        if not self.tasks:
-            fix = "Pass `tasks=[...]`; a clone drops them: adopt it with MultiTaskModel.from_model(clone, tasks)."
-            raise ValueError(refusal("compile", "tasks", "must be known", words("a model without tasks"), fix))
-        compiled = settings(self.tasks, loss, loss_weights, metrics, weighted_metrics)
-        rows = reported(list(self.tasks.values()), compiled.metrics, compiled.weighted_metrics)
-        chosen = balancers.get(balancer)
-        self._check_shared(chosen)
-        super().compile(
-            optimizer=optimizer,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-            auto_scale_loss=auto_scale_loss,
-        )
-        # Slots that exist can be restored from a weights file; Keras would make them in the first step.
-        self.optimizer.build(self.trainable_variables)
-        chosen.prepare(list(self.tasks.values()))
-        self._attach("balancer", chosen)
-        self._attach("_loss_weights", LossWeights(compiled.weights))
-        self._attach("_random_state", RandomState([self, chosen]))
-        self._build_trackers(compiled.losses, rows)
-        given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
-        flags = {"run_eagerly": run_eagerly, "steps_per_execution": steps_per_execution, "jit_compile": jit_compile}
-        flags["auto_scale_loss"] = auto_scale_loss
-        self._attach("_compile_arguments", {**given, **flags, "balancer": chosen})
-
-    def _check_shared(self, balancer: balancers.Balancer) -> None:
-        """Refuses a balancer of gradients where there are none to share."""
-        self._attach("_shared", [] if balancer.needs == "losses" else self.shared_variables)
-        if balancer.needs != "losses" and len(self.tasks) > 1 and not self._shared:
-            fix = "Unfreeze the trunk, or use balancer='equal'."
-            rule = f"needs {balancer.needs} of trainable weights that tasks share"
-            raise ValueError(refusal("compile", "balancer", rule, words("a model with none"), fix))
-
-    def _build_trackers(self, losses: Mapping[str, Any], rows: Sequence[Reported]) -> None:
-        """Makes the losses and the metrics; all state exists before the first step."""
-        groups = group_tasks(list(self.tasks.values()), losses, self.scalers)
-        names = [name for group in groups for name in group.names]
-        order = [names.index(name) for name in self.tasks]
-        self._attach("_groups", groups)
-        self._attach("_order", None if order == sorted(order) else order)
-        self._attach("_task_losses", TaskLossTracker(list(self.tasks), regularized=bool(self.losses)))
-        self._attach("_task_metrics", TaskMetrics(groups, rows))
-        self._attach("_task_weight_keys", {f"{name}_weight" for name in self.tasks})
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        """Returns the arguments of `compile`, the optimizer as it is wrapped now."""
-        if not self.compiled:
-            return None
-        loss = serialized_losses(self._compile_arguments["loss"])
-        now = {"loss": loss, "optimizer": self.optimizer}
-        return keras.saving.serialize_keras_object({**self._compile_arguments, **now})
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded model; a clone waits for its tasks."""
-        if self.tasks:
-            self.compile(**keras.saving.deserialize_keras_object(config))
-
-    @property
-    def loss_weights(self) -> dict[str, float]:
-        """The static loss weights now, by task name."""
-        self._assert_ready("loss_weights")
-        return self._loss_weights.as_dict()
-
-    def set_loss_weights(self, weights: Mapping[str, float]) -> None:
-        """Changes loss weights without recompiling; a task left out keeps its weight.
-
-        Raises:
-            ValueError: If a name is unknown or a weight negative or not finite.
-        """
-        self._assert_ready("set_loss_weights")
-        with Refusals("set_loss_weights") as refusals:
-            checked_weights(refusals, self.tasks, weights)
-        self._loss_weights.assign(weights)
-
-    # The step.
-
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: losses, their weights, one update of every weight."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        by_losses = self.balancer.needs == "losses"
-        scale = self.optimizer.scale_loss(tf.ones(()))
-        with tf.GradientTape(persistent=not by_losses) as tape:
-            examples = self._examples(y, self(x, training=True), sample_weight)
-            sums, counts = self._sums(examples)
-            losses, present = self._means(sums, counts)
-            weights = self._loss_weights.value
-            if by_losses:
-                known = gradients.sum_over_replicas(tf.stop_gradient(weights * losses))
-                weights = weights * self.balancer.weigh(losses=known, present=present)
-            parts = tf.unstack(scale * weights * losses)
-            penalty = self._penalty()
-            scaled_penalty = scale * penalty
-            target = tf.add_n(parts) + scaled_penalty
-        if by_losses:
-            updates = tape.gradient(target, [variable.value for variable in self.trainable_variables])
-        else:
-            variables = self.trainable_variables, self._shared
-            updates, balance = gradients.balanced(
-                tape, parts, target, scaled_penalty, variables, self.balancer, scale=scale, present=present
-            )
-            weights = weights * balance
-        self.optimizer.apply(updates, self.trainable_variables)
-        self._task_losses.update_state(sums, counts, weights, penalty)
-        self._task_metrics.update_state(examples)
+        batch = keras.utils.unpack_x_y_sample_weight(data)
+        draws = gradients.drawn(self._draws)
+        with tf.GradientTape(persistent=self._route not in ("losses", "features")) as tape:
+            seen = self._pass(*batch, gated=True)
+            known = self._known(seen)
+            weights = self._loss_balance(known)
+            parts = tf.unstack(known.scale * weights * tf.where(known.healthy, seen.losses, 0.0))
+            penalty = known.scale * seen.penalty if self.losses else None
+        again = gradients.Again(lambda: self._pass(*batch).losses, draws)
+        updates, found = self._updates(tape, parts, penalty, known, weights, batch, again)
+        self._apply(updates, known)
+        if self.balancer.looks_again:
+            self.balancer.after_update(gradients.sum_over_replicas(again.values()), known.present)
+        finite = tf.math.is_finite(known.losses)
+        sums, counts = tf.where(finite, seen.sums, 0.0), tf.where(finite, seen.counts, 0.0)
+        self._task_losses.update_state(sums, counts, self._loss_weights.value * found.weights, seen.penalty)
+        self._task_metrics.update_state(seen.examples)
+        if self._conflicts is not None and found.gram is not None:
+            self._conflicts.update_state(found.gram, known.present)
         return self.get_metrics_result()
+
+    def _known(self, seen: Pass) -> gradients.Known:
+        """What the balancer may know, over all replicas; tells the gates which tasks sit out."""
+        losses = gradients.sum_over_replicas(tf.stop_gradient(seen.losses))
+        finite = tf.math.is_finite(losses)
+        # Without one finite loss nothing is worth keeping: the step is skipped.
+        healthy = finite | ~tf.reduce_any(finite & seen.present)
+        for gate, places in zip(seen.gates, self._places, strict=True):
+            gate.healthy = tf.gather(healthy, places)
+        counts = gradients.sum_over_replicas(seen.counts)
+        scale = self.optimizer.scale_loss(tf.ones(()))
+        return gradients.Known(losses, seen.present, counts, scale, self._is_scaled, healthy)
+
+    def _loss_balance(self, known: gradients.Known) -> Any:
+        """Weights of the losses `(K,)`: the balancer's, if losses are what it needs."""
+        if self.balancer.needs != "losses":
+            return tf.ones_like(known.losses)
+        if self.balancer.update_every == 1:
+            return self.balancer.weigh(losses=known.losses, present=known.present, counts=known.counts)
+        return tf.cond(
+            self.balancer.due,
+            lambda: self.balancer.weigh(losses=known.losses, present=known.present, counts=known.counts),
+            lambda: self.balancer.keep(known.losses, known.present),
+        )
+
+    def _updates(
+        self,
+        tape: tf.GradientTape,
+        parts: list[Any],
+        penalty: Any,
+        known: gradients.Known,
+        weights: Any,
+        batch: Any,
+        again: gradients.Again,
+    ) -> tuple[list[Any], gradients.Balanced]:
+        """One gradient a variable, and how the tasks were balanced."""
+        if self._route in ("losses", "features"):
+            return self._one_pass(tape, parts, penalty, known, weights)
+        cut = None if self._cut is None else self._cut.cut
+        back = gradients.Backward(tape, parts, penalty, self.trainable_variables, self._shared, cut)
+        if self._route == "online":
+            found = gradients.online(back, self.balancer, known, again)
+        elif self._route == "sliced":
+            found = gradients.sliced(lambda: self._slice(batch, known), back, self.balancer, known)
+        elif self._route == "tracked":
+            found = gradients.tracked(back, weights, known)
+        else:
+            found = gradients.exact(back, self.balancer, known)
+        return back.updates(found.direction, mend=not known.is_scaled), found
+
+    def _one_pass(
+        self, tape: tf.GradientTape, parts: list[Any], penalty: Any, known: gradients.Known, weights: Any
+    ) -> tuple[list[Any], gradients.Balanced]:
+        """One backward pass through everything; forks balance on the way."""
+        forks = self.forks if self._route == "features" else []
+        for fork in forks:
+            fork.hear(known, list(self.tasks))
+        target = parts if penalty is None else [*parts, penalty]
+        updates = tape.gradient(target, [variable.value for variable in self.trainable_variables])
+        if forks:
+            weights = tf.reduce_mean(tf.stack([fork.spread(list(self.tasks)) for fork in forks]), axis=0)
+        gram = forks[0].balanced.gram if len(forks) == 1 else None
+        return updates, gradients.Balanced([], weights, gram)
+
+    def _slice(self, batch: Any, known: gradients.Known) -> tuple[gradients.Backward, Any]:
+        """Backward passes of the first examples of the batch, and the labelled ones among them."""
+        first = tf.nest.flatten(batch[0])[0]
+        share = self.balancer.gram_fraction
+        if first.shape[0] is None:
+            size = tf.cast(tf.math.ceil(share * tf.cast(tf.shape(first)[0], tf.float32)), tf.int32)
+        else:
+            size = math.ceil(share * first.shape[0])
+        part = [None if one is None else tf.nest.map_structure(lambda tensor: tensor[:size], one) for one in batch]
+        with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
+            seen = self._pass(*part)
+            parts = tf.unstack(known.scale * seen.losses)
+        cut = None if self._cut is None else self._cut.cut
+        return gradients.Backward(tape, parts, None, self._shared, self._shared, cut), seen.counts
+
+    def _apply(self, updates: list[Any], known: gradients.Known) -> None:
+        """Takes the step, unless nothing finite came of it."""
+        if known.is_scaled or gradients.replicas() > 1:
+            # An optimizer that scales losses skips by itself; replicas cannot skip behind a condition.
+            self.optimizer.apply(updates, self.trainable_variables)
+            return
+        some = tf.reduce_any(known.present & tf.math.is_finite(known.losses)) | ~tf.reduce_any(known.present)
+        sound = gradients.all_finite(updates) & some
+
+        def apply() -> Any:
+            self.optimizer.apply(updates, self.trainable_variables)
+            return tf.constant(0.0)
+
+        self.balancer.skipped.assign_add(tf.cond(sound, apply, lambda: tf.constant(1.0)))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Adds a batch to the losses and metrics; the losses weigh what `loss_weights` says."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        examples = self._examples(y, self(x, training=False), sample_weight)
-        sums, counts = self._sums(examples)
-        self._task_losses.update_state(sums, counts, self._loss_weights.value, self._penalty())
-        self._task_metrics.update_state(examples)
+        seen = self._pass(x, y, sample_weight, training=False)
+        self._task_losses.update_state(seen.sums, seen.counts, self._loss_weights.value, seen.penalty)
+        self._task_metrics.update_state(seen.examples)
         return self.get_metrics_result()
+
+    def gramians(
+        self, x: Any, y: Any = None, sample_weight: Any = None, *, batches: int = 8, batch_size: int = 32
+    ) -> gradients.Gramians:
+        """Measures losses and Gramians of the tasks' gradients on some batches; no weight moves.
+
+        It learns the statistics of standardised regressions first, as `fit` does.
+
+        Args:
+            x: As in `fit`.
+            y: As in `fit`.
+            sample_weight: As in `fit`.
+            batches: How many batches are looked at, from the first on.
+            batch_size: Of arrays.
+
+        Raises:
+            ValueError: If the model is not compiled or shares nothing, or the data is not fit for it.
+        """
+        self._assert_ready("gramians")
+        shared = self._shared or self.shared_variables
+        require(bool(shared), "gramians", "model", "must have trainable weights that tasks share", words("none"))
+        given = self._checked_for("gramians", x, y, sample_weight, batches)
+
+        def forward(*batch: Any) -> tuple[Any, Any]:
+            seen = self._pass(*batch)
+            return seen.losses, seen.present
+
+        parts = gradients.batched(given.x, given.y, given.sample_weight, batch_size, batches)
+        return gradients.measured(
+            forward, lambda: None if self._cut is None else self._cut.cut, shared, list(self.tasks), parts
+        )
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
@@ -200,6 +227,16 @@ class MultiTaskModel(FedModel):
         del x, training
         losses, _ = self._means(*self._sums(self._examples(y, y_pred, sample_weight)))
         return tf.reduce_sum(self._loss_weights.value * losses) + self._penalty()
+
+    def _pass(self, x: Any, y: Any, sample_weight: Any, *, training: bool = True, gated: bool = False) -> Pass:
+        """One forward pass and its losses."""
+        examples = self._examples(y, self(x, training=training), sample_weight)
+        gates = [gradients.Gate() for _ in examples] if gated else []
+        for place, gate in enumerate(gates):
+            examples[place] = examples[place]._replace(predictions=gate(examples[place].predictions))
+        sums, counts = self._sums(examples)
+        means, present = self._means(sums, counts)
+        return Pass(examples, gates, sums, counts, self._loss_weights.value * means, present, self._penalty())
 
     def _examples(self, labels: Any, predictions: Any, weights: Any) -> list[Examples]:
         """What each group of tasks looks at."""
@@ -227,24 +264,3 @@ class MultiTaskModel(FedModel):
         self._task_losses.regularized = self._task_losses.regularized or bool(self.losses)
         total = tf.add_n([tf.cast(loss, tf.float32) for loss in self.losses]) if self.losses else tf.zeros(())
         return total / tf.distribute.get_strategy().num_replicas_in_sync
-
-    # The logs.
-
-    @property
-    def metrics(self) -> list[Any]:
-        """The losses, the tasks' metrics, and any metric of a layer."""
-        if not self.compiled:
-            return super().metrics
-        others = [metric for metric in super().metrics if metric is not self._loss_tracker]
-        return [self._task_losses, self._task_metrics, *others]
-
-    @property
-    def metrics_names(self) -> list[str]:
-        """The keys of what `evaluate` returns, in its order; the logs of training also have each `<task>_weight`."""
-        keys = self.get_metrics_result()
-        return [key for key in keys if not self.compiled or key not in self._task_weight_keys]
-
-    def get_metrics_result(self) -> dict[str, Any]:
-        """The logs; an evaluation has no weights of its own to report."""
-        logs = super().get_metrics_result()
-        return {key: value for key, value in logs.items() if not self._evaluating or key not in self._task_weight_keys}

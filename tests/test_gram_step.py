@@ -132,9 +132,9 @@ class Mean(kmtl.balancers.Balancer):
 
     needs = "gradients"
 
-    def combined(self, gradients, present):
-        del present
-        return ops.mean(gradients, axis=0)
+    def transform(self, gradients, signals):
+        del signals
+        return ops.mean(gradients, axis=0), None
 
 
 def test_a_balancer_of_the_user_s_own_combines_the_trunk_s_gradients():

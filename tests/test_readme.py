@@ -29,11 +29,28 @@ def test_the_example_runs(tmp_path, monkeypatch):
     assert (tmp_path / "saved_models" / "digit_poses" / "1" / "saved_model.pb").exists()
 
 
-def test_the_balancer_table_names_what_exists():
+@pytest.mark.parametrize("page", ["README.md", "docs/balancers.md"])
+def test_the_balancer_tables_name_what_exists(page):
     from kmtl import balancers
 
-    table = re.search(r"## Balancers\n(.*?)\n## ", README.read_text(), flags=re.DOTALL)
+    text = (README.parent / page).read_text()
+    table = re.search(r"## (?:Balancers|The table)\n(.*?)\n(?:Cheaper|## )", text, flags=re.DOTALL)
     if table is None:
-        pytest.fail("the README has no section on balancers")
-    listed = re.findall(r"^\| `(\w+)`", table.group(1), flags=re.MULTILINE)
+        pytest.fail("no section on balancers")
+    rows = [line.split("|") for line in table.group(1).splitlines() if line.startswith("| ")]
+    column = 2 if page == "README.md" else 1
+    listed = [name for cells in rows for name in re.findall(r"`([a-z_]+)`", cells[column])]
     assert sorted(listed) == balancers.names()
+
+
+def test_the_docs_tell_the_needs_of_each_balancer():
+    from kmtl import balancers
+
+    words = {"losses": "losses", "gram": "Gramian", "gradients": "gradients"}
+    for line in (README.parent / "docs" / "balancers.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) == 10 and cells[1].strip("`") in balancers.names():
+            balancer = balancers.get(cells[1].strip("`"))
+            first = cells[2].split(",")[0]
+            assert first == words[balancer.needs] or (first == "counts" and balancer.needs == "losses"), line
+            assert (cells[7] == "yes") == getattr(balancer, "has_online", False), line

@@ -62,9 +62,8 @@ class BySize(kmtl.balancers.Balancer):
 
     needs = "gram"
 
-    def task_weights(self, losses, gram, present):
-        del losses, present
-        return 1.0 / (0.01 + keras.ops.diagonal(gram))
+    def task_weights(self, signals):
+        return 1.0 / (0.01 + keras.ops.diagonal(signals.gram))
 
 
 class Short(kmtl.balancers.Balancer):
@@ -72,10 +71,10 @@ class Short(kmtl.balancers.Balancer):
 
     needs = "gradients"
 
-    def combined(self, gradients, present):
-        del present
+    def transform(self, gradients, signals):
+        del signals
         total = keras.ops.sum(gradients, axis=0)
-        return total / (1.0 + keras.ops.norm(total))
+        return total / (1.0 + keras.ops.norm(total)), None
 
 
 @pytest.mark.parametrize("balancer", [BySize, Short])
@@ -212,9 +211,8 @@ def test_one_task_alone_trains_under_every_need():
     class Kept(kmtl.balancers.Balancer):
         needs = "gradients"
 
-        def combined(self, gradients, present):
-            del present
-            return keras.ops.sum(gradients, axis=0)
+        def transform(self, gradients, signals):
+            return gradients, keras.ops.cast(signals.present, "float32")
 
     labels = {"age": Y["age"]}
     expected = compiled([kmtl.Regression("age")])

@@ -1,8 +1,103 @@
 """How the tasks' losses or gradients are balanced against each other."""
 
-from kmtl.balancers.base import Balancer, get, names, register
-from kmtl.balancers.by_gramian import PCGrad
-from kmtl.balancers.by_losses import Uncertainty
-from kmtl.balancers.fixed import Equal
+from kmtl.balancers.advice import Advice, advise
+from kmtl.balancers.base import Balancer
+from kmtl.balancers.by_gradients import (
+    DBMTL,
+    ExcessMTL,
+    GradDrop,
+    GradientBalancer,
+    Krum,
+    MemorylessDBMTL,
+    MoCo,
+    RememberingBalancer,
+    TrimmedMean,
+)
+from kmtl.balancers.by_gramian import (
+    IMTL,
+    IMTLG,
+    MGDA,
+    PCD,
+    Aligned,
+    CAGrad,
+    ConFIG,
+    DualProj,
+    FairGrad,
+    GradNorm,
+    GradVac,
+    NashMTL,
+    PCGrad,
+    SDMGrad,
+    Unit,
+    UPGrad,
+)
+from kmtl.balancers.by_losses import (
+    DTP,
+    DWA,
+    FAMO,
+    GLS,
+    IMTLL,
+    SI,
+    STCH,
+    UWSO,
+    LabelCount,
+    Liebel,
+    RelativeLoss,
+    Uncertainty,
+)
+from kmtl.balancers.fixed import Equal, Static
+from kmtl.balancers.gramian import GramianBalancer
+from kmtl.balancers.random import RLW
+from kmtl.balancers.registry import get, names, register
+from kmtl.balancers.signals import Signals
 
-__all__ = ["Balancer", "Equal", "PCGrad", "Uncertainty", "get", "names", "register"]
+__all__ = [
+    "DBMTL",
+    "DTP",
+    "DWA",
+    "FAMO",
+    "GLS",
+    "IMTL",
+    "IMTLG",
+    "IMTLL",
+    "MGDA",
+    "PCD",
+    "RLW",
+    "SI",
+    "STCH",
+    "UWSO",
+    "Advice",
+    "Aligned",
+    "Balancer",
+    "CAGrad",
+    "ConFIG",
+    "DualProj",
+    "Equal",
+    "ExcessMTL",
+    "FairGrad",
+    "GradDrop",
+    "GradNorm",
+    "GradVac",
+    "GradientBalancer",
+    "GramianBalancer",
+    "Krum",
+    "LabelCount",
+    "Liebel",
+    "MemorylessDBMTL",
+    "MoCo",
+    "NashMTL",
+    "PCGrad",
+    "RelativeLoss",
+    "RememberingBalancer",
+    "SDMGrad",
+    "Signals",
+    "Static",
+    "TrimmedMean",
+    "UPGrad",
+    "Uncertainty",
+    "Unit",
+    "advise",
+    "get",
+    "names",
+    "register",
+]

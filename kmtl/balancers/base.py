@@ -1,15 +1,17 @@
-"""The contract of a balancer, and the names by which `compile` finds one."""
+"""The contract of a balancer."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
-from kmtl._checks import near, refusal, require
+from kmtl._checks import is_number, near, refusal, require, whole
+from kmtl.balancers.normalizing import InitialLosses, check_normalize, divided, divisors
+from kmtl.balancers.signals import Signals, finite, rescaled
 
 NEEDS = ("losses", "gram", "gradients")
-_SCALES = ("sum", "paper")
+SCALES = ("sum", "paper")
 
 
 class Balancer(keras.layers.Layer):
@@ -21,39 +23,89 @@ class Balancer(keras.layers.Layer):
     optimizer trains them, no exported model carries them.
 
     A subclass names its `needs`, and implements `task_weights` (for `"losses"` and
-    `"gram"`) or `combined` (for `"gradients"`). A task without a label in the
-    batch is absent: it gets weight 0 and its state must stand still.
+    `"gram"`) or `transform` (for `"gradients"`). A task that sits out (no label in
+    the batch, a loss or gradient that is not finite, a gradient of zero where
+    gradients are needed) gets weight 0, and its state must stand still.
+    Weights that are not finite are a failure: the last good ones are kept, and `failures` counts it.
 
     Args:
-        scale: `"sum"` rescales the weights of the tasks present so that they
-            sum to their number, as plain Keras's sum of losses does; `"paper"`
-            leaves the length that the method's own formula gives.
-        **kwargs: Keras layer options.
+        scale: `"sum"` rescales the weights of the tasks present so that their
+            absolute values sum to their number, as plain Keras's sum of losses
+            does; `"paper"` leaves the length that the method's own formula gives.
+        smoothing: Share of the last weights that is kept, in [0, 1): an
+            exponential moving average over the weights (Zhou et al., "On the
+            Convergence of Stochastic Multi-Objective Gradient Manipulation and
+            Beyond", NeurIPS 2022).
+        update_every: Weights come from every n-th step and are kept in between,
+            where one backward pass does.
+        normalize: None, or what each task's loss and gradient are divided by before the
+            method sees them: `"initial"`, the task's mean loss over its first 20
+            steps; with gradients also `"l2"`, their length, `"loss"`, the loss now, and
+            `"loss+"`, both (Sener and Koltun, "Multi-Task Learning as
+            Multi-Objective Optimization", NeurIPS 2018).
+        name: Keras name.
+        **unknown: Refused by name.
+
+    Raises:
+        ValueError: If an option has a value that it cannot have.
+        TypeError: If the method does not take an option.
 
     >>> class HardestFirst(Balancer):
-    ...     def task_weights(self, losses, gram, present):
-    ...         return ops.cast(losses >= ops.max(losses), "float32")
+    ...     def task_weights(self, signals):
+    ...         return ops.cast(signals.losses >= ops.max(signals.losses), "float32")
     >>> ops.convert_to_numpy(HardestFirst().weigh(losses=ops.array([1.0, 3.0]))).tolist()
     [0.0, 2.0]
     """
 
     needs: ClassVar[str] = "losses"
+    #: Whether `after_update` wants the losses of the same batch after the step.
+    looks_again: ClassVar[bool] = False
+    # How gradients are taken; methods that need them may have options for it.
+    level = "parameters"
+    solve = "exact"
+    gram_fraction = 1.0
     built: bool
 
-    def __init__(self, *, scale: str = "sum", **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
-        fix = near(str(scale), _SCALES)
-        require(scale in _SCALES, type(self).__name__, "scale", "must be 'sum' or 'paper'", scale, fix)
+    def __init__(
+        self,
+        *,
+        scale: str = "sum",
+        smoothing: float = 0.0,
+        update_every: int = 1,
+        normalize: str | None = None,
+        name: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        super().__init__(name=name, dtype="float32", trainable=False)
+        self._refuse(unknown)
+        owner = type(self).__name__
+        require(scale in SCALES, owner, "scale", "must be 'sum' or 'paper'", scale, near(str(scale), SCALES))
+        in_range = is_number(smoothing) and 0 <= smoothing < 1
+        require(in_range, owner, "smoothing", "must be at least 0 and below 1", smoothing)
         rule = "must name what the balancer needs"
-        require(self.needs in NEEDS, type(self).__name__, "needs", rule, self.needs, near(str(self.needs), NEEDS))
+        require(self.needs in NEEDS, owner, "needs", rule, self.needs, near(str(self.needs), NEEDS))
         self.scale = scale
+        self.smoothing = float(smoothing)
+        self.update_every = whole(owner, "update_every", update_every, 1)
+        check_normalize(owner, normalize, self.needs)
+        self.normalize = normalize
         self.tasks: list[Any] = []
 
-    def prepare(self, tasks: Sequence[Any]) -> None:
+    def _refuse(self, unknown: Mapping[str, Any]) -> None:
+        """Refuses options that the method does not have."""
+        if unknown:
+            first = next(iter(unknown))
+            fix = near(first, _options(type(self)))
+            raise TypeError(refusal(type(self).__name__, first, "is no option of this method", unknown[first], fix))
+
+    # State.
+
+    def prepare(self, tasks: Sequence[Any], size: int | None = None) -> None:
         """Makes the state for these tasks; `compile` calls it once.
 
         Args:
             tasks: The model's tasks, in order.
+            size: Number of shared weights, for a method that remembers gradients.
 
         Raises:
             ValueError: If it holds the state of another number of tasks.
@@ -62,12 +114,28 @@ class Balancer(keras.layers.Layer):
         fix = "Make a new one: its state belongs to the tasks that it has seen."
         require(len(tasks) == known, type(self).__name__, "tasks", f"must be {known} again", len(tasks), fix)
         self.tasks = list(tasks)
+        self._build_once((len(self.tasks),) if size is None else (len(self.tasks), size))
+
+    def _build_once(self, shape: tuple[int, ...]) -> None:
+        """Makes the state that every balancer has, and the method's own."""
         if not self.built:
-            self.build((len(self.tasks),))
+            count = shape[0]
+            self.last = self.state((count,), "ones", "last_weights")
+            self.seen = self.state((count,), "zeros", "seen")
+            self.excluded = self.state((count,), "zeros", "excluded")
+            self.failures = self.state((), "zeros", "failures")
+            self.step = self.state((), "zeros", "step")
+            self.skipped = self.state((), "zeros", "skipped")
+            self.initial = InitialLosses(self, count) if self.normalize == "initial" else None
+            self.build(shape)
             self.built = True
 
     def build(self, input_shape: tuple[int, ...]) -> None:
-        """Makes the state for `input_shape[0]` tasks; a balancer without state has none to make."""
+        """Makes the method's own state for `input_shape[0]` tasks; one without state has none to make."""
+
+    def build_from_config(self, config: Mapping[str, Any]) -> None:
+        """Makes all of the state for a file to be loaded into."""
+        self._build_once(tuple(config["input_shape"]))
 
     def state(self, shape: tuple[int, ...], initializer: str, name: str) -> Any:
         """Makes one variable, the same on every replica."""
@@ -75,36 +143,95 @@ class Balancer(keras.layers.Layer):
             shape=shape, initializer=initializer, trainable=False, name=name, aggregation="only_first_replica"
         )
 
-    def weigh(self, losses: Any = None, gram: Any = None, present: Any = None) -> Any:
+    def move(self, variable: Any, value: Any, present: Any) -> None:
+        """Assigns a state `(K, ...)` where tasks are present; that of the others stands still."""
+        mask = ops.reshape(present, (-1, *[1] * (len(variable.shape) - 1)))
+        variable.assign(ops.where(mask, value, variable))
+
+    # Weights.
+
+    def weigh(self, losses: Any = None, gram: Any = None, present: Any = None, counts: Any = None) -> Any:
         """Returns one weight a task and moves the state on.
 
         Args:
             losses: Loss of each task, `(K,)`, float32, unscaled.
             gram: Inner products of the tasks' gradients, `(K, K)`, float32, unscaled.
             present: Booleans `(K,)`, False for a task without a label in the batch.
+            counts: Labelled examples of each task in the batch, `(K,)`.
 
         Returns:
-            Weights `(K,)`, at least 0 for most methods; 0 where absent, and where a task's gradient is zero.
+            Weights `(K,)`, at least 0 for most methods; 0 where a task sits out.
         """
         like = losses if losses is not None else ops.diagonal(gram)
+        self._build_once((like.shape[0],))
         present = ops.ones_like(like, dtype="bool") if present is None else present
+        healthy = self._admit(finite(losses, gram, present), present)
+        signals = Signals(present, losses, gram, counts)
         if gram is not None:
             # A row of zeros, as of a task that pulls nowhere, would make some solvers stop for every task.
-            present = ops.logical_and(present, ops.not_equal(ops.diagonal(gram), 0.0))
-            gram = ops.where(present[:, None] & present[None, :], gram, 0.0)
-        # A method may divide by the loss of an absent task, which is 0: NaN times 0 is NaN.
-        weights = ops.where(present, self.task_weights(losses, gram, present), 0.0)
-        return _sum_to(weights, ops.sum(ops.cast(present, "float32"))) if self.scale == "sum" else weights
+            healthy = healthy & ops.not_equal(ops.diagonal(gram), 0.0)
+        signals = signals.only(healthy)
+        by = self._divisors(signals)
+        return self._settle(self.task_weights(divided(signals, by)) / by, signals)
 
-    def task_weights(self, losses: Any, gram: Any, present: Any) -> Any:
-        """The method itself: weights `(K,)` from what it needs. Rows of absent tasks are zero in `gram`."""
+    def _divisors(self, signals: Signals) -> Any:
+        """What each task's loss and gradient are divided by, `(K,)`."""
+        return divisors(self.normalize, signals, self.initial, type(self).__name__)
+
+    def _admit(self, healthy: Any, present: Any) -> Any:
+        """Counts the tasks that have a label but no finite loss or gradient; returns the others."""
+        self.excluded.assign_add(ops.cast(present & ~healthy, "float32"))
+        return present & healthy
+
+    def _settle(self, weights: Any, signals: Signals) -> Any:
+        """Replaces what failed, rescales, smooths and remembers."""
+        present = signals.present
+        weights = ops.where(present, weights, 0.0)
+        failed = ~ops.all(ops.isfinite(weights))
+        self.failures.assign_add(ops.cast(failed, "float32"))
+        weights = ops.where(failed, ops.where(present, self.last, 0.0), weights)
+        weights = self._scaled(weights, signals)
+        if self.smoothing:
+            mixed = self.smoothing * self.last + (1.0 - self.smoothing) * weights
+            weights = self._scaled(ops.where(present & (self.seen > 0), mixed, weights), signals)
+        self.move(self.last, weights, present)
+        self.move(self.seen, ops.ones_like(weights), present)
+        self.step.assign_add(1.0)
+        return weights
+
+    def _scaled(self, weights: Any, signals: Signals) -> Any:
+        """Weights of the length that `scale` asks for."""
+        return rescaled(weights, signals.number) if self.scale == "sum" else weights
+
+    @property
+    def due(self) -> Any:
+        """Whether this step makes new weights, a boolean scalar."""
+        return ops.equal(ops.mod(self.step, float(self.update_every)), 0.0)
+
+    def keep(self, losses: Any, present: Any) -> Any:
+        """Returns the weights of the last step that made some, for a step that is not due."""
+        healthy = self._admit(finite(losses, None, present), present)
+        self.step.assign_add(1.0)
+        return self._scaled(ops.where(healthy, self.last, 0.0), Signals(healthy))
+
+    def filled(self, weights: Any, missing: Any) -> Any:
+        """Weights with the last good ones for tasks that are present but had no say in this step, `(K,)`."""
+        present = missing | ops.not_equal(weights, 0.0)
+        return self._scaled(ops.where(missing, self.last, weights), Signals(present))
+
+    def task_weights(self, signals: Signals) -> Any:
+        """The method itself: weights `(K,)` from what it needs; NaN where it has no answer."""
+        del signals
         raise NotImplementedError(f"{type(self).__name__} has no `task_weights`: its `needs` is {self.needs!r}.")
 
-    def combine(self, gradients: Any, present: Any = None) -> Any:
+    # Directions.
+
+    def combine(self, gradients: Any, losses: Any = None, present: Any = None) -> Any:
         """Combines the tasks' gradients into one direction.
 
         Args:
             gradients: `(K, P)`, float32, unscaled.
+            losses: Loss of each task, `(K,)`.
             present: Booleans `(K,)`, False for a task without a label in the batch.
 
         Returns:
@@ -113,15 +240,53 @@ class Balancer(keras.layers.Layer):
         if self.needs == "losses":
             raise NotImplementedError(f"{type(self).__name__} has no `combine`: its `needs` is {self.needs!r}.")
         present = ops.ones_like(gradients[:, 0], dtype="bool") if present is None else present
-        masked = ops.where(present[:, None], gradients, ops.zeros_like(gradients))
-        if self.needs == "gradients":
-            return self.combined(masked, present)
-        gram = ops.matmul(masked, ops.transpose(masked))
-        return ops.matmul(self.weigh(gram=gram, present=present), masked)
+        squares = ops.sum(ops.square(gradients), axis=1)
+        sound = present & ops.isfinite(squares)
+        masked = ops.where(sound[:, None], gradients, ops.zeros_like(gradients))
+        if self.needs == "gram":
+            gram = ops.matmul(masked, ops.transpose(masked))
+            # What is not finite is counted, so it must be seen.
+            gram = ops.where(ops.eye(gram.shape[0]) > 0, squares[:, None], gram)
+            return ops.matmul(self.weigh(losses=losses, gram=gram, present=present), masked)
+        self._build_once(tuple(gradients.shape))
+        healthy = self._admit(sound & finite(losses, None, present), present) & (squares > 0)
+        # The lengths are all that a normaliser asks of the Gramian.
+        by = self._divisors(Signals(present, losses, ops.diag(squares)).only(healthy))
+        signals = divided(Signals(present, losses).only(healthy), by)
+        rows, weights = self.transform(ops.where(healthy[:, None], masked / by[:, None], 0.0), signals)
+        if weights is None:
+            return self._whole(rows, ops.sum(masked, axis=0), signals)
+        return ops.matmul(self._settle(weights, signals), rows)
 
-    def combined(self, gradients: Any, present: Any) -> Any:
-        """The method itself, for those that need the gradients: `(K, P)` to `(P,)`."""
-        raise NotImplementedError(f"{type(self).__name__} has no `combined`: its `needs` is {self.needs!r}.")
+    def _whole(self, direction: Any, otherwise: Any, signals: Signals) -> Any:
+        """A direction that no weights stand for; the plain sum where it failed."""
+        sound = ops.all(ops.isfinite(direction))
+        self._settle(ops.where(sound, ops.cast(signals.present, "float32"), float("nan")), signals)
+        return ops.where(sound, direction, otherwise)
+
+    def transform(self, gradients: Any, signals: Signals) -> tuple[Any, Any]:
+        """The method itself, for those that need the gradients.
+
+        Args:
+            gradients: `(K, P)`; 0 where a task sits out.
+            signals: The tasks present, and their losses where they are known.
+
+        Returns:
+            Rows `(K, P)` and their weights `(K,)`, whose weighted sum is the
+            direction; or the direction `(P,)` and None.
+        """
+        del gradients, signals
+        raise NotImplementedError(f"{type(self).__name__} has no `transform`: its `needs` is {self.needs!r}.")
+
+    # Hooks of the training.
+
+    def after_update(self, losses: Any, present: Any) -> None:
+        """Hears of the losses of the same batch after the step, if `looks_again`."""
+
+    def end_epoch(self, logs: Mapping[str, float]) -> None:
+        """Hears of the logs of an epoch that `fit` finished: `<task>_loss`, `val_<task>_<metric>` and so on."""
+
+    # Files.
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Restores the state; a file of plain Keras weights holds none, and leaves it as it is."""
@@ -130,60 +295,13 @@ class Balancer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        return {"name": self.name, "scale": self.scale}
+        options = {"scale": self.scale, "smoothing": self.smoothing, "update_every": self.update_every}
+        return {"name": self.name, "normalize": self.normalize, **options}
 
 
-def _sum_to(weights: Any, total: Any) -> Any:
-    """Rescales weights to a sum; where they have none, every weight stays as it is."""
-    current = ops.sum(weights)
-    return ops.where(current > 0, weights * (total / ops.where(current > 0, current, 1.0)), weights)
-
-
-_KNOWN: dict[str, type[Balancer]] = {}
-_Class = TypeVar("_Class", bound=type[Balancer])
-
-
-def register(name: str) -> Callable[[_Class], _Class]:
-    """Makes a balancer class known under a name, and serialisable.
-
-    Args:
-        name: The word for `compile(balancer=...)`.
-    """
-
-    def decorate(cls: _Class) -> _Class:
-        require(name not in _KNOWN, "register", "name", "must be new", name)
-        _KNOWN[name] = cls
-        return keras.saving.register_keras_serializable(package="kmtl")(cls)
-
-    return decorate
-
-
-def names() -> list[str]:
-    """Lists the balancers that `get` knows.
-
-    >>> "equal" in names()
-    True
-    """
-    return sorted(_KNOWN)
-
-
-def get(identifier: Any) -> Balancer:
-    """Returns a balancer from a name, a config or an object.
-
-    Raises:
-        ValueError: If the name is unknown; the message suggests the nearest.
-        TypeError: If it is neither a name nor a `Balancer`.
-
-    >>> get("equal").needs
-    'losses'
-    """
-    if isinstance(identifier, Mapping):
-        identifier = keras.saving.deserialize_keras_object(dict(identifier))
-    if isinstance(identifier, Balancer):
-        return identifier
-    if isinstance(identifier, str):
-        if identifier in _KNOWN:
-            return _KNOWN[identifier]()
-        raise ValueError(refusal("compile", "balancer", "must be known", identifier, near(identifier, names())))
-    fix = "Give a name, or an object such as kmtl.balancers.PCGrad()."
-    raise TypeError(refusal("compile", "balancer", "must be a name or a kmtl.balancers.Balancer", identifier, fix))
+def _options(kind: type[Balancer]) -> list[str]:
+    """Keyword options of a class and its bases."""
+    found: list[str] = []
+    for base in kind.__mro__:
+        found += (getattr(base.__init__, "__kwdefaults__", None) or {}) if issubclass(base, Balancer) else ()
+    return sorted(set(found))

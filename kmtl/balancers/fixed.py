@@ -1,10 +1,15 @@
-"""Balancers whose weights do not move."""
+"""Balancers that look at nothing: the sum of the losses, and fixed weights."""
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 from keras import ops
 
-from kmtl.balancers.base import Balancer, register
+from kmtl._checks import is_number, require
+from kmtl.balancers.base import Balancer
+from kmtl.balancers.by_task import by_task, check_by_task
+from kmtl.balancers.registry import register
+from kmtl.balancers.signals import Signals
 
 
 @register("equal")
@@ -15,8 +20,52 @@ class Equal(Balancer):
     [1.0, 1.0]
     """
 
-    needs: ClassVar[str] = "losses"
-
-    def task_weights(self, losses: Any, gram: Any, present: Any) -> Any:  # noqa: ARG002 - the contract's arguments
+    def task_weights(self, signals: Signals) -> Any:
         """Ones."""
-        return ops.ones_like(losses)
+        return ops.ones_like(signals.losses)
+
+
+@register("static")
+class Static(Balancer):
+    """Weights that the user gives and that do not move.
+
+        total = sum_k w_k * L_k
+
+    `compile(loss_weights=...)` says the same without a balancer. Here the weights are rescaled to sum to the
+    number of tasks present, so that the step keeps its length when a task is missing from a batch. A weight
+    of 1 for one task and 0 for the others is single-task training. Well-searched fixed weights are hard to
+    beat: most gains of moving ones vanish against them (Xin et al., "Do Current Multi-Task Optimization
+    Methods in Deep Learning Even Help?", NeurIPS 2022).
+
+    Args:
+        weights: `{task: weight}`, one weight a task in their order, or None for ones; a task left out of a dict
+            weighs 1. At least 0, and not all 0.
+        **options: As for `Balancer`; `scale="paper"` takes the weights as they are.
+
+    Raises:
+        ValueError: If a weight is negative, or, in `compile`, if a name is unknown or all weights are 0.
+        TypeError: If it is neither a dict nor a sequence.
+
+    >>> ops.convert_to_numpy(Static(weights=(3, 1)).weigh(losses=ops.array([1.0, 3.0]))).tolist()
+    [1.5, 0.5]
+    """
+
+    def __init__(self, *, weights: Any = None, **options: Any) -> None:
+        super().__init__(**options)
+        rule = "must hold finite numbers of at least 0"
+        self.given = check_by_task("Static", "weights", weights, lambda value: is_number(value) and value >= 0, rule)
+
+    def prepare(self, tasks: Sequence[Any], size: int | None = None) -> None:
+        """Makes the state, and refuses a name that no task has, and weights that are all 0."""
+        found = by_task("Static", "weights", self.given, tasks, len(tasks), 1.0)
+        require(sum(found) > 0, "Static", "weights", "must hold a number above 0", self.given)
+        super().prepare(tasks, size)
+
+    def task_weights(self, signals: Signals) -> Any:
+        """The weights that were given."""
+        count = signals.losses.shape[0]
+        return ops.array(by_task("Static", "weights", self.given, self.tasks, count, 1.0), "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what the constructor needs."""
+        return {**super().get_config(), "weights": self.given}

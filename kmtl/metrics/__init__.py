@@ -1,5 +1,6 @@
 """What is reported of each task: masked metrics, the joint score, a classification report."""
 
+from kmtl.metrics.conflicts import ConflictTracker
 from kmtl.metrics.joint import check_baselines, delta_m
 from kmtl.metrics.masked import Reported, TaskMetrics, reported, resolve
 from kmtl.metrics.report import ClassificationReport
@@ -7,6 +8,7 @@ from kmtl.metrics.tracking import TaskLossTracker
 
 __all__ = [
     "ClassificationReport",
+    "ConflictTracker",
     "Reported",
     "TaskLossTracker",
     "TaskMetrics",

@@ -19,7 +19,7 @@ class FusedHeads(keras.layers.Layer):
     operation where they launch K. Each slice of a kernel belongs to one task:
     the gradient that reaches it comes from that task's loss alone.
 
-    Shapes: `(batch, width)` in; `{name: (batch, units)}` out.
+    Shapes: `(batch, width)` in, or a list of one such a head; `{name: (batch, units)}` out.
 
     Args:
         names: Names of the heads, in order.
@@ -49,7 +49,7 @@ class FusedHeads(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         # Outputs must be float32 under every policy, and the heads are a small part of the work.
-        super().__init__(**{**kwargs, "dtype": "float32"})
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
         self.names = list(names)
         require(bool(self.names), "FusedHeads", "names", "must not be empty", names)
         self.units = units
@@ -60,10 +60,11 @@ class FusedHeads(keras.layers.Layer):
         self.l2 = l2
         self.drop = keras.layers.Dropout(dropout)
 
-    def build(self, input_shape: tuple[int, ...]) -> None:
+    def build(self, input_shape: Any) -> None:
         """Makes the kernels: `(width, K * n)` first, `(K, m, n)` behind."""
         count = len(self.names)
-        widths = [input_shape[-1], *self.hidden, self.units]
+        width = input_shape[0][-1] if isinstance(input_shape[0], list | tuple) else input_shape[-1]
+        widths = [width, *self.hidden, self.units]
         self.kernels, self.biases = [], []
         for index, (fan_in, fan_out) in enumerate(pairwise(widths)):
             shape = (fan_in, count * fan_out) if index == 0 else (count, fan_in, fan_out)
@@ -84,8 +85,7 @@ class FusedHeads(keras.layers.Layer):
         """Computes every head and names the outputs."""
         count = len(self.names)
         last = len(self.kernels) - 1
-        values = ops.matmul(inputs, self.kernels[0])
-        values = ops.reshape(values, (-1, count, values.shape[-1] // count)) + self.biases[0]
+        values = self._first(inputs) + self.biases[0]
         for index in range(last):
             values = self.drop(ops.relu(values), training=training) if index == last - 1 else ops.relu(values)
             values = ops.einsum("bki,kij->bkj", values, self.kernels[index + 1]) + self.biases[index + 1]
@@ -93,9 +93,21 @@ class FusedHeads(keras.layers.Layer):
         outputs = ops.split(ops.reshape(values, (-1, count * self.units)), count, axis=-1)
         return dict(zip(self.names, outputs, strict=True))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> dict[str, tuple[int | None, ...]]:
+    def _first(self, inputs: Any) -> Any:
+        """What the first kernel makes of the features, `(batch, K, n)`."""
+        count, kernel = len(self.names), self.kernels[0]
+        several = inputs if isinstance(inputs, list | tuple) else [inputs]
+        if all(one is several[0] for one in several):
+            values = ops.matmul(ops.cast(several[0], "float32"), kernel)
+            return ops.reshape(values, (-1, count, kernel.shape[-1] // count))
+        # Copies that a fork keeps apart.
+        stacked = ops.stack([ops.cast(one, "float32") for one in several])
+        return ops.einsum("kbi,ikj->bkj", stacked, ops.reshape(kernel, (-1, count, kernel.shape[-1] // count)))
+
+    def compute_output_shape(self, input_shape: Any) -> dict[str, tuple[int | None, ...]]:
         """One `(batch, units)` a head."""
-        return dict.fromkeys(self.names, (input_shape[0], self.units))
+        first = input_shape[0] if isinstance(input_shape[0], list | tuple) else input_shape
+        return dict.fromkeys(self.names, (first[0], self.units))
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""

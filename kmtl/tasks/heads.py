@@ -1,6 +1,6 @@
 """From features to named outputs: one head a task, alike ones fused."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kmtl._checks import refusal
@@ -17,7 +17,7 @@ def build_heads(features: Any, tasks: Iterable[Task], *, fuse: bool | str = "aut
     """Builds one named output a task on shared features.
 
     Args:
-        features: KerasTensor of shape `(batch, width)`.
+        features: KerasTensor of shape `(batch, width)`, or `{task: such a tensor}`, as a fork makes it.
         tasks: The tasks, in order.
         fuse: `"auto"` computes four or more heads of one form as one kernel;
             True does so from two on, False never.
@@ -28,18 +28,25 @@ def build_heads(features: Any, tasks: Iterable[Task], *, fuse: bool | str = "aut
     Raises:
         ValueError: If the features are not `(batch, width)`.
     """
-    if len(getattr(features, "shape", ())) != 2 or features.shape[-1] is None:
-        got = getattr(features, "shape", features)
-        fix = "Pool or flatten the trunk's output first, as kmtl.trunks does."
-        raise ValueError(refusal("build_heads", "features", "must be a KerasTensor of shape (batch, width)", got, fix))
     tasks = list(tasks)
+    own = features if isinstance(features, Mapping) else {task.name: features for task in tasks}
+    for tensor in own.values():
+        check_features(tensor, "build_heads")
     outputs: dict[str, Any] = {}
     for alike in _alike(tasks):
         if _is_fused(alike, fuse):
-            outputs.update(_fused(features, alike))
+            outputs.update(_fused([own[task.name] for task in alike], alike))
         else:
-            outputs.update({task.name: task.head(features) for task in alike})
+            outputs.update({task.name: task.head(own[task.name]) for task in alike})
     return {task.name: outputs[task.name] for task in tasks}
+
+
+def check_features(features: Any, owner: str) -> None:
+    """Refuses features that no dense head can take."""
+    if len(getattr(features, "shape", ())) != 2 or features.shape[-1] is None:
+        got = getattr(features, "shape", features)
+        fix = "Pool or flatten the trunk's output first, as kmtl.trunks does."
+        raise ValueError(refusal(owner, "features", "must be a KerasTensor of shape (batch, width)", got, fix))
 
 
 def _form(task: Task) -> tuple[object, ...]:
@@ -70,8 +77,9 @@ def _is_fused(alike: list[Task], fuse: bool | str) -> bool:
     return bool(fuse) and enough and not own_features and not own_head
 
 
-def _fused(features: Any, alike: list[Task]) -> dict[str, Any]:
+def _fused(features: list[Any], alike: list[Task]) -> dict[str, Any]:
     """Builds one fused layer for a group and, for regressions, the way back to each unit."""
+    together = all(one is features[0] for one in features)
     first = alike[0]
     layer = FusedHeads(
         [task.name for task in alike],
@@ -83,7 +91,7 @@ def _fused(features: Any, alike: list[Task]) -> dict[str, Any]:
         l2=first.l2,
         name=f"{first.name}_and_{len(alike) - 1}_more",
     )
-    outputs = layer(features)
+    outputs = layer(features[0] if together else features)
     if not getattr(first, "standardize", False):
         return outputs
     return {name: Unstandardize(name=name)(output) for name, output in outputs.items()}

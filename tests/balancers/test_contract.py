@@ -13,15 +13,16 @@ class Largest(balancers.Balancer):
 
     needs = "gradients"
 
-    def combined(self, gradients, present):  # noqa: ARG002 - the contract's arguments
-        return ops.max(gradients, axis=0)
+    def transform(self, gradients, signals):
+        del signals
+        return ops.max(gradients, axis=0), None
 
 
 class ByLoss(balancers.Balancer):
     """Divides by the loss."""
 
-    def task_weights(self, losses, gram, present):  # noqa: ARG002 - the contract's arguments
-        return 1.0 / losses
+    def task_weights(self, signals):
+        return 1.0 / signals.losses
 
 
 class Negative(balancers.Balancer):
@@ -29,8 +30,8 @@ class Negative(balancers.Balancer):
 
     needs = "gram"
 
-    def task_weights(self, losses, gram, present):  # noqa: ARG002 - the contract's arguments
-        return -ops.diagonal(gram)
+    def task_weights(self, signals):
+        return -ops.diagonal(signals.gram)
 
 
 def test_found_by_name_object_and_config():
@@ -71,9 +72,9 @@ def test_dividing_by_the_loss_of_an_absent_task_harms_nobody():
     np.testing.assert_allclose(weights, [2 / 3, 0.0, 4 / 3], rtol=1e-6)
 
 
-def test_weights_without_a_positive_sum_are_not_rescaled():
+def test_weights_below_zero_are_rescaled_by_their_sizes():
     gram = ops.array([[4.0, 0.0], [0.0, 1.0]])
-    assert np.asarray(Negative().weigh(gram=gram)).tolist() == [-4.0, -1.0]
+    assert np.asarray(Negative().weigh(gram=gram)).tolist() == pytest.approx([-1.6, -0.4])
 
 
 def test_what_a_balancer_does_not_do_is_said():
@@ -81,8 +82,8 @@ def test_what_a_balancer_does_not_do_is_said():
         Largest().weigh(gram=ops.eye(2))
     with pytest.raises(NotImplementedError, match="Equal has no `combine`: its `needs` is 'losses'"):
         balancers.Equal().combine(ops.ones((2, 3)))
-    with pytest.raises(NotImplementedError, match="PCGrad has no `combined`: its `needs` is 'gram'"):
-        balancers.PCGrad().combined(ops.ones((2, 3)), None)
+    with pytest.raises(NotImplementedError, match="PCGrad has no `transform`: its `needs` is 'gram'"):
+        balancers.PCGrad().transform(ops.ones((2, 3)), None)
 
 
 def test_a_need_that_does_not_exist_is_refused():

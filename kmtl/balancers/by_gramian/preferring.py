@@ -1,0 +1,41 @@
+"""Balancers that let the user prefer some tasks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras import ops
+
+from kmtl.balancers.gramian import GramianBalancer
+from kmtl.balancers.preferences import check_preference, preference_of
+from kmtl.balancers.signals import Signals
+
+
+class PreferringBalancer(GramianBalancer):
+    """A Gramian method whose formula has a place for the share of each task.
+
+    Args:
+        preference: None for equal shares, `{task: number}` (a task left out counts
+            1) or one number a task; divided by their sum over the tasks present.
+        **options: As for `GramianBalancer`.
+    """
+
+    def __init__(self, *, preference: Mapping[str, float] | Sequence[float] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.preference = check_preference(type(self).__name__, preference)
+
+    def prepare(self, tasks: Sequence[Any], size: int | None = None) -> None:
+        """Makes the state for these tasks; refuses a preference for others."""
+        preference_of(type(self).__name__, self.preference, tasks, len(tasks))
+        super().prepare(tasks, size)
+
+    def shares(self, signals: Signals) -> Any:
+        """Shares of the tasks present, which sum to 1, `(K,)`; 0 for the others."""
+        count = signals.present.shape[0]
+        chosen = ops.array(preference_of(type(self).__name__, self.preference, self.tasks, count), dtype="float32")
+        chosen = ops.where(signals.present, chosen, 0.0)
+        total = ops.sum(chosen)
+        return chosen / ops.where(total > 0, total, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what the constructor needs."""
+        return {**super().get_config(), "preference": self.preference}

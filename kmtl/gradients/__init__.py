@@ -1,0 +1,38 @@
+"""Per-task gradients of the shared weights, and what balancers make of them."""
+
+from kmtl.gradients.again import Again, drawn
+from kmtl.gradients.backward import Backward, Cut
+from kmtl.gradients.gate import Gate
+from kmtl.gradients.graph import shared_among
+from kmtl.gradients.measuring import Gramians, batched, measured
+from kmtl.gradients.replicas import replicas, sum_over_replicas
+from kmtl.gradients.routes import Balanced, Known, exact, online, sliced, tracked
+from kmtl.gradients.vectors import added, all_finite, cleaned, flat, gradients_of, gramian, unflat, weighted_sum
+
+__all__ = [
+    "Again",
+    "Backward",
+    "Balanced",
+    "Cut",
+    "Gate",
+    "Gramians",
+    "Known",
+    "added",
+    "all_finite",
+    "batched",
+    "cleaned",
+    "drawn",
+    "exact",
+    "flat",
+    "gradients_of",
+    "gramian",
+    "measured",
+    "online",
+    "replicas",
+    "shared_among",
+    "sliced",
+    "sum_over_replicas",
+    "tracked",
+    "unflat",
+    "weighted_sum",
+]

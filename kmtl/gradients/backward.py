@@ -1,0 +1,117 @@
+"""The backward passes of one step: the heads once, the trunk as often as a method needs."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from kmtl.gradients.replicas import sum_over_replicas
+from kmtl.gradients.vectors import added, cleaned, gradients_of, weighted_sum
+
+
+class Cut(NamedTuple):
+    """Where the trunk ends: the features, and the copy that each task works on.
+
+    Attributes:
+        features: The trunk's output.
+        copies: One tensor a task, equal to the features.
+    """
+
+    features: Any
+    copies: Sequence[Any]
+
+
+class Backward:
+    """Takes gradients of one forward pass.
+
+    With a cut the heads are passed once, and each pass through the trunk
+    starts from the gradients of the copies. Without one each pass starts from
+    a task's loss.
+
+    Args:
+        tape: A persistent tape that saw the forward pass.
+        parts: This replica's part of each task's weighted loss, scaled.
+        penalty: This replica's part of the penalties, scaled; None without any.
+        every: All trainable variables.
+        shared: Those that tasks share.
+        cut: Where the trunk ends, if it ends in one place.
+    """
+
+    def __init__(
+        self,
+        tape: tf.GradientTape,
+        parts: Sequence[Any],
+        penalty: Any,
+        every: Sequence[Any],
+        shared: Sequence[Any],
+        cut: Cut | None = None,
+    ) -> None:
+        self.tape = tape
+        self.parts = list(parts)
+        self.penalty = penalty
+        self.every = list(every)
+        self.shared = list(shared)
+        self.cut = cut
+        known = {id(variable) for variable in shared}
+        self.own = [variable for variable in every if id(variable) not in known]
+        self.heads, self.starts = self._pass_heads()
+
+    def _pass_heads(self) -> tuple[list[Any], list[Any]]:
+        """Gradients of the heads' own variables, and of the copies if there are any."""
+        values = [variable.value for variable in self.own]
+        copies = [] if self.cut is None else list(self.cut.copies)
+        found = self.tape.gradient(self.parts, [*values, *copies])
+        heads, starts = found[: len(values)], found[len(values) :]
+        if self.penalty is not None:
+            more = self.tape.gradient(self.penalty, values)
+            heads = [_sum(one, other) for one, other in zip(heads, more, strict=True)]
+        starts = [tf.zeros_like(copy) if start is None else start for start, copy in zip(starts, copies, strict=True)]
+        return heads, starts
+
+    def rows(self) -> list[list[Any]]:
+        """Gradients of the shared variables, one list a task."""
+        if self.cut is None:
+            return [gradients_of(self.tape, part, self.shared) for part in self.parts]
+        return [self._through(self.cut, start) for start in self.starts]
+
+    def lengths(self) -> Any:
+        """Lengths of the gradients of the copies, `(K,)`: a guess at those of the weights; None without a cut."""
+        if self.cut is None:
+            return None
+        squares = [sum_over_replicas(tf.reduce_sum(tf.square(tf.cast(start, tf.float32)))) for start in self.starts]
+        return tf.sqrt(tf.stack(squares))
+
+    def direction(self, weights: Any) -> list[Any]:
+        """Gradient of the tasks' weighted sum with respect to the shared variables: one pass.
+
+        Args:
+            weights: `(K,)`.
+        """
+        if self.cut is not None:
+            return self._through(self.cut, weighted_sum([[start] for start in self.starts], weights)[0])
+        return gradients_of(self.tape, self.parts, self.shared, tf.unstack(weights, num=len(self.parts)))
+
+    def _through(self, cut: Cut, start: Any) -> list[Any]:
+        """One pass through the trunk, from a gradient of the features."""
+        return gradients_of(self.tape, cut.features, self.shared, start)
+
+    def updates(self, direction: Sequence[Any], *, mend: bool) -> list[Any]:
+        """One gradient a variable, in the order of all: the direction and penalties of the shared, the heads' own.
+
+        Args:
+            direction: Of the shared variables.
+            mend: Whether a head's gradient that is not finite is replaced by zeros.
+        """
+        if self.penalty is not None:
+            direction = added(direction, gradients_of(self.tape, self.penalty, self.shared))
+        found = {id(variable): gradient for variable, gradient in zip(self.shared, direction, strict=True)}
+        heads = cleaned(self.heads) if mend else self.heads
+        found.update({id(variable): gradient for variable, gradient in zip(self.own, heads, strict=True)})
+        return [found[id(variable)] for variable in self.every]
+
+
+def _sum(one: Any, other: Any) -> Any:
+    """Sum of two gradients, either of which may be None."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other

@@ -1,0 +1,157 @@
+"""How a step gets the shared weights' gradient under a balancer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from kmtl.gradients.again import Again
+from kmtl.gradients.backward import Backward
+from kmtl.gradients.replicas import replicas, sum_over_replicas
+from kmtl.gradients.vectors import all_finite, flat, gramian, unflat, weighted_sum
+
+
+class Known(NamedTuple):
+    """What a step knows of its tasks.
+
+    Attributes:
+        losses: Losses over the global batch under the static weights, `(K,)`.
+        present: Which tasks have a label in the global batch, `(K,)`.
+        counts: Labelled examples in the global batch, `(K,)`.
+        scale: What the optimizer's loss scaling multiplied on.
+        is_scaled: Whether it does so.
+        healthy: Which tasks have a finite loss, `(K,)`.
+    """
+
+    losses: Any
+    present: Any
+    counts: Any
+    scale: Any
+    is_scaled: bool
+    healthy: Any
+
+
+class Balanced(NamedTuple):
+    """What a route returns.
+
+    Attributes:
+        direction: This replica's part of the shared variables' gradient, scaled.
+        weights: The balancer's weights, `(K,)`.
+        gram: The Gramian that they come from, `(K, K)`; None where there is none.
+    """
+
+    direction: list[Any]
+    weights: Any
+    gram: Any
+
+
+def exact(back: Backward, balancer: Any, known: Known) -> Balanced:
+    """Every task's own gradient: one pass through the trunk a task; in steps that are not due, one."""
+    if not back.shared:
+        # A lone task shares nothing.
+        return Balanced([], tf.cast(known.present, tf.float32), None)
+    if balancer.update_every == 1:
+        return _fresh(back, balancer, known)
+    return Balanced(*tf.cond(balancer.due, lambda: _fresh(back, balancer, known), lambda: _kept(back, balancer, known)))
+
+
+def _kept(back: Backward, balancer: Any, known: Known) -> Balanced:
+    """The weights of the last step that made some."""
+    weights = balancer.keep(known.losses, known.present)
+    count = len(back.parts)
+    return Balanced(back.direction(weights), weights, tf.fill((count, count), float("nan")))
+
+
+def _fresh(back: Backward, balancer: Any, known: Known) -> Balanced:
+    """New weights, from the gradients of this step."""
+    rows = back.rows()
+    reduced = [[sum_over_replicas(gradient) for gradient in row] for row in rows]
+    if balancer.needs == "gradients":
+        return _combined(rows, reduced, balancer, known)
+    gram = gramian(reduced) / tf.square(known.scale)
+    weights = balancer.weigh(losses=known.losses, gram=gram, present=known.present, counts=known.counts)
+    return Balanced(_unmended(weighted_sum(rows, weights), gram, known), weights, gram)
+
+
+def _combined(rows: Sequence[Any], reduced: Sequence[Any], balancer: Any, known: Known) -> Balanced:
+    """A direction that is no weighted sum, or one of remembered gradients."""
+    matrix = tf.stack([flat(row) for row in reduced]) / known.scale
+    vector = balancer.combine(matrix, losses=known.losses, present=known.present)
+    # The optimizer adds the replicas' parts up; this direction is already the whole.
+    direction = unflat(vector * known.scale / replicas(), rows[0])
+    gram = tf.matmul(matrix, matrix, transpose_b=True)
+    weights = tf.where(known.present, balancer.last, 0.0)
+    return Balanced(_unmended(direction, gram, known), weights, gram)
+
+
+def _unmended(direction: list[Any], gram: Any, known: Known) -> list[Any]:
+    """Under loss scaling an overflow must reach the optimizer, which lowers the scale."""
+    if not known.is_scaled:
+        return direction
+    sound = tf.reduce_all(tf.math.is_finite(tf.linalg.diag_part(gram)))
+    return [tf.where(sound, tensor, tf.constant(float("nan"), tensor.dtype)) for tensor in direction]
+
+
+def sliced(part: Callable[[], tuple[Backward, Any]], back: Backward, balancer: Any, known: Known) -> Balanced:
+    """Weights from the gradients of a slice of the batch, then one pass for all of it.
+
+    Args:
+        part: Runs the slice: its backward passes, and its labelled examples `(K,)`.
+        back: Of the whole batch.
+        balancer: One that needs `"gram"`.
+        known: Of the whole batch.
+    """
+
+    def fresh() -> tuple[Any, Any]:
+        small, counts = part()
+        rows = [[sum_over_replicas(gradient) for gradient in row] for row in small.rows()]
+        gram = gramian(rows) / tf.square(known.scale)
+        seen = known.present & (sum_over_replicas(counts) > 0)
+        weights = balancer.weigh(losses=known.losses, gram=gram, present=seen, counts=known.counts)
+        return balancer.filled(weights, known.present & ~seen), gram
+
+    def kept() -> tuple[Any, Any]:
+        count = len(back.parts)
+        return balancer.keep(known.losses, known.present), tf.fill((count, count), float("nan"))
+
+    weights, gram = fresh() if balancer.update_every == 1 else tf.cond(balancer.due, fresh, kept)
+    return Balanced(back.direction(weights), weights, gram)
+
+
+def tracked(back: Backward, weights: Any, known: Known) -> Balanced:
+    """Every task's own gradient for the sake of the logs; the weights come from the losses.
+
+    Args:
+        back: Of the losses under these weights.
+        weights: Of a balancer that needs losses, `(K,)`.
+        known: Of the step.
+    """
+    rows = back.rows()
+    reduced = [[sum_over_replicas(gradient) for gradient in row] for row in rows]
+    safe = tf.where(weights > 0, weights, 1.0) * known.scale
+    gram = gramian(reduced) / safe[:, None] / safe[None, :]
+    return Balanced(weighted_sum(rows, tf.ones_like(weights)), weights, gram)
+
+
+def online(back: Backward, balancer: Any, known: Known, again: Again) -> Balanced:
+    """Weights from an estimate of the Gramian, which one forward-mode pass then corrects."""
+    weights = balancer.foresee(losses=known.losses, present=known.present, lengths=back.lengths())
+    direction = back.direction(weights)
+    _learn(back, balancer, known, again, weights, direction)
+    if balancer.probes:
+        equal = tf.cast(known.present & known.healthy, tf.float32)
+
+        def probe() -> Any:
+            _learn(back, balancer, known, again, equal, back.direction(equal))
+            return tf.constant(0.0)
+
+        tf.cond(balancer.probes_now, probe, lambda: tf.constant(0.0))
+    return Balanced(direction, weights, None)
+
+
+def _learn(back: Backward, balancer: Any, known: Known, again: Again, weights: Any, direction: Any) -> None:
+    """Measures what a direction does to every task."""
+    whole = [sum_over_replicas(gradient) / tf.cast(known.scale, gradient.dtype) for gradient in direction]
+    along = [tf.cast(gradient, variable.dtype) for gradient, variable in zip(whole, back.shared, strict=True)]
+    products = again.products(back.shared, along)
+    balancer.learn(weights, products, known.present & known.healthy & all_finite(along))

@@ -1,0 +1,42 @@
+"""What the balancer hears of `fit`, and what the user hears of the balancer."""
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class BalancerListener(keras.callbacks.Callback):
+    """Tells the balancer of finished epochs, and the user of tasks that sat out because a number went wrong.
+
+    `fit` adds it by itself. A task sits out of a step in which its loss or its
+    gradient is not finite; a step in which nothing is finite is skipped.
+    """
+
+    adds_logs = True
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Remembers the counts so far."""
+        del logs
+        self._excluded, self._skipped = self._counts()
+
+    def _counts(self) -> tuple[Any, float]:
+        """Steps that each task sat out, and steps that were skipped, since the balancer was made."""
+        balancer = self.model.balancer
+        return np.array(balancer.excluded), float(balancer.skipped.numpy())
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Passes the logs on and warns of what went wrong."""
+        self.model.balancer.end_epoch(logs or {})
+        excluded, skipped = self._counts()
+        more = {
+            name: int(number)
+            for name, number in zip(self.model.tasks, excluded - self._excluded, strict=True)
+            if number > 0
+        }
+        if more or skipped > self._skipped:
+            told = ", ".join(f"{name!r} {number}" for name, number in more.items())
+            text = f"fit: steps of epoch {epoch + 1} that a task sat out, its loss or gradient not finite: {told or 0}"
+            warnings.warn(f"{text}; steps skipped: {int(skipped - self._skipped)}.", RuntimeWarning, stacklevel=2)
+        self._excluded, self._skipped = excluded, skipped

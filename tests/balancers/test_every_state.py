@@ -1,0 +1,236 @@
+"""The conformance table: how every balancer runs, counts, remembers, is saved, and takes its options."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+from balancers.conformance import SIZE, Bench, bench, case, cases, partly, prepared, tasks_of, weighted
+from balancers.tables import TABLE
+
+from kmtl import balancers
+
+ONE, OTHER = np.eye(2, SIZE)
+LIKE = cases(3, 1, seed=3)[0].gradients
+#: What a training may bring; the names are those of the gradients.
+HOSTILE = {
+    "nan": case([ONE, np.nan * ONE, OTHER], [1.0, np.nan, 1.0]),
+    "nan loss": case(LIKE, [1.0, np.nan, 2.0]),
+    "infinite": case([ONE, np.full(SIZE, np.inf), OTHER], [1.0, np.inf, 1.0]),
+    "all nan": case(np.full((3, SIZE), np.nan), [np.nan] * 3),
+    "zeros": case(np.zeros((3, SIZE)), [0.0] * 3),
+    "one zero": case([ONE, 0 * ONE, OTHER], [1.0, 0.0, 2.0]),
+    "tiny": case(1e-30 * LIKE, [1e-30] * 3),
+    "huge": case(1e30 * LIKE, [1e30] * 3),
+    "small": case(1e-10 * LIKE, [1e-10] * 3),
+    "large": case(1e10 * LIKE, [1e10] * 3),
+    "unlike": case(LIKE * [[1e-10], [1.0], [1e10]], [1e-10, 1.0, 1e10]),
+    "opposite": case([ONE, -ONE, OTHER]),
+    "stationary": case([ONE, OTHER, -ONE - OTHER]),
+    "identical": case([ONE] * 3),
+    "collinear": case([ONE, 2 * ONE, -3 * ONE]),
+    "nearly": case([ONE, ONE + 1e-6 * OTHER, 2 * ONE]),
+    "of one rank": case([ONE, OTHER, ONE + OTHER]),
+    "negative losses": case(LIKE, [-1.0, -2.0, 0.5]),
+}
+
+
+def own(ready):
+    """A bench's state less what counts steps or draws numbers."""
+    left_out = ("seed_generator_state", "/step", "/failures", "/excluded")
+    return {path: value for path, value in ready.state().items() if not path.endswith(left_out)}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_hostile_input_leaves_everything_finite_and_is_counted(name):
+    ready, calm = bench(name), cases(3, 2)
+    for title, hostile in HOSTILE.items():
+        first, _ = ready.run(calm[:1])
+        assert float(ready.balancer.failures) == 0, title
+        weights, directions = ready.go_on([hostile] * 3)
+        assert np.isfinite(directions).all(), title
+        assert all(np.isfinite(value).all() for value in ready.state().values()), title
+        assert ready.balancer.excluded.numpy().tolist() == (3.0 * ~sound(hostile, ready.balancer)).tolist(), title
+        if float(ready.balancer.failures) == 3 and weighted(name):
+            np.testing.assert_allclose(weights, [kept(first[0], hostile, ready.balancer)] * 3, rtol=1e-4, err_msg=title)
+        assert np.isfinite(ready.go_on(calm[1:])[1]).all(), title
+
+
+def sound(each, balancer):
+    """Which tasks bring finite numbers, of those that the balancer reads."""
+    losses = np.isfinite(each.losses.astype("float32"))
+    return losses if balancer.needs == "losses" else losses & np.isfinite(squares(each))
+
+
+def squares(each):
+    """Squared lengths of the gradients in float32."""
+    with np.errstate(all="ignore"):
+        return np.diag(each.gram).astype("float32")
+
+
+def kept(weights, each, balancer):
+    """The last good weights, of the tasks that take part."""
+    here = sound(each, balancer) if balancer.needs == "losses" else sound(each, balancer) & (squares(each) != 0)
+    left = np.where(here, weights, 0.0)
+    return left * here.sum() / max(np.abs(left).sum(), 1e-30)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_eager_graph_and_xla_agree(name):
+    # XLA draws its random numbers by another algorithm.
+    kinds = "r" * min(3, TABLE[name].settled)
+    found = partly(cases(len(kinds), 4))
+    expected = bench(name, kinds, "eager").run(found)
+    for mode in ("graph", "xla"):
+        for one, other in zip(bench(name, kinds, mode).run(found), expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(other).max()))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_later_steps_trace_nothing_anew(name):
+    ready = bench(name)
+    ready.run(partly(cases(3, 4)))
+    assert ready.traces == 1
+
+
+def chosen(name):
+    """Options unlike the defaults, of those that the balancer has a use for."""
+    kind = type(balancers.get(name))
+    options = {"scale": "paper", "normalize": "initial", "name": "chosen"}
+    if kind.needs != "gradients":
+        options["update_every"] = 3
+    return options | ({"smoothing": 0.25} if weighted(name) else {})
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_config_holds_every_option_and_makes_the_same_balancer(name):
+    balancer = TABLE[name].make(**chosen(name))
+    config = balancer.get_config()
+    asked = {
+        option
+        for kind in type(balancer).__mro__
+        if issubclass(kind, balancers.Balancer)
+        for option, given in inspect.signature(kind.__init__).parameters.items()
+        if given.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    assert asked == set(config)
+    assert chosen(name).items() <= config.items()
+    again = balancers.get(keras.saving.serialize_keras_object(balancer))
+    assert type(again) is type(balancer)
+    assert again.get_config() == config
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_an_unknown_option_is_refused(name):
+    with pytest.raises(TypeError, match=r": `smoothin` is no option of this method, got 0\.5\. Did you mean 'smooth"):
+        TABLE[name].make(smoothin=0.5)
+    with pytest.raises(ValueError, match=r"`scale` must be 'sum' or 'paper', got 'summ'\. Did you mean 'sum'\?"):
+        TABLE[name].make(scale="summ")
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_restored_state_goes_on_where_it_stopped(name):
+    ready, found = bench(name), partly(cases(3, 6))
+    ready.run(found[:3])
+    store = {}
+    ready.balancer.save_own_variables(store)
+    store = {key: variable.numpy() for key, variable in store.items()}
+    # Keras's files leave random generators out; `kmtl.state.RandomState` saves them.
+    seeds = [variable for variable in ready.balancer.variables if variable.name == "seed_generator_state"]
+    drawn = [variable.numpy() for variable in seeds]
+    expected, _ = ready.go_on(found[3:])
+    ready.run(found[4:])
+    ready.balancer.load_own_variables(store)
+    for variable, value in zip(seeds, drawn, strict=True):
+        variable.assign(value)
+    again, _ = ready.go_on(found[3:])
+    np.testing.assert_array_equal(again, expected)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_task_that_vanishes_for_a_hundred_steps_comes_back_as_it_was(name):
+    ready, found = bench(name), cases(3, 104)
+    ready.run(found[:3])
+    before = own(ready)
+    ready.go_on([each._replace(present=np.array([True, False, True])) for each in found[3:103]])
+    after = own(ready)
+    for path, value in before.items():
+        if value.shape[:1] == (3,):
+            np.testing.assert_array_equal(after[path][1], value[1], err_msg=path)
+        if value.shape == (3, 3):
+            np.testing.assert_array_equal(after[path][:, 1], value[:, 1], err_msg=path)
+    assert np.isfinite(ready.go_on(found[103:])[1]).all()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_batch_without_any_label_moves_no_state_of_a_task(name):
+    ready, found = bench(name), cases(3, 2)
+    ready.run(found[:1])
+    before = own(ready)
+    weights, directions = ready.go_on([found[1]._replace(present=np.zeros(3, bool))] * 2)
+    assert not weights.any()
+    assert not directions.any()
+    for path, value in own(ready).items():
+        np.testing.assert_array_equal(value, before[path], err_msg=path)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_an_absent_task_brings_reaches_neither_weights_nor_state(name):
+    ready, there = bench(name), np.array([True, False, True])
+    first, second, third = cases(3, 3)
+    outcomes = []
+    for garbage in (0.0, np.nan, np.inf, 1e30):
+        soiled = second._replace(losses=second.losses.copy(), gradients=second.gradients.copy(), present=there)
+        soiled.losses[1] = soiled.gradients[1] = garbage
+        outcomes.append((*ready.run([first, soiled, third]), *ready.state().values()))
+    for outcome in outcomes[1:]:
+        for one, other in zip(outcome, outcomes[0], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", list(filter(weighted, TABLE)))
+def test_smoothing_is_a_moving_average_of_the_weights(name):
+    found, share = cases(2, 4), 0.6
+    raw, _ = bench(name, "rr").run(found)
+    smooth, _ = bench(name, "rr", smoothing=share).run(found)
+    expected = raw[0]
+    for step in range(4):
+        mixed = share * expected + (1 - share) * raw[step]
+        expected = mixed * 2 / np.abs(mixed).sum()
+        np.testing.assert_allclose(smooth[step], expected, rtol=1e-4, atol=1e-5)
+
+
+def normalized(each, normalize, past):
+    """What each task is divided by, spelled out."""
+    lengths = np.linalg.norm(each.gradients, axis=1)
+    known = {"l2": lengths, "loss": each.losses, "loss+": lengths * each.losses}
+    return known[normalize] if normalize in known else np.mean([old.losses for old in past], axis=0)
+
+
+@pytest.mark.parametrize("normalize", ["l2", "loss", "loss+", "initial"])
+@pytest.mark.parametrize("name", TABLE)
+def test_a_normaliser_is_the_method_on_divided_losses_and_gradients(name, normalize):
+    if balancers.get(name).needs == "losses" and normalize != "initial":
+        with pytest.raises(ValueError, match=r"`normalize` must be None or of \('initial',\), got "):
+            TABLE[name].make(normalize=normalize)
+        return
+    found = cases(2, 3)
+    divisors = [normalized(each, normalize, found[: step + 1]) for step, each in enumerate(found)]
+    plain, ready = bench(name, "rr"), Bench(name, "rr", normalize=normalize)
+    expected, along = plain.run([each.times(1 / by) for each, by in zip(found, divisors, strict=True)])
+    weights, directions = ready.run(found)
+    if plain.balancer.needs == "gradients":
+        np.testing.assert_allclose(directions, along, rtol=1e-3, atol=1e-4 * np.abs(along).max())
+    else:
+        expected = expected / np.stack(divisors)
+        np.testing.assert_allclose(weights, 2 * expected / np.abs(expected).sum(axis=1, keepdims=True), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_balancer_brings_nothing_to_train_and_keeps_its_tasks(name):
+    balancer = prepared(name, "rrr")
+    assert balancer.trainable_variables == []
+    assert all(variable.aggregation == "only_first_replica" for variable in balancer.weights)
+    balancer.prepare(tasks_of("rrr"))
+    with pytest.raises(ValueError, match=r"`tasks` must be 3 again, got 2\. Make a new one"):
+        balancer.prepare(tasks_of("rr"))
