@@ -151,8 +151,10 @@ def peak_of(row, model, count, options):
 
 
 def measure_memory(rows, cell, model, count, options, facts):
-    """Peak memory of every row that has not failed."""
+    """Peak memory of every row that has not failed; of the peers with the first layout alone."""
     for row in rows_of(rows, options, facts, True):
+        if row["side"] == "torch" and row["layout"] != options.layouts[0]:
+            continue
         found = cell.setdefault(row["label"], {"row": public(row)})
         if not found.get("error"):
             found["memory"] = peak_of(row, model, count, options)

@@ -77,10 +77,12 @@ class Server:
     def __init__(self, side, threads):
         self.module = importlib.import_module(SIDES[side])
         self.module.start(threads)
-        self.built, self.idle = {}, memory("VmRSS")
+        self.built, self.idle = {}, float("nan")
 
     def build(self, key, model, count, row):
-        """Makes a row."""
+        """Makes a row; what it imports belongs to the idle process."""
+        self.module.ready(row)
+        self.idle = self.idle if self.built else memory("VmRSS")
         self.built[key] = self.module.build(model, count, row)
         return {}
 

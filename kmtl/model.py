@@ -146,6 +146,11 @@ class MultiTaskModel(CompiledModel):
             fork.hear(known, list(self.tasks))
         target = parts if penalty is None else [*parts, penalty]
         updates = tape.gradient(target, [variable.value for variable in self.trainable_variables])
+        if forks and not known.is_scaled:
+            shared = {id(variable) for variable in self._shared}
+            own = [id(variable) not in shared for variable in self.trainable_variables]
+            mended = gradients.cleaned(updates)
+            updates = [one if mend else other for one, other, mend in zip(mended, updates, own, strict=True)]
         if forks:
             weights = tf.reduce_mean(tf.stack([fork.spread(list(self.tasks)) for fork in forks]), axis=0)
         gram = forks[0].balanced.gram if len(forks) == 1 else None

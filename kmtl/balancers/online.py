@@ -46,9 +46,8 @@ def start_estimate(count: int) -> tuple[Any, Any]:
         Virtual gradients `(K, K)`, of which none is known yet, and the doubt, `(K, K)`: the
         identity, for nothing is known in any direction.
 
-    >>> virtual, doubt = start_estimate(2)
-    >>> ops.convert_to_numpy(virtual).tolist(), ops.convert_to_numpy(doubt).tolist()
-    ([[0.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]])
+    >>> ops.convert_to_numpy(start_estimate(2)).tolist()
+    [[[0.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]]
     """
     return ops.zeros((count, count)), ops.eye(count)
 

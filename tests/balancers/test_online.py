@@ -70,6 +70,8 @@ def power_balance(gram, alpha):
         pull = force * unknown ** (-1.0 / alpha)
         slope = cosines + np.diag(pull / (alpha * unknown))
         step = np.linalg.solve(slope, pull - cosines @ unknown)
+        if np.max(np.abs(step / unknown)) < 1e-12:
+            break
         unknown = unknown + step * min(1.0, 0.5 / max(np.max(np.abs(step / unknown)), 1e-30))
     return unknown / norms
 

@@ -31,9 +31,11 @@ def eigenpairs(gram: Any) -> tuple[Any, Any]:
     # Convergence is quadratic after about log2(K) sweeps; one rotation settles two rows.
     sweeps = 1 if count <= 2 else 4 + math.ceil(math.log2(count))
     turns = sweeps * rounds.shape[0]
-    matrix, vectors = ops.fori_loop(
-        0, turns, lambda turn, state: _rotated(*state, ops.take(rounds, turn % rounds.shape[0], axis=0)), start
-    )
+
+    def met(turn: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
+        return _rotated(*state, partner=ops.take(rounds, turn % rounds.shape[0], axis=0))
+
+    matrix, vectors = ops.fori_loop(0, turns, met, start)
     return ops.maximum(ops.diagonal(matrix), 0.0) * size, vectors
 
 

