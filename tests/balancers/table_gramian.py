@@ -186,7 +186,9 @@ TABLE = {
         lambda **options: GradNorm(learning_rate=0.1, first_steps=2, **options), GradNormReference, learns=True
     ),
     # Who comes first leads: a permutation changes the method.
-    "pcd": Row(lambda **options: PCD(tau=0.5, **options), PCDReference, symmetric=False, learns=True),
+    "pcd": Row(
+        lambda **options: PCD(tau=0.5, **options), PCDReference, symmetric=False, scale_invariant=True, learns=True
+    ),
     "pcgrad": Row(lambda **options: PCGrad(seed=5, **options), PCGradReference, settled=2, non_conflict=2),
     "gradvac": Row(
         lambda **options: GradVac(seed=5, beta=0.5, **options),

@@ -192,7 +192,7 @@ def test_what_an_absent_task_brings_reaches_neither_weights_nor_state(name):
 def test_smoothing_is_a_moving_average_of_the_weights(name):
     found, share = cases(2, 4), 0.6
     raw, _ = bench(name, "rr").run(found)
-    smooth, _ = bench(name, "rr", smoothing=share).run(found)
+    smooth, _ = Bench(name, "rr", "eager", smoothing=share).run(found)
     expected = raw[0]
     for step in range(4):
         mixed = share * expected + (1 - share) * raw[step]
@@ -216,7 +216,7 @@ def test_a_normaliser_is_the_method_on_divided_losses_and_gradients(name, normal
         return
     found = cases(2, 3)
     divisors = [normalized(each, normalize, found[: step + 1]) for step, each in enumerate(found)]
-    plain, ready = bench(name, "rr"), Bench(name, "rr", normalize=normalize)
+    plain, ready = bench(name, "rr"), Bench(name, "rr", "eager", normalize=normalize)
     expected, along = plain.run([each.times(1 / by) for each, by in zip(found, divisors, strict=True)])
     weights, directions = ready.run(found)
     if plain.balancer.needs == "gradients":

@@ -49,7 +49,9 @@ def gradnorm_gradient(weights: Any, lengths: Any, ratios: Any, present: Any, alp
     number = ops.maximum(ops.sum(there), 1.0)
     weighted = weights * lengths
     mean = ops.sum(there * weighted) / number
-    rate = ops.where(present, ratios, 1.0) / (ops.sum(there * ratios) / number)
+    # A negative loss has no training rate.
+    ratios = ops.where(present, ops.maximum(ratios, 0.0), 0.0)
+    rate = ratios / ops.maximum(ops.sum(ratios) / number, 1e-30)
     by_weight = there * lengths * ops.sign(weighted - mean * ops.power(rate, alpha))
     return weights * (by_weight - ops.sum(weights * by_weight) / number)
 

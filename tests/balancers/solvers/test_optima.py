@@ -143,6 +143,17 @@ def test_where_gradients_cancel_the_answer_is_finite_and_harmless(name, count):
         assert np.linalg.norm(direction) < 1e-4
 
 
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("count", [3, 7])
+def test_gradients_that_nearly_cancel(name, count):
+    solver, reference = METHODS[name]
+    # The corners of a simplex, of unlike lengths, with a small step in common.
+    rows = np.hstack([np.eye(count) - 1 / count, np.full((count, 1), 0.02)]) * np.linspace(1.0, 2.0, count)[:, None]
+    expected = reference(rows) @ rows
+    found = np.asarray(solver(gram_of(rows), everyone(count)), "float64") @ rows
+    assert np.linalg.norm(found - expected) < 2e-4 * np.linalg.norm(expected)
+
+
 def noisy(generator, count):
     """A symmetric matrix that is positive semidefinite up to noise only."""
     rows = generator.normal(size=(count, max(1, count // 2)))
