@@ -63,6 +63,7 @@ class CAGrad(GramianBalancer):
     """
 
     has_online: ClassVar[bool] = True
+    probes: ClassVar[bool] = True
 
     def __init__(self, *, radius: float = 0.5, rescale: int = 1, **options: Any) -> None:
         super().__init__(**options)

@@ -13,6 +13,7 @@ from keras import ops
 #: Up to this many tasks every support is tried.
 ENUMERATED = 5
 # Added to the diagonal of cosines, so that equal or opposite rows leave a system that can be solved.
+_UNSETTLED = 0.01
 _RIDGE = 1e-6
 # What float32 leaves of a zero, relative to the largest element.
 _TOLERANCE = 2e-6
@@ -89,11 +90,14 @@ def optimum(evaluate: Evaluation, start: Any, present: Any) -> Any:
         present: Booleans `(K,)`; the others are on no support.
 
     Returns:
-        `(B, K)`.
+        `(B, K)`; NaN where no support was found.
     """
     count = present.shape[0]
     support = enumerated(evaluate, present) if count <= ENUMERATED else pivoted(evaluate, start & present, present)
-    return ops.maximum(evaluate(support, True)[0], 0.0)
+    values, slacks = evaluate(support, True)
+    wrong = ops.max(violations(values, slacks, support) * ops.cast(present, "float32"), axis=-1, keepdims=True)
+    # Pivoting that did not settle is a failure, not an answer.
+    return ops.where(wrong > _UNSETTLED, float("nan"), ops.maximum(values, 0.0))
 
 
 def enumerated(evaluate: Evaluation, present: Any) -> Any:
