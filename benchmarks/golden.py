@@ -179,23 +179,26 @@ class Ours:
         self.entry = entry
         self.made = {}
 
-    def _made(self, count):
+    def _make(self, count):
+        """A balancer, the state it starts with, and its step."""
         given = self.entry.options
         options = {key: value(count) if callable(value) else value for key, value in given.items()}
         balancer = type(kmtl.balancers.get(self.entry.name))(**{"scale": "paper", **options})
         balancer.prepare([kmtl.Regression(f"task{place}") for place in range(count)])
         step = tf.function(lambda gram: balancer.weigh(losses=tf.ones(count), gram=gram), autograph=False)
+        step = step.get_concrete_function(tf.TensorSpec((count, count)))
         return balancer, [variable.numpy() for variable in balancer.variables], step
 
     def __call__(self, gradients):
         """The direction of a first step."""
         gradients = np.asarray(gradients, "float32")
         count = len(gradients)
-        balancer, start, step = self.made.setdefault(count, None) or self._made(count)
-        self.made[count] = balancer, start, step
+        if count not in self.made:
+            self.made[count] = self._make(count)
+        balancer, start, step = self.made[count]
         for variable, value in zip(balancer.variables, start, strict=True):
             variable.assign(value)
-        weights = np.asarray(step(gradients @ gradients.T))
+        weights = step(tf.constant(gradients @ gradients.T)).numpy()
         return factor(self.entry.times, count) * (weights @ gradients).astype("float64")
 
 
@@ -213,9 +216,9 @@ def error(found, exact, gradients):
     return np.linalg.norm(found - exact) / max(np.linalg.norm(exact), 1e-6 * min(shortest, 1e30))
 
 
-def errors(entry, golden):
+def errors(entry, golden, ours):
     """`{who: {case: error}}` over the cases that have an exact answer."""
-    ours, found = Ours(entry), {"kmtl": {}} | {peer: {} for peer in entry.peers}
+    found = {"kmtl": {}} | {peer: {} for peer in entry.peers}
     for case in golden.cases:
         gradients, exact = golden(entry.exact[0], f"{case}/J"), golden(entry.exact[0], f"{case}/{entry.exact[1]}")
         if case in DEGENERATE or exact is None:
@@ -240,7 +243,7 @@ def measure(golden):
     """One row a method, and one a peer that is off."""
     rows, off = [], []
     for entry in ENTRIES:
-        found = errors(entry, golden)
+        found = errors(entry, golden, Ours(entry))
         reference = "exact" if entry.independent else "TorchJD"
         columns = [cell(list(found.get(who, {}).values())) for who in ("kmtl", "TorchJD", PEERS[2], "LibMTL")]
         rows.append(f"| {entry.title} | {reference} | {len(found['kmtl'])} | {' | '.join(columns)} |")
@@ -267,7 +270,14 @@ def main():
     lines = header("Directions beside exact ones", "python benchmarks/golden.py --golden PATH --write", note)
     lines += [f"| method | against | cases | {' | '.join(PEERS)} |", "|---" * 7 + "|"]
     rows, off = measure(Golden(options.golden))
-    lines += [*rows, "", f"## Cases off by more than {OFF:g}", "", "| method | whose | number | cases |", "|---" * 4 + "|"]
+    lines += [
+        *rows,
+        "",
+        f"## Cases off by more than {OFF:g}",
+        "",
+        "| method | whose | number | cases |",
+        "|---" * 4 + "|",
+    ]
     lines += off
     print("\n".join(lines))
     if options.write:

@@ -77,8 +77,7 @@ class CompiledModel(FedModel):
         self._attach("balancer", chosen)
         self._attach("_loss_weights", LossWeights(compiled.weights))
         self._attach("_random_state", RandomState([self, chosen]))
-        repeats = chosen.looks_again or route == "online"
-        self._attach("_draws", RandomState([self]).states if repeats else [])
+        self._attach("_draws", RandomState([self]).states if chosen.looks_again else [])
         self._attach("_is_scaled", isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer))
         self._attach("_conflicts", ConflictTracker(list(self.tasks)) if track_conflicts else None)
         self._build_trackers(compiled.losses, rows)

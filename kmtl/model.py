@@ -68,6 +68,15 @@ class MultiTaskModel(CompiledModel):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: losses, their weights, one update of every weight."""
         batch = keras.utils.unpack_x_y_sample_weight(data)
+        if self.balancer.update_every > 1 and self._route in ("exact", "sliced"):
+            # The forward pass goes with the branch: cut off from it, the gradients of pooling take a slow path.
+            tf.cond(self.balancer.due, lambda: self._step(batch), lambda: self._step(batch, due=False))
+        else:
+            self._step(batch)
+        return self.get_metrics_result()
+
+    def _step(self, batch: Any, *, due: bool = True) -> Any:
+        """The step itself; in one that is not due the balancer keeps its weights."""
         draws = gradients.drawn(self._draws)
         with tf.GradientTape(persistent=self._route not in ("losses", "features")) as tape:
             seen = self._pass(*batch, gated=True)
@@ -75,18 +84,26 @@ class MultiTaskModel(CompiledModel):
             weights = self._loss_balance(known)
             parts = tf.unstack(known.scale * weights * tf.where(known.healthy, seen.losses, 0.0))
             penalty = known.scale * seen.penalty if self.losses else None
-        again = gradients.Again(lambda: self._pass(*batch).losses, draws)
-        updates, found = self._updates(tape, parts, penalty, known, weights, batch, again)
+        route = self._route if due else "kept"
+        if route in ("losses", "features"):
+            updates, found = self._one_pass(tape, parts, penalty, known, weights)
+        else:
+            updates, found = self._passes(route, tape, parts, penalty, known, weights, batch)
         self._apply(updates, known)
         if self.balancer.looks_again:
+            again = gradients.Again(lambda: self._pass(*batch).losses, draws)
             self.balancer.after_update(gradients.sum_over_replicas(again.values()), known.present)
+        self._report(seen, known, found)
+        return tf.constant(0.0)
+
+    def _report(self, seen: Pass, known: gradients.Known, found: gradients.Balanced) -> None:
+        """Adds the step to the logs."""
         finite = tf.math.is_finite(known.losses)
         sums, counts = tf.where(finite, seen.sums, 0.0), tf.where(finite, seen.counts, 0.0)
         self._task_losses.update_state(sums, counts, self._loss_weights.value * found.weights, seen.penalty)
         self._task_metrics.update_state(seen.examples)
         if self._conflicts is not None and found.gram is not None:
             self._conflicts.update_state(found.gram, known.present)
-        return self.get_metrics_result()
 
     def _known(self, seen: Pass) -> gradients.Known:
         """What the balancer may know, over all replicas; tells the gates which tasks sit out."""
@@ -112,29 +129,19 @@ class MultiTaskModel(CompiledModel):
             lambda: self.balancer.keep(known.losses, known.present),
         )
 
-    def _updates(
-        self,
-        tape: tf.GradientTape,
-        parts: list[Any],
-        penalty: Any,
-        known: gradients.Known,
-        weights: Any,
-        batch: Any,
-        again: gradients.Again,
+    def _passes(
+        self, route: str, tape: tf.GradientTape, parts: list[Any], penalty: Any, known: Any, weights: Any, batch: Any
     ) -> tuple[list[Any], gradients.Balanced]:
-        """One gradient a variable, and how the tasks were balanced."""
-        if self._route in ("losses", "features"):
-            return self._one_pass(tape, parts, penalty, known, weights)
+        """Backward passes of the heads and the trunk apart."""
         cut = None if self._cut is None else self._cut.cut
         back = gradients.Backward(tape, parts, penalty, self.trainable_variables, self._shared, cut)
-        if self._route == "online":
-            found = gradients.online(back, self.balancer, known, again)
-        elif self._route == "sliced":
-            found = gradients.sliced(lambda: self._slice(batch, known), back, self.balancer, known)
-        elif self._route == "tracked":
+        if route == "sliced":
+            found = gradients.sliced(*self._slice(batch, known), back, self.balancer, known)
+        elif route == "tracked":
             found = gradients.tracked(back, weights, known)
         else:
-            found = gradients.exact(back, self.balancer, known)
+            take = {"exact": gradients.exact, "kept": gradients.kept, "online": gradients.online}[route]
+            found = take(back, self.balancer, known)
         return back.updates(found.direction, mend=not known.is_scaled), found
 
     def _one_pass(

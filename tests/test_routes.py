@@ -188,8 +188,13 @@ def test_online_weights_come_to_the_exact_ones_in_a_model(name):
     assert gap @ gram @ gap < 1e-6 * (expected @ gram @ expected)
 
 
-def test_the_products_of_a_direction_are_inner_products_with_the_gradients():
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_the_slopes_along_a_direction_are_inner_products_with_the_gradients(is_cut):
     model = compiled(balancer="upgrad")
+
+    def cut():
+        return model.forks[0].cut if is_cut else None
+
     found = model.gramians(X, Y, batches=1, batch_size=24)
     direction = [tf.random.normal(variable.shape, seed=1) for variable in model.shared_variables]
     batch = next(gradients.batched(X, Y, None, 24, 1))
@@ -199,11 +204,12 @@ def test_the_products_of_a_direction_are_inner_products_with_the_gradients():
         with tf.GradientTape(persistent=True) as tape:
             losses = model._pass(*batch).losses
             parts = tf.unstack(losses)
-        rows = [gradients.gradients_of(tape, part, model.shared_variables) for part in parts]
-        again = gradients.Again(lambda: model._pass(*batch).losses, [])
-        return tf.stack([gradients.flat(row) for row in rows]), again.products(model.shared_variables, direction)
+        back = gradients.Backward(tape, parts, None, model.shared_variables, model.shared_variables, cut())
+        _, slopes = back.direction_with_slopes(tf.constant([0.5, 2.0, 0.0, 1.0]))
+        return tf.stack([gradients.flat(row) for row in back.rows()]), slopes(direction)
 
-    model.forks[0].attach(None)
+    if not is_cut:
+        model.forks[0].attach(None)
     rows, products = step()
     np.testing.assert_allclose(products, np.asarray(rows) @ np.asarray(gradients.flat(direction)), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found.grams[0], np.asarray(rows) @ np.asarray(rows).T, rtol=1e-4, atol=1e-6)

@@ -6,7 +6,7 @@ from kmtl.gradients.gate import Gate
 from kmtl.gradients.graph import shared_among
 from kmtl.gradients.measuring import Gramians, batched, measured
 from kmtl.gradients.replicas import replicas, sum_over_replicas
-from kmtl.gradients.routes import Balanced, Known, exact, online, sliced, tracked
+from kmtl.gradients.routes import Balanced, Known, exact, kept, online, sliced, tracked
 from kmtl.gradients.vectors import added, all_finite, cleaned, flat, gradients_of, gramian, unflat, weighted_sum
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "flat",
     "gradients_of",
     "gramian",
+    "kept",
     "measured",
     "online",
     "replicas",

@@ -6,8 +6,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kmtl.gradients.replicas import sum_over_replicas
-
 
 class Again:
     """Repeats a forward pass under the same random draws; moving statistics stay as they are.
@@ -26,22 +24,6 @@ class Again:
         # Variables assigned inside are assigned in the scope alone.
         with keras.StatelessScope(state_mapping=self.draws):
             return self.forward()
-
-    def products(self, variables: Sequence[Any], direction: Sequence[Any]) -> Any:
-        """Slopes of the values along a direction, `(K,)`, by one forward-mode pass.
-
-        With the tasks' losses as values, this is the inner product of each task's
-        gradient with the direction, whatever the number of tasks.
-
-        Args:
-            variables: Keras variables.
-            direction: One tensor a variable; the same on every replica.
-        """
-        primals = [variable.value for variable in variables]
-        with tf.autodiff.ForwardAccumulator(primals, list(direction)) as accumulator:
-            values = self.values()
-        slopes = accumulator.jvp(values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return sum_over_replicas(slopes)
 
 
 def drawn(variables: Sequence[Any]) -> list[tuple[Any, Any]]:

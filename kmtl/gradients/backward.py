@@ -1,6 +1,6 @@
 """The backward passes of one step: the heads once, the trunk as often as a method needs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -90,6 +90,25 @@ class Backward:
         if self.cut is not None:
             return self._through(self.cut, weighted_sum([[start] for start in self.starts], weights)[0])
         return gradients_of(self.tape, self.parts, self.shared, tf.unstack(weights, num=len(self.parts)))
+
+    def direction_with_slopes(self, weights: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
+        """The direction, and a function that tells each task's slope along any direction.
+
+        The direction is linear in the weights, `d = G'w`, so its derivative by them along `u`
+        is `G u`: the inner product of each task's gradient with `u`, for all tasks by one more pass.
+
+        Args:
+            weights: `(K,)`.
+        """
+        with tf.GradientTape() as outer:
+            outer.watch(weights)
+            direction = self.direction(weights)
+
+        def slopes(along: Sequence[Any]) -> Any:
+            found = outer.gradient(direction, weights, output_gradients=list(along))
+            return tf.zeros_like(weights) if found is None else found
+
+        return direction, slopes
 
     def _through(self, cut: Cut, start: Any) -> list[Any]:
         """One pass through the trunk, from a gradient of the features."""

@@ -1,11 +1,10 @@
 """How a step gets the shared weights' gradient under a balancer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kmtl.gradients.again import Again
 from kmtl.gradients.backward import Backward
 from kmtl.gradients.replicas import replicas, sum_over_replicas
 from kmtl.gradients.vectors import all_finite, flat, gramian, unflat, weighted_sum
@@ -46,20 +45,17 @@ class Balanced(NamedTuple):
 
 
 def exact(back: Backward, balancer: Any, known: Known) -> Balanced:
-    """Every task's own gradient: one pass through the trunk a task; in steps that are not due, one."""
+    """Every task's own gradient: one pass through the trunk a task."""
     if not back.shared:
         # A lone task shares nothing.
         return Balanced([], tf.cast(known.present, tf.float32), None)
-    if balancer.update_every == 1:
-        return _fresh(back, balancer, known)
-    return Balanced(*tf.cond(balancer.due, lambda: _fresh(back, balancer, known), lambda: _kept(back, balancer, known)))
+    return _fresh(back, balancer, known)
 
 
-def _kept(back: Backward, balancer: Any, known: Known) -> Balanced:
-    """The weights of the last step that made some."""
+def kept(back: Backward, balancer: Any, known: Known) -> Balanced:
+    """The weights of the last step that made some: one pass."""
     weights = balancer.keep(known.losses, known.present)
-    count = len(back.parts)
-    return Balanced(back.direction(weights), weights, tf.fill((count, count), float("nan")))
+    return Balanced(back.direction(weights), weights, None)
 
 
 def _fresh(back: Backward, balancer: Any, known: Known) -> Balanced:
@@ -92,29 +88,21 @@ def _unmended(direction: list[Any], gram: Any, known: Known) -> list[Any]:
     return [tf.where(sound, tensor, tf.constant(float("nan"), tensor.dtype)) for tensor in direction]
 
 
-def sliced(part: Callable[[], tuple[Backward, Any]], back: Backward, balancer: Any, known: Known) -> Balanced:
+def sliced(small: Backward, counts: Any, back: Backward, balancer: Any, known: Known) -> Balanced:
     """Weights from the gradients of a slice of the batch, then one pass for all of it.
 
     Args:
-        part: Runs the slice: its backward passes, and its labelled examples `(K,)`.
+        small: Of the slice.
+        counts: Labelled examples of the slice, `(K,)`.
         back: Of the whole batch.
         balancer: One that needs `"gram"`.
         known: Of the whole batch.
     """
-
-    def fresh() -> tuple[Any, Any]:
-        small, counts = part()
-        rows = [[sum_over_replicas(gradient) for gradient in row] for row in small.rows()]
-        gram = gramian(rows) / tf.square(known.scale)
-        seen = known.present & (sum_over_replicas(counts) > 0)
-        weights = balancer.weigh(losses=known.losses, gram=gram, present=seen, counts=known.counts)
-        return balancer.filled(weights, known.present & ~seen), gram
-
-    def kept() -> tuple[Any, Any]:
-        count = len(back.parts)
-        return balancer.keep(known.losses, known.present), tf.fill((count, count), float("nan"))
-
-    weights, gram = fresh() if balancer.update_every == 1 else tf.cond(balancer.due, fresh, kept)
+    rows = [[sum_over_replicas(gradient) for gradient in row] for row in small.rows()]
+    gram = gramian(rows) / tf.square(known.scale)
+    seen = known.present & (sum_over_replicas(counts) > 0)
+    weights = balancer.weigh(losses=known.losses, gram=gram, present=seen, counts=known.counts)
+    weights = balancer.filled(weights, known.present & known.healthy & ~seen)
     return Balanced(back.direction(weights), weights, gram)
 
 
@@ -133,25 +121,26 @@ def tracked(back: Backward, weights: Any, known: Known) -> Balanced:
     return Balanced(weighted_sum(rows, tf.ones_like(weights)), weights, gram)
 
 
-def online(back: Backward, balancer: Any, known: Known, again: Again) -> Balanced:
-    """Weights from an estimate of the Gramian, which one forward-mode pass then corrects."""
+def online(back: Backward, balancer: Any, known: Known) -> Balanced:
+    """Weights from an estimate of the Gramian, which the slopes along the direction then correct."""
     weights = balancer.foresee(losses=known.losses, present=known.present, lengths=back.lengths())
-    direction = back.direction(weights)
-    _learn(back, balancer, known, again, weights, direction)
+    direction = _learn(back, balancer, known, weights)
     if balancer.probes:
         equal = tf.cast(known.present & known.healthy, tf.float32)
 
         def probe() -> Any:
-            _learn(back, balancer, known, again, equal, back.direction(equal))
+            _learn(back, balancer, known, equal)
             return tf.constant(0.0)
 
         tf.cond(balancer.probes_now, probe, lambda: tf.constant(0.0))
     return Balanced(direction, weights, None)
 
 
-def _learn(back: Backward, balancer: Any, known: Known, again: Again, weights: Any, direction: Any) -> None:
-    """Measures what a direction does to every task."""
-    whole = [sum_over_replicas(gradient) / tf.cast(known.scale, gradient.dtype) for gradient in direction]
-    along = [tf.cast(gradient, variable.dtype) for gradient, variable in zip(whole, back.shared, strict=True)]
-    products = again.products(back.shared, along)
-    balancer.learn(weights, products, known.present & known.healthy & all_finite(along))
+def _learn(back: Backward, balancer: Any, known: Known, weights: Any) -> list[Any]:
+    """Takes a direction, measures what it does to every task, and returns it."""
+    direction, slopes = back.direction_with_slopes(weights)
+    whole = [sum_over_replicas(gradient) for gradient in direction]
+    # Parts and direction are scaled, each by the same number.
+    products = sum_over_replicas(slopes(whole)) / tf.square(known.scale)
+    balancer.learn(weights, products, known.present & known.healthy & all_finite(whole))
+    return direction
