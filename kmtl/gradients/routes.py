@@ -65,17 +65,18 @@ def _fresh(back: Backward, balancer: Any, known: Known) -> Balanced:
     if balancer.needs == "gradients":
         return _combined(rows, reduced, balancer, known)
     gram = gramian(reduced) / tf.square(known.scale)
-    weights = balancer.weigh(losses=known.losses, gram=gram, present=known.present, counts=known.counts)
+    present = known.present & sound(gram, known)
+    weights = balancer.weigh(losses=known.losses, gram=gram, present=present, counts=known.counts)
     return Balanced(_unmended(weighted_sum(rows, weights), gram, known), weights, gram)
 
 
 def _combined(rows: Sequence[Any], reduced: Sequence[Any], balancer: Any, known: Known) -> Balanced:
     """A direction that is no weighted sum, or one of remembered gradients."""
     matrix = tf.stack([flat(row) for row in reduced]) / known.scale
-    vector = balancer.combine(matrix, losses=known.losses, present=known.present)
+    gram = tf.matmul(matrix, matrix, transpose_b=True)
+    vector = balancer.combine(matrix, losses=known.losses, present=known.present & sound(gram, known))
     # The optimizer adds the replicas' parts up; this direction is already the whole.
     direction = unflat(vector * known.scale / replicas(), rows[0])
-    gram = tf.matmul(matrix, matrix, transpose_b=True)
     weights = tf.where(known.present, balancer.last, 0.0)
     return Balanced(_unmended(direction, gram, known), weights, gram)
 
@@ -84,8 +85,13 @@ def _unmended(direction: list[Any], gram: Any, known: Known) -> list[Any]:
     """Under loss scaling an overflow must reach the optimizer, which lowers the scale."""
     if not known.is_scaled:
         return direction
-    sound = tf.reduce_all(tf.math.is_finite(tf.linalg.diag_part(gram)))
-    return [tf.where(sound, tensor, tf.constant(float("nan"), tensor.dtype)) for tensor in direction]
+    good = sound(gram, known)
+    return [tf.where(good, tensor, tf.constant(float("nan"), tensor.dtype)) for tensor in direction]
+
+
+def sound(gram: Any, known: Known) -> Any:
+    """Whether the balancer may learn from this step; under loss scaling an overflow is no fault of a task's."""
+    return tf.reduce_all(tf.math.is_finite(tf.linalg.diag_part(gram))) if known.is_scaled else tf.constant(True)
 
 
 def sliced(small: Backward, counts: Any, back: Backward, balancer: Any, known: Known) -> Balanced:
@@ -100,7 +106,7 @@ def sliced(small: Backward, counts: Any, back: Backward, balancer: Any, known: K
     """
     rows = [[sum_over_replicas(gradient) for gradient in row] for row in small.rows()]
     gram = gramian(rows) / tf.square(known.scale)
-    seen = known.present & (sum_over_replicas(counts) > 0)
+    seen = known.present & (sum_over_replicas(counts) > 0) & sound(gram, known)
     weights = balancer.weigh(losses=known.losses, gram=gram, present=seen, counts=known.counts)
     weights = balancer.filled(weights, known.present & known.healthy & ~seen)
     return Balanced(back.direction(weights), weights, gram)

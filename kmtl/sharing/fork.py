@@ -119,6 +119,9 @@ class Fork(keras.layers.Layer):
         known = getattr(self._now, "known", None)
         losses, present, counts, scale, is_scaled, _ = known or (None, None, None, 1.0, False, None)
         gram = sum_over_replicas(ops.matmul(matrix, ops.transpose(matrix))) / ops.square(scale)
+        if is_scaled:
+            # An overflow is no fault of a task's: the balancer learns nothing from it.
+            present = present & ops.all(ops.isfinite(ops.diagonal(gram)))
         if balancer.needs == "gradients":
             vector = balancer.combine(matrix / scale, losses=losses, present=present) * scale
             weights = balancer.last
