@@ -98,8 +98,8 @@ def labels_of(cells):
         if row.get("options") is not None and row["name"] != after:
             # Behind the last variant of a method.
             variants = [one for one in ours if seen[one]["row"]["name"] == row["name"]]
-            order += [peer for one in variants for peer in beside(seen[one]["row"], seen) if peer not in order]
-    return ours, order
+            order += [peer for one in variants for peer in beside(seen[one]["row"], seen)]
+    return ours, list(dict.fromkeys(order))
 
 
 def section(model, cells):

@@ -142,12 +142,12 @@ def public(row):
 
 
 def peak_of(row, model, count, options):
-    """Megabytes above the idle process after three steps in a fresh process."""
+    """Megabytes above the idle process after three steps in a fresh process: `memory`, or `error`."""
     with Worker(row["side"], options.threads, kept=False) as worker:
         answer = worker.ask(do="build", key="row", model=model, count=count, row=row)
         steps = max(3, row.get("options", {}).get("update_every", 1))
         answer = answer if "error" in answer else worker.ask(do="run", key="row", steps=steps)
-        return None if "error" in answer else worker.ask(do="peak")["peak"]
+        return answer if "error" in answer else {"memory": round(worker.ask(do="peak")["peak"], 1)}
 
 
 def measure_memory(rows, cell, model, count, options, facts):
@@ -157,7 +157,7 @@ def measure_memory(rows, cell, model, count, options, facts):
             continue
         found = cell.setdefault(row["label"], {"row": public(row)})
         if not found.get("error"):
-            found["memory"] = peak_of(row, model, count, options)
+            found |= peak_of(row, model, count, options)
 
 
 def library_facts():

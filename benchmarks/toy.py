@@ -67,6 +67,12 @@ def direction(balancer, values, gradients):
     """What the balancer makes of losses `(2,)` and gradients `(2, 2)`."""
     if balancer.needs == "gradients":
         return balancer.combine(gradients, losses=values)
+    if balancer.solve == "online":
+        present = ops.ones_like(values, dtype="bool")
+        weights = balancer.foresee(values, present)
+        pull = ops.matmul(weights, gradients)
+        balancer.learn(weights, ops.matmul(gradients, pull), present)
+        return pull
     gram = {"gram": ops.matmul(gradients, ops.transpose(gradients))} if balancer.needs == "gram" else {}
     return ops.matmul(balancer.weigh(losses=values, **gram), gradients)
 

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 from balancers.conformance import (
     SIZE,
+    Bench,
     aligned,
     bench,
     case,
     cases,
     kinds_of,
     partly,
+    prepared,
     tasks_of,
+    tensors,
     weighted,
     worst_ascent,
 )
@@ -136,15 +139,17 @@ def test_scaled_losses_leave_the_direction_only_where_the_row_says_so(name):
         assert min(cosines) < 0.99
 
 
-@pytest.mark.parametrize("count", [2, 3, 5])
-@pytest.mark.parametrize("name", TABLE)
-def test_a_direction_ascends_no_task_only_where_the_row_says_so(name, count):
-    kinds = "rcrcr" if count == 5 else "r" * count
-    ready = bench(name, kinds, scale="paper") if count == 5 else bench(name, kinds)
-    limit = TABLE[name].non_conflict
-    promised = limit >= count
-    if not promised and count != min(found for found in (2, 3, 5) if found > limit):
-        pytest.skip("the row promises nothing, and a counter-example is shown for fewer tasks")
+def conflict_checks():
+    """Counts up to which a row promises, and the first for which it does not."""
+    for name, row in TABLE.items():
+        promised = [count for count in (2, 3, 5) if count <= row.non_conflict]
+        denied = [count for count in (2, 3, 5) if count > row.non_conflict][:1]
+        yield from ((name, count, count in promised) for count in promised + denied)
+
+
+@pytest.mark.parametrize(("name", "count", "promised"), list(conflict_checks()))
+def test_a_direction_ascends_no_task_only_where_the_row_says_so(name, count, promised):
+    ready = bench(name, "rcrcr", scale="paper") if count == 5 else bench(name, "r" * count)
     draws = [case(BETWEEN)] * (count == 3) + cases(count, 20 if promised else 200, seed=7, decades=2.0)
     ready.reset()
     ascents = (worst_ascent(ready.go_on([each])[1][0], each) for each in draws)
@@ -152,6 +157,25 @@ def test_a_direction_ascends_no_task_only_where_the_row_says_so(name, count):
         assert min(ascents) > -1e-4
     else:
         assert any(ascent < -1e-2 for ascent in ascents)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_papers_scale_differs_by_a_positive_factor_only(name):
+    found = cases(3, 3)
+    _, directions = bench(name).run(found)
+    _, papers = Bench(name, "rrr", "eager", scale="paper").run(found)
+    for direction, paper in zip(directions, papers, strict=True):
+        assert aligned(direction, paper) > 1 - 1e-5
+
+
+@pytest.mark.parametrize("name", [name for name in OF_GRADIENTS if balancers.get(name).needs == "gram"])
+def test_a_gramian_balancer_combines_gradients_by_its_weights(name):
+    each = cases(3, 1)[0]._replace(present=np.array([True, False, True]))
+    _, expected = bench(name).run([each])
+    each.gradients[1] = np.nan
+    losses, gradients, _, present, _ = tensors(each)
+    found = prepared(name, "rrr").combine(gradients, losses=losses, present=present)
+    np.testing.assert_allclose(found, expected[0], rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", TABLE)

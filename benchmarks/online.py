@@ -1,0 +1,156 @@
+"""Weights learned online against exact ones: on frozen gradients, on the toy problem, and on real data.
+
+python benchmarks/online.py --write
+"""
+
+import argparse
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+from timing import header
+from toy import STARTS, Walk, on_front
+
+import kmtl
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "online.md"
+METHODS = [name for name in kmtl.balancers.names() if getattr(kmtl.balancers.get(name), "has_online", False)]
+STEPS, SEEDS, CLOSE = 200, 5, 1e-3
+
+
+def rows_of(case, count, generator):
+    """Frozen gradients `(K, 200)`."""
+    rows = generator.normal(size=(count, 200))
+    common = generator.normal(size=(1, 200))
+    if case == "correlated":
+        rows = rows + 2 * common
+    if case == "conflicting":
+        rows = rows + np.where(np.arange(count) % 2, 1, -1)[:, None] * common
+    if case == "scaled":
+        rows = rows * 10 ** generator.uniform(-1, 1, size=(count, 1))
+    return rows.astype("float32")
+
+
+def frozen(name, case, count, seed):
+    """First step from which the online direction stays within 1e-3 of the exact one; None if it never does."""
+    kind = type(kmtl.balancers.get(name))
+    rows = tf.constant(rows_of(case, count, np.random.default_rng(seed)))
+    lengths = tf.norm(rows, axis=1)
+    exact, online = kind(), kind(solve="online")
+    there, losses = tf.ones((count,), "bool"), tf.ones((count,))
+    goal = tf.linalg.matvec(rows, exact.weigh(losses=losses, gram=tf.matmul(rows, rows, transpose_b=True)), True)
+    mean = tf.linalg.matvec(rows, losses, True)
+
+    @tf.function
+    def step():
+        weights = online.foresee(losses, there, lengths)
+        way = tf.linalg.matvec(rows, weights, True)
+        online.learn(weights, tf.linalg.matvec(rows, way), there)
+        if online.probes:
+            tf.cond(
+                online.probes_now,
+                lambda: (online.learn(losses, tf.linalg.matvec(rows, mean), there), tf.constant(0))[1],
+                lambda: tf.constant(0),
+            )
+        return tf.norm(way - goal) / tf.norm(goal)
+
+    errors = np.array([float(step()) for _ in range(STEPS)])
+    late = np.flatnonzero(errors > CLOSE)
+    return None if late.size and late[-1] == STEPS - 1 else int(late[-1] + 2) if late.size else 1
+
+
+def frozen_table(counts):
+    """Steps to 1e-3, the worst of the seeds."""
+    lines = ["## Frozen gradients", ""]
+    lines += [
+        f"Steps until the direction is within {CLOSE:g} of the exact one and stays there, worst of {SEEDS} seeds.",
+        "",
+    ]
+    lines += [f"| method | case | {' | '.join(f'K = {count}' for count in counts)} |", "|---" * (2 + len(counts)) + "|"]
+    for name in METHODS:
+        for case in ("independent", "correlated", "conflicting", "scaled"):
+            cells = []
+            for count in counts:
+                found = [frozen(name, case, count, seed) for seed in range(SEEDS)]
+                missed = sum(one is None for one in found)
+                cells.append(f"**{missed} of {SEEDS} not in {STEPS}**" if missed else str(max(found)))
+            lines.append(f"| {name} | {case} | {' | '.join(cells)} |")
+            print(lines[-1], flush=True)
+    return lines
+
+
+def toy_table():
+    """Where the exact and the online method end."""
+    lines = [
+        "",
+        "## The toy problem",
+        "",
+        "End points after 35,000 steps of Adam; **bold**: not on the Pareto set.",
+        "",
+    ]
+    lines += [f"| method | {' | '.join(f'from {start}' for start in STARTS)} |", "|---" * (1 + len(STARTS)) + "|"]
+    for name in METHODS:
+        for solve in ("exact", "online"):
+            walk = Walk(name, {"solve": solve})
+            ends = [list(walk(start, 35_000))[-1] for start in STARTS]
+            cells = [f"({a:.2f}, {b:.2f})" if on_front((a, b)) else f"**({a:.2f}, {b:.2f})**" for a, b in ends]
+            lines.append(f"| {name}, {solve} | {' | '.join(cells)} |")
+            print(lines[-1], flush=True)
+    return lines
+
+
+def trained(name, solve, seed, epochs):
+    """Test metrics of the digits' digit, angle and position."""
+    keras.utils.set_random_seed(seed)
+    train, _, test = kmtl.data.load("digit_poses")
+    tasks = kmtl.data.tasks("digit_poses")
+    image = keras.Input((32, 32, 1))
+    model = kmtl.MultiTaskModel.from_features(image, kmtl.trunks.convnet(image, widths=(16, 32, 64)), tasks)
+    model.compile(keras.optimizers.Adam(2e-3), balancer=type(kmtl.balancers.get(name))(solve=solve))
+    model.fit(train, epochs=epochs, verbose=0)
+    logs = model.evaluate(test, verbose=0, return_dict=True)
+    return [logs["digit_accuracy"], logs["angle_mae"], logs["position_mae"]]
+
+
+def real_table(names, seeds, epochs):
+    """Means over the seeds, and the 95 % interval of the paired difference."""
+    from scipy import stats
+
+    lines = ["", "## Real data", ""]
+    lines += [
+        f"`digit_poses`, {epochs} epochs, {seeds} seeds: test mean, and online less exact with its 95 % interval.",
+        "",
+    ]
+    lines += ["| method | digit accuracy | angle, deg | position, px |", "|---|---|---|---|"]
+    for name in names:
+        found = {
+            solve: np.array([trained(name, solve, seed, epochs) for seed in range(seeds)])
+            for solve in ("exact", "online")
+        }
+        for solve, values in found.items():
+            lines.append(f"| {name}, {solve} | {' | '.join(f'{value:.3f}' for value in values.mean(axis=0))} |")
+        gap = found["online"] - found["exact"]
+        width = stats.t.ppf(0.975, seeds - 1) * gap.std(axis=0, ddof=1) / np.sqrt(seeds)
+        cells = [f"{mean:+.3f} ± {half:.3f}" for mean, half in zip(gap.mean(axis=0), width, strict=True)]
+        lines.append(f"| {name}, difference | {' | '.join(cells)} |")
+        print("\n".join(lines[-3:]), flush=True)
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", type=int, nargs="+", default=[2, 5, 10, 40])
+    parser.add_argument("--real", nargs="*", default=["nash", "mgda", "cagrad"], help="methods trained on real data")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--write", action="store_true", help="also write the committed table")
+    options = parser.parse_args()
+    lines = header("Online weights against exact ones", "python benchmarks/online.py --write", "")
+    lines += frozen_table(options.tasks) + toy_table() + real_table(options.real, options.seeds, options.epochs)
+    if options.write:
+        RESULTS.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
