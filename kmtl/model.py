@@ -84,9 +84,10 @@ class MultiTaskModel(CompiledModel):
             weights = self._loss_balance(known)
             parts = tf.unstack(known.scale * weights * tf.where(known.healthy, seen.losses, 0.0))
             penalty = known.scale * seen.penalty if self.losses else None
+            target = tf.add_n(parts) + (0.0 if penalty is None else penalty)
         route = self._route if due else "kept"
         if route in ("losses", "features"):
-            updates, found = self._one_pass(tape, parts, penalty, known, weights)
+            updates, found = self._one_pass(tape, target, known, weights)
         else:
             updates, found = self._passes(route, tape, parts, penalty, known, weights, batch)
         self._apply(updates, known)
@@ -145,13 +146,12 @@ class MultiTaskModel(CompiledModel):
         return back.updates(found.direction, mend=not known.is_scaled), found
 
     def _one_pass(
-        self, tape: tf.GradientTape, parts: list[Any], penalty: Any, known: gradients.Known, weights: Any
+        self, tape: tf.GradientTape, target: Any, known: gradients.Known, weights: Any
     ) -> tuple[list[Any], gradients.Balanced]:
         """One backward pass through everything; forks balance on the way."""
         forks = self.forks if self._route == "features" else []
         for fork in forks:
             fork.hear(known, list(self.tasks))
-        target = parts if penalty is None else [*parts, penalty]
         updates = tape.gradient(target, [variable.value for variable in self.trainable_variables])
         if forks and not known.is_scaled:
             shared = {id(variable) for variable in self._shared}

@@ -21,12 +21,21 @@ class Gate:
 
     def __call__(self, predictions: Any) -> Any:
         """Returns predictions `(batch, [G,] units)` as they are."""
+        through = self._passed(predictions)
+        logits = _logits(predictions)
+        if logits is not None:
+            # Keras takes a cross-entropy from the logits that it finds behind a probability.
+            through._keras_logits = self._passed(logits)
+        return through
+
+    def _passed(self, value: Any) -> Any:
+        """The same tensor with a gradient that can be stopped."""
 
         @tf.custom_gradient
-        def passed(value: Any) -> Any:
-            return tf.identity(value), self._gradient
+        def passed(tensor: Any) -> Any:
+            return tf.identity(tensor), self._gradient
 
-        return passed(predictions)
+        return passed(value)
 
     def _gradient(self, upstream: Any) -> Any:
         """The gradient of healthy tasks, and zeros for the others."""
@@ -34,3 +43,11 @@ class Gate:
             return upstream
         mask = self.healthy if upstream.shape.rank == 2 else self.healthy[None, :, None]
         return tf.where(mask, upstream, tf.zeros_like(upstream))
+
+
+def _logits(predictions: Any) -> Any:
+    """The logits behind probabilities, found as Keras finds them; None if there are none."""
+    if hasattr(predictions, "_keras_logits"):
+        return predictions._keras_logits
+    kind = None if tf.executing_eagerly() else predictions.op.type
+    return predictions.op.inputs[0] if kind in ("Softmax", "Sigmoid") else None
