@@ -36,11 +36,16 @@ def ratio_cell(found, base, count):
     """A ratio, bold where it breaks its bar."""
     values, row = found.get(base), found["row"]
     is_exact = row.get("needs") in ("gram", "gradients") and not row["options"]
-    if not values or base == row["name"] or (base == "floor" and not is_exact):
+    if not values or row["name"] in (base, "plain") or (base == "floor" and not is_exact):
         return "-"
     limit = bar(row, count)
     is_broken = limit and limit[0] == base and statistics.median(values) > limit[1]
     return f"**{spread(values)}**" if is_broken else spread(values)
+
+
+def wall_cell(found):
+    """A ratio of wall times."""
+    return spread(found["wall"]) if found.get("wall") and found["row"]["name"] != "plain" else "-"
 
 
 def step_cell(found, cell):
@@ -90,6 +95,8 @@ def labels_of(cells):
     """Labels of all columns, ours with their peers behind each method."""
     seen = {label: found for cell in cells.values() for label, found in cell.items()}
     ours = [label for label, found in seen.items() if found["row"]["side"] == "keras"]
+    # What all are measured against comes first.
+    ours.sort(key=lambda label: seen[label]["row"].get("options") is not None)
     order = []
     for place, label in enumerate(ours):
         order.append(label)
@@ -109,8 +116,13 @@ def section(model, cells):
     for title, labels, text in (
         ("CPU time, ratio to `plain`:", ours, lambda one, _, count: ratio_cell(one, "plain", count)),
         ("CPU time, ratio to `floor`:", ours, lambda one, _, count: ratio_cell(one, "floor", count)),
-        ("Wall time, ratio to `plain`:", ours, lambda one, *_: spread(one["wall"]) if one.get("wall") else "-"),
+        ("Wall time, ratio to `plain`:", ours, lambda one, *_: wall_cell(one)),
         ("CPU time of a step, ms:", every, lambda one, cell, _: step_cell(one, cell)),
+        (
+            "CPU time of the first call, with tracing, s:",
+            ours,
+            lambda one, *_: f"{one['first']}" if "first" in one else "-",
+        ),
         ("Peak memory of a step above the idle process, MB:", every, lambda one, *_: memory_cell(one)),
     ):
         lines += table(title, labels, cells, text)

@@ -53,12 +53,14 @@ class Turn:
         # A method that is idle on most steps is timed over whole periods.
         self.period = self.steps = row.get("options", {}).get("update_every", 1)
         self.error = worker.ask(do="build", key=row["label"], model=model, count=count, row=row).get("error")
-        self.step, self.is_slow = 0.0, False
         # The first turn traces, where there is something to trace.
-        for _ in range(2):
-            cpu, _ = (None, None) if self.error or self.is_slow else self.take()
-            self.step = cpu or self.step
-            self.is_slow = row["side"] == "torch" and self.step > 1000 * slow
+        self.first = self.step = self._warm()
+        self.is_slow = row["side"] == "torch" and self.step > 1000 * slow
+        self.step = self.step if self.is_slow else self._warm()
+
+    def _warm(self):
+        cpu, _ = (None, None) if self.error else self.take()
+        return cpu or 0.0
 
     def take(self):
         """CPU and wall milliseconds of one step."""
@@ -94,13 +96,19 @@ def turns(rows, workers, model, count, options):
 
 
 def timed(made, options):
-    """Samples of every row, `{label: [(CPU, wall), ...]}`, a pair a round; `(None, None)` where there is none."""
+    """Samples of every row, `{label: [(CPU, wall), ...]}`, a pair a round; `(None, None)` where there is none.
+
+    Plain opens and closes every round and counts with the mean: a machine that slows down during a round slows both.
+    """
+    plain, *others = made
     samples = {turn.row["label"]: [] for turn in made}
     for place in range(options.rounds):
-        shift = place * len(made) // options.rounds
-        order = made[shift:] + made[:shift]
+        shift = place * len(others) // options.rounds
+        order = others[shift:] + others[:shift]
+        before = plain.take()
         for turn in order if place % 2 == 0 else reversed(order):
             samples[turn.row["label"]].append((None, None) if turn.error or turn.is_slow else turn.take())
+        samples[plain.row["label"]].append([(one + other) / 2 for one, other in zip(before, plain.take(), strict=True)])
     return samples
 
 
@@ -129,7 +137,8 @@ def add_samples(cell, turn, samples):
     before = cell.get(label, {}) if label in (PLAIN["label"], FLOOR["label"]) else {}
     timed = [round(cpu, 3) for cpu, _ in values if cpu] or ([round(turn.step, 3)] if turn.is_slow else [])
     found = {"row": public(turn.row), "error": turn.error, "step": before.get("step", []) + timed}
-    if turn.row["side"] == "keras":
+    if turn.row["side"] == "keras" and not turn.error:
+        found["first"] = round(turn.first * turn.period / 1000, 2)
         for name, base, clock in (("plain", PLAIN, 0), ("wall", PLAIN, 1), ("floor", FLOOR, 0)):
             own = ratios(values, samples[base["label"]], clock) if base["label"] in samples else []
             found[name] = before.get(name, []) + own

@@ -167,7 +167,7 @@ def test_an_estimated_gramian_gives_finite_weights_or_says_that_there_are_none(n
     generator = np.random.default_rng(count)
     for _ in range(5):
         weights = np.asarray(METHODS[name][0](single(noisy(generator, count)), everyone(count)))
-        assert np.isfinite(weights).all() or (np.isnan(weights).all() and name in ("nash", "fair_2", "fair_0.5"))
+        assert np.isfinite(weights).all() or np.isnan(weights).all()
         assert not (weights < 0).any()
 
 
