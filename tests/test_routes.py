@@ -285,31 +285,3 @@ def test_a_second_look_leaves_statistics_and_random_draws_alone():
     # Nothing moved, and the same units were dropped.
     np.testing.assert_allclose(looked.balancer.second, looked.balancer.first, rtol=1e-6)
     assert np.all(looked.balancer.first.numpy() > 0)
-
-
-def test_conflicts_are_logged_from_the_gradients_by_hand():
-    model = compiled(balancer="equal", track_conflicts=True)
-    model.adapt(X, Y)
-    found = model.gramians(X, Y, batches=1, batch_size=24).grams[0]
-    untracked = compiled(balancer="equal")
-    logs, plain = trained(model, 1), trained(untracked, 1)
-    assert_same_weights(model, untracked, rtol=1e-5, atol=1e-7)
-    assert {key: logs[key] for key in plain} == pytest.approx(plain, rel=1e-5)
-    lengths = np.sqrt(np.diag(found))
-    cosines = found / np.outer(lengths, lengths)
-    for place, name in enumerate(NAMES):
-        assert logs[f"{name}_gradient_norm"] == pytest.approx(lengths[place], rel=1e-4)
-    assert logs["species_box_cosine"] == pytest.approx(cosines[0, 2], rel=1e-3)
-    assert logs["conflicting_pairs"] == pytest.approx((cosines[np.triu_indices(4, 1)] < 0).mean())
-    assert logs["gram_condition"] == pytest.approx(np.linalg.cond(cosines), rel=1e-3)
-    assert not any("cosine" in key or "failures" in key for key in model.evaluate(X, Y, verbose=0, return_dict=True))
-
-
-@pytest.mark.parametrize("options", [{}, {"level": "features"}, {"update_every": 2}, {"gram_fraction": 0.5}])
-def test_tracking_changes_no_weight_of_a_gramian_method(options):
-    tracked, plain = compiled(balancer=UPGrad(**options), track_conflicts=True), compiled(balancer=UPGrad(**options))
-    logs = trained(tracked, 4)
-    trained(plain, 4)
-    assert_same_weights(tracked, plain, rtol=1e-6, atol=1e-7)
-    assert logs["solver_failures"] == 0
-    assert np.isfinite(logs["age_gradient_norm"]) == ("update_every" not in options)

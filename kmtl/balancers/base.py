@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from kmtl._checks import is_number, near, refusal, require, whole
+from kmtl._checks import is_number, near, require, whole
 from kmtl.balancers.normalizing import InitialLosses, check_normalize, divided, divisors
+from kmtl.balancers.options import refuse_unknown
 from kmtl.balancers.signals import Signals, finite, rescaled
 
 NEEDS = ("losses", "gram", "gradients")
@@ -77,7 +78,7 @@ class Balancer(keras.layers.Layer):
         **unknown: Any,
     ) -> None:
         super().__init__(name=name, dtype="float32", trainable=False)
-        self._refuse(unknown)
+        refuse_unknown(type(self), unknown)
         owner = type(self).__name__
         require(scale in SCALES, owner, "scale", "must be 'sum' or 'paper'", scale, near(str(scale), SCALES))
         in_range = is_number(smoothing) and 0 <= smoothing < 1
@@ -90,13 +91,6 @@ class Balancer(keras.layers.Layer):
         check_normalize(owner, normalize, self.needs)
         self.normalize = normalize
         self.tasks: list[Any] = []
-
-    def _refuse(self, unknown: Mapping[str, Any]) -> None:
-        """Refuses options that the method does not have."""
-        if unknown:
-            first = next(iter(unknown))
-            fix = near(first, _options(type(self)))
-            raise TypeError(refusal(type(self).__name__, first, "is no option of this method", unknown[first], fix))
 
     # State.
 
@@ -297,11 +291,3 @@ class Balancer(keras.layers.Layer):
         """Returns what the constructor needs."""
         options = {"scale": self.scale, "smoothing": self.smoothing, "update_every": self.update_every}
         return {"name": self.name, "normalize": self.normalize, **options}
-
-
-def _options(kind: type[Balancer]) -> list[str]:
-    """Keyword options of a class and its bases."""
-    found: list[str] = []
-    for base in kind.__mro__:
-        found += (getattr(base.__init__, "__kwdefaults__", None) or {}) if issubclass(base, Balancer) else ()
-    return sorted(set(found))
