@@ -16,7 +16,7 @@ import kmtl
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "online.md"
 METHODS = [name for name in kmtl.balancers.names() if getattr(kmtl.balancers.get(name), "has_online", False)]
-STEPS, SEEDS, CLOSE = 200, 5, 1e-3
+STEPS, SEEDS, CLOSE = 200, 2, 1e-3
 
 
 def rows_of(case, count, generator):

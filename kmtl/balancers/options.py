@@ -18,7 +18,7 @@ def refuse_unknown(kind: type, unknown: Mapping[str, Any]) -> None:
     """
     if unknown:
         own = (base for base in kind.__mro__ if not base.__module__.startswith(("keras.", "builtins")))
-        known = {name for base in own for name in getattr(base.__init__, "__kwdefaults__", None) or ()}
+        known = {name for base in own for name in getattr(vars(base).get("__init__"), "__kwdefaults__", None) or ()}
         first = next(iter(unknown))
         fix = near(first, sorted(known))
         raise TypeError(refusal(kind.__name__, first, "is no option of this method", unknown[first], fix))
