@@ -138,7 +138,7 @@ def add_samples(cell, turn, samples):
     timed = [round(cpu, 3) for cpu, _ in values if cpu] or ([round(turn.step, 3)] if turn.is_slow else [])
     found = {"row": public(turn.row), "error": turn.error, "step": before.get("step", []) + timed}
     if turn.row["side"] == "keras" and not turn.error:
-        found["first"] = round(turn.first * turn.period / 1000, 2)
+        found["tracing"] = round((turn.first - turn.step) * turn.period / 1000, 2)
         for name, base, clock in (("plain", PLAIN, 0), ("wall", PLAIN, 1), ("floor", FLOOR, 0)):
             own = ratios(values, samples[base["label"]], clock) if base["label"] in samples else []
             found[name] = before.get(name, []) + own
