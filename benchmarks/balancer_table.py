@@ -71,8 +71,9 @@ def _best(found, cell):
     return best
 
 
-def memory_cell(found):
-    return f"{found['memory']:.0f}" if found.get("memory") is not None else "-"
+def number(found, key, digits=0):
+    """A single measured value."""
+    return f"{found[key]:.{digits}f}" if found.get(key) is not None else "-"
 
 
 def table(title, labels, cells, text):
@@ -118,12 +119,8 @@ def section(model, cells):
         ("CPU time, ratio to `floor`:", ours, lambda one, _, count: ratio_cell(one, "floor", count)),
         ("Wall time, ratio to `plain`:", ours, lambda one, *_: wall_cell(one)),
         ("CPU time of a step, ms:", every, lambda one, cell, _: step_cell(one, cell)),
-        (
-            "CPU time of the first call, with tracing, s:",
-            ours,
-            lambda one, *_: f"{one['first']}" if "first" in one else "-",
-        ),
-        ("Peak memory of a step above the idle process, MB:", every, lambda one, *_: memory_cell(one)),
+        ("CPU time of tracing (a first call beyond a later one), s:", ours, lambda one, *_: number(one, "tracing", 1)),
+        ("Peak memory of a step above the idle process, MB:", every, lambda one, *_: number(one, "memory")),
     ):
         lines += table(title, labels, cells, text)
     return lines + failures(cells)
@@ -136,7 +133,7 @@ def failures(cells):
         for label, one in cells[count].items():
             if one.get("error"):
                 found.setdefault((label, one["error"]), []).append(f"K={count}")
-    lines = [f"- {label}, {', '.join(counts)}: {error}" for (label, error), counts in found.items()]
+    lines = [f"- {label}, {', '.join(counts)}: {error.rstrip('.')}." for (label, error), counts in found.items()]
     return ["Could not run:", "", *lines, ""] if lines else []
 
 
