@@ -1,6 +1,10 @@
 """What a step under each balancer costs, beside stock Keras, the floor, LibMTL and TorchJD.
 
+    pip install -e ".[peers]"
     python benchmarks/balancers.py --libmtl PATH_TO_A_CHECKOUT
+
+Without the first line there are no peers, without the option no LibMTL. The whole table takes hours: `--models`,
+`--tasks` and `--methods` choose a part of it, `--keep` adds to the parts that are there.
 
 On a LeNet (28x28x1, batch 256) and a small ResNet (64x64x3, batch 64) with 2 to 40 classifications. `plain` is stock
 `keras.Model.fit` of the same network. `floor` is what every exact method must do, by hand: one forward pass, one
@@ -12,6 +16,7 @@ import argparse
 import json
 import math
 import pathlib
+import statistics
 import sys
 
 from balancer_rows import FLOOR, PLAIN, SEPARATE, default_rows, parsed, peers
@@ -53,12 +58,12 @@ class Turn:
         # A method that is idle on most steps is timed over whole periods.
         self.period = self.steps = row.get("options", {}).get("update_every", 1)
         self.error = worker.ask(do="build", key=row["label"], model=model, count=count, row=row).get("error")
-        # The first turn traces, where there is something to trace.
-        self.first = self.step = self._warm()
+        # This turn traces, where there is something to trace.
+        self.first = self.step = self.warm()
         self.is_slow = row["side"] == "torch" and self.step > 1000 * slow
-        self.step = self.step if self.is_slow else self._warm()
 
-    def _warm(self):
+    def warm(self):
+        """CPU milliseconds of a step, 0 where it fails."""
         cpu, _ = (None, None) if self.error else self.take()
         return cpu or 0.0
 
@@ -90,6 +95,9 @@ def rows_of(group, options, facts, is_first):
 def turns(rows, workers, model, count, options):
     """Builds and warms every row; those that fail keep their error."""
     made = [Turn(row, workers[row["side"]], model, count, options.slow) for row in rows]
+    # After the last is built, because the memory of a process settles in the first round of all its rows.
+    for turn in (turn for turn in made if not turn.is_slow):
+        turn.step = turn.warm()
     for turn in made:
         turn.steps *= max(1, math.ceil(1000 * options.seconds / max(turn.step * turn.period, 1.0)))
     return made
@@ -108,7 +116,10 @@ def timed(made, options):
         before = plain.take()
         for turn in order if place % 2 == 0 else reversed(order):
             samples[turn.row["label"]].append((None, None) if turn.error or turn.is_slow else turn.take())
-        samples[plain.row["label"]].append([(one + other) / 2 for one, other in zip(before, plain.take(), strict=True)])
+        both = [pair for pair in (before, plain.take()) if pair[0]]
+        samples[plain.row["label"]].append(
+            [statistics.mean(clock) for clock in zip(*both, strict=True)] or (None, None)
+        )
     return samples
 
 

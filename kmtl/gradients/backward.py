@@ -69,10 +69,17 @@ class Backward:
         return heads, starts
 
     def rows(self) -> list[list[Any]]:
-        """Gradients of the shared variables, one list a task."""
-        if self.cut is None:
-            return [gradients_of(self.tape, part, self.shared) for part in self.parts]
-        return [self._through(self.cut, start) for start in self.starts]
+        """Gradients of the shared variables, one list a task.
+
+        The passes wait for each other: side by side, each would hold its own gradients of the activations.
+        """
+        found: list[list[Any]] = []
+        for place, part in enumerate(self.parts):
+            with tf.control_dependencies(found[-1] if found else []):
+                start = tf.ones_like(part) if self.cut is None else tf.identity(self.starts[place])
+            target = part if self.cut is None else self.cut.features
+            found.append(gradients_of(self.tape, target, self.shared, start))
+        return found
 
     def lengths(self) -> Any:
         """Lengths of the gradients of the copies, `(K,)`: a guess at those of the weights; None without a cut."""
