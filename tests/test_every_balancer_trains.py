@@ -27,10 +27,10 @@ def without(labels, name):
 def test_half_of_the_labels_are_enough(name):
     model = model_of(name, run_eagerly=True)
     before = model.get_weights()
-    for turn in range(6):
-        part = {task: label[turn * 5 : turn * 5 + 6] for task, label in Y.items()}
+    for turn in range(3):
+        rows = slice(turn * 10, turn * 10 + 6)
         model.reset_metrics()
-        logs = model.train_on_batch(X[turn * 5 : turn * 5 + 6], part, return_dict=True)
+        logs = model.train_on_batch(X[rows], {task: label[rows] for task, label in Y.items()}, return_dict=True)
         seen = {task for task in NAMES if not np.isnan(logs[f"{task}_loss"])}
         assert all(np.isfinite(logs[f"{task}_weight"]) for task in seen)
         assert np.isfinite(logs["loss"])
