@@ -1,6 +1,6 @@
 """Multi-task learning for Keras 3 on TensorFlow: one model, a shared trunk, many named heads."""
 
-from kmtl import balancers, callbacks, data, evidence, export, metrics, sharing, tasks, trunks, weighting
+from kmtl import balancers, callbacks, data, distribution, evidence, export, metrics, sharing, tasks, trunks, weighting
 from kmtl.model import MultiTaskModel
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Task
 
@@ -16,6 +16,7 @@ __all__ = [
     "balancers",
     "callbacks",
     "data",
+    "distribution",
     "evidence",
     "export",
     "metrics",

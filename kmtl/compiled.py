@@ -7,18 +7,22 @@ from typing import Any
 import keras
 
 from kmtl import balancers
-from kmtl._checks import Refusals, refusal, words
+from kmtl._checks import Refusals, near, refusal, require, words
 from kmtl.assembly import usable_cut
 from kmtl.compiling import checked_weights, serialized_losses, settings
 from kmtl.fitting import FedModel
+from kmtl.hooks import check_strategy, in_scope
 from kmtl.losses import group_tasks
 from kmtl.metrics import ConflictTracker, Reported, TaskLossTracker, TaskMetrics, reported
 from kmtl.state import LossWeights, RandomState
+
+ON_NONFINITE = ("skip", "raise")
 
 
 class CompiledModel(FedModel):
     """A model that knows how it is trained; `MultiTaskModel` is the one to use."""
 
+    @in_scope
     def compile(
         self,
         optimizer: Any = "rmsprop",
@@ -33,6 +37,7 @@ class CompiledModel(FedModel):
         *,
         balancer: Any = "equal",
         track_conflicts: bool = False,
+        on_nonfinite: str = "skip",
     ) -> None:
         """Compiles as `keras.Model.compile` does; what is left out comes from the tasks.
 
@@ -52,6 +57,10 @@ class CompiledModel(FedModel):
                 `<task>_gradient_norm`, `<task>_<other>_cosine`, `conflicting_pairs` (share),
                 `gram_condition`, `<task>_excluded`. Free where the balancer takes the gradients of every
                 task anyway; otherwise each step takes them, one pass through the trunk a task.
+            on_nonfinite: What happens when a task's loss or gradient is not finite. `"skip"`: the
+                task sits out of the step, a step with nothing finite is skipped, and `fit` warns after the epoch.
+                `"raise"`: `fit` stops after the step with a `FloatingPointError` that names tasks and step; it looks
+                after every execution, so the device waits for the host.
 
         Raises:
             ValueError: With all offenders.
@@ -59,6 +68,9 @@ class CompiledModel(FedModel):
         if not self.tasks:
             fix = "Pass `tasks=[...]`; a clone drops them: adopt it with MultiTaskModel.from_model(clone, tasks)."
             raise ValueError(refusal("compile", "tasks", "must be known", words("a model without tasks"), fix))
+        fix = near(str(on_nonfinite), ON_NONFINITE)
+        require(on_nonfinite in ON_NONFINITE, "compile", "on_nonfinite", "must be 'skip' or 'raise'", on_nonfinite, fix)
+        check_strategy(self.distribute_strategy, optimizer, jit_compile)
         compiled = settings(self.tasks, loss, loss_weights, metrics, weighted_metrics)
         rows = reported(list(self.tasks.values()), compiled.metrics, compiled.weighted_metrics)
         chosen = balancers.get(balancer)
@@ -83,7 +95,8 @@ class CompiledModel(FedModel):
         self._build_trackers(compiled.losses, rows)
         given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
         flags = {"run_eagerly": run_eagerly, "steps_per_execution": steps_per_execution, "jit_compile": jit_compile}
-        flags.update(auto_scale_loss=auto_scale_loss, track_conflicts=track_conflicts)
+        flags.update(auto_scale_loss=auto_scale_loss, track_conflicts=track_conflicts, on_nonfinite=on_nonfinite)
+        self._attach("_raises", on_nonfinite == "raise")
         self._attach("_compile_arguments", {**given, **flags, "balancer": chosen})
 
     def _choose_route(self, balancer: balancers.Balancer, track_conflicts: bool) -> str:

@@ -1,21 +1,23 @@
 """The doors of training: `fit`, `evaluate` and their kin take data as Keras does, checked first."""
 
-import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from kmtl._checks import near, refusal, words
-from kmtl.assembly import AssembledModel
-from kmtl.feeding import Census, Feed, InputForm, arrays_feed, check_census, class_tables, feed
+from kmtl import gradients
+from kmtl.feeding import InputForm, arrays_feed, class_tables, explained, feed
 from kmtl.listening import BalancerListener
+from kmtl.looking import LookingModel
+from kmtl.planning import Plan, Start, present_seed, steps_of, streamed
 
 
-class FedModel(AssembledModel):
+class FedModel(LookingModel):
     """A model that looks at its data before it trains on it."""
 
     _evaluating = False
+    # Batches of the first epoch that a training that goes on has behind it.
+    _ahead = 0
 
     def fit(
         self,
@@ -84,41 +86,63 @@ class FedModel(AssembledModel):
         callbacks = self._monitors(callbacks)
         if census is not None:
             self._learn_scales(census, self._unlearned())
-        return super().fit(
-            given.x,
-            given.y,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=callbacks,
-            validation_data=validation_data,
-            shuffle=shuffle and given.is_shuffled_by_keras,
-            sample_weight=given.sample_weight,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-            validation_steps=validation_steps,
-            validation_batch_size=validation_batch_size,
-            validation_freq=validation_freq,
-        )
+        plan = Plan(given, batch_size, shuffle, steps_per_epoch, initial_epoch)
+        seen = census.batches if census is not None and census.complete else None
+        plan = self._planned(plan, callbacks, seen, epochs)
+        self._attach("_ahead", plan.ahead)
+        given = plan.feed
+        options = {"validation_steps": validation_steps, "validation_batch_size": validation_batch_size}
+        try:
+            return super().fit(
+                given.x,
+                given.y,
+                batch_size=plan.batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_data=validation_data,
+                shuffle=plan.shuffle and given.is_shuffled_by_keras,
+                sample_weight=given.sample_weight,
+                initial_epoch=plan.initial_epoch,
+                steps_per_epoch=plan.steps_per_epoch,
+                validation_freq=validation_freq,
+                **options,
+            )
+        except Exception as error:
+            clearer = explained(explained(error, given.source), self.distribute_strategy)
+            if clearer is error:
+                raise
+            raise clearer from error
+        finally:
+            self._attach("_ahead", 0)
 
-    def adapt(self, data: Any, y: Any = None, *, steps: int | None = None) -> None:
-        """Learns the mean and scale of every standardised regression from labels.
+    def _planned(self, plan: Plan, callbacks: Any, seen: int | None, epochs: int) -> Plan:
+        """The plan itself, or one over an endless stream where the order of the data must be known.
 
-        `fit` does it by itself from its training data, unless it was done.
-
-        Args:
-            data: As `x` of `fit`.
-            y: As `y` of `fit`.
-            steps: Number of batches to look at; None looks at all.
-
-        Raises:
-            ValueError: If a task has no label in the data, or a constant one.
+        A backup needs it to go on; many machines need it to see every example once, in one order.
         """
-        given = feed(data, y, None, self.tasks, "adapt", all_needed=False, form=InputForm.of(self.input))
-        limit = given.limit(steps, True, "adapt", "steps")
-        census = Census.of(self.tasks, given.batches(limit if steps is None else steps))
-        check_census(census, self.scalers, "adapt", all_needed=False)
-        self._learn_scales(census, self.scalers)
+        listed = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else callbacks
+        backup = next((callback for callback in listed if getattr(callback, "keeps_position", False)), None)
+        many = gradients.is_many_machines(self.distribute_strategy)
+        if backup is None and not (many and plan.shuffle and plan.feed.is_shuffled_by_keras):
+            return plan
+        steps = steps_of(plan, seen)
+        start = Start(plan.initial_epoch, 0, gradients.of_first(self.distribute_strategy, present_seed()))
+        if backup is not None:
+            backup.attend(listed)
+            found = backup.restore(self, self._fingerprint(steps), start.seed)
+            start = found if (found.epoch, found.step) > (start.epoch, 0) else start._replace(seed=found.seed)
+        return streamed(plan, start._replace(epoch=epochs) if start.stopped else start, steps)
+
+    def _fingerprint(self, steps: int) -> dict[str, Any]:
+        """What must be the same for a training to go on from a backup."""
+        return {
+            "tasks": list(self.tasks),
+            "variables": [[variable.name, list(variable.shape)] for variable in self.variables],
+            "optimizer": type(self.optimizer).__name__,
+            "balancer": type(self.balancer).__name__,
+            "steps_per_epoch": steps,
+        }
 
     def evaluate(
         self,
@@ -176,102 +200,6 @@ class FedModel(AssembledModel):
             self._evaluating = False
         return logs if return_dict else [logs[name] for name in self.metrics_names]
 
-    def _assert_ready(self, owner: str) -> None:
-        """Refuses training before `compile`."""
-        if not self.compiled:
-            fix = "Call model.compile(...) first."
-            raise ValueError(refusal(owner, "model", "must be compiled", words("an uncompiled one"), fix))
-
-    def _training_feed(self, x: Any, y: Any, sample_weight: Any, check: bool | int) -> Feed:
-        """Checks the structure of the training data."""
-        whole = isinstance(check, bool) or (isinstance(check, int) and check > 0)
-        if not whole:
-            raise ValueError(refusal("fit", "check", "must be True, False or a number of batches", check))
-        form = InputForm.of(self.input)
-        return feed(x, y, sample_weight, self.tasks, "fit", all_needed=check is not False, form=form)
-
-    def _validation_feed(self, data: Any, steps: int | None, check: bool | int) -> Any:
-        """Checks validation data and returns it as Keras takes it."""
-        owner = "fit(validation_data)"
-        parts = data if isinstance(data, list | tuple) else (data,)
-        x, y, weights = (*parts, None, None)[:3]
-        given = feed(x, y, weights, self.tasks, owner, all_needed=False, form=InputForm.of(self.input))
-        limit = given.limit(steps, check, "fit", "validation_steps")
-        if check is not False and given.is_rewindable:
-            check_census(self._census(given, limit), (), owner, all_needed=False)
-        given = given.weighted({})
-        return given.x if given.y is None else (given.x, given.y, given.sample_weight)
-
-    def _look(self, given: Feed, steps: int | None, check: bool | int) -> Census | None:
-        """Takes the census of the training data and refuses what it must."""
-        limit = given.limit(steps, check, "fit", "steps_per_epoch")
-        if check is False or not given.is_visible:
-            self._require_scales("fit")
-            return None
-        census = self._census(given, limit)
-        check_census(census, self._unlearned(), "fit")
-        return census
-
-    def _census(self, given: Feed, limit: int | None) -> Census:
-        """Takes the census, or remembers it of a stream that was looked at before."""
-        known = self.__dict__.setdefault("_censuses", weakref.WeakKeyDictionary())
-        is_kept = given.source is not None and given.is_rewindable
-        if is_kept and known.get(given.source, (0, None))[0] == (limit,):
-            return known[given.source][1]
-        census = Census.of(self.tasks, given.batches(limit))
-        census.complete = given.is_complete(limit)
-        if is_kept:
-            known[given.source] = ((limit,), census)
-        return census
-
-    def _unlearned(self) -> list[str]:
-        """Names of the standardised regressions whose statistics nobody learned."""
-        return [name for name, layer in self.scalers.items() if not layer.is_learned]
-
-    def _checked_for(self, owner: str, x: Any, y: Any, sample_weight: Any, limit: int) -> Feed:
-        """Data that is looked at but not trained on, with the statistics of its labels learned."""
-        given = feed(x, y, sample_weight, self.tasks, owner, all_needed=False, form=InputForm.of(self.input))
-        if self._unlearned():
-            census = Census.of(self.tasks, given.batches(limit))
-            check_census(census, self._unlearned(), owner, all_needed=False)
-            self._learn_scales(census, self._unlearned())
-        return given.weighted({})
-
-    def _learn_scales(self, census: Census, names: Iterable[str]) -> None:
-        """Gives the statistics to the layers that turn predictions into the label's unit."""
-        for name in names:
-            found = census.tasks[name]
-            self.scalers[name].learn(found.mean.astype("float32"), found.scale.astype("float32"))
-
-    def _require_scales(self, owner: str) -> None:
-        """Refuses training a standardised regression whose statistics nobody learned."""
-        unlearned = self._unlearned()
-        if unlearned:
-            fix = "Call model.adapt(data) with labelled data first, or give the task `standardize=False`."
-            rule = "must have learned the labels' mean and scale"
-            raise ValueError(refusal(owner, "tasks", rule, words(f"none for {unlearned}"), fix))
-
-    def direction(self, key: str) -> str:
-        """Tells whether more of a log value is better.
-
-        Args:
-            key: A log key, as `"val_digit_accuracy"`.
-
-        Returns:
-            `"max"` or `"min"`.
-
-        Raises:
-            ValueError: If it belongs to no task, or the metric's better end is unknown.
-        """
-        name = key.removeprefix("val_")
-        if name in {"loss", "regularization", "delta_m"}:
-            return "min"
-        owners = [task for task in self.tasks if name.startswith(f"{task}_")]
-        if not owners:
-            fix = near(name, self.metrics_names if self.compiled else self.tasks)
-            raise ValueError(refusal("fit", "monitor", "must be `loss`, `delta_m` or a task's metric", key, fix))
-        return self.tasks[max(owners, key=len)].direction(key)
-
     def _monitors(self, callbacks: Any) -> Any:
         """Gives monitors of a task's metric their mode, and lets those that add to the logs go first."""
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -282,4 +210,12 @@ class FedModel(AssembledModel):
         for callback in listed:
             if getattr(callback, "mode", None) == "auto" and isinstance(getattr(callback, "monitor", None), str):
                 callback.mode = self.direction(callback.monitor)
-        return sorted(listed, key=lambda callback: not getattr(callback, "adds_logs", False))
+        if any(getattr(callback, "keeps_position", False) for callback in listed):
+            # Keras would put it behind the backup.
+            listed.append(keras.callbacks.History())
+        return sorted(listed, key=_turn)
+
+
+def _turn(callback: Any) -> int:
+    """Callbacks that add to the logs go first; a backup goes last, to hold what the others did."""
+    return 2 if getattr(callback, "keeps_position", False) else 0 if getattr(callback, "adds_logs", False) else 1

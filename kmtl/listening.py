@@ -26,6 +26,25 @@ class BalancerListener(keras.callbacks.Callback):
         balancer = self.model.balancer
         return np.array(balancer.excluded), float(balancer.skipped.numpy())
 
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stops where the model was told to."""
+        del logs
+        if not self.model._raises:
+            return
+        excluded, skipped = self._counts()
+        if (excluded > self._excluded).any() or skipped > self._skipped:
+            names = [name for name, more in zip(self.model.tasks, excluded > self._excluded, strict=True) if more]
+            what = f"of {', '.join(map(repr, names))}" if names else "of the whole step"
+            after = " (or one of those before it in the execution)" if self.model.steps_per_execution > 1 else ""
+            fix = "compile(on_nonfinite='skip') goes on without."
+            where = f"in step {batch + 1}{after} of epoch {self._epoch + 1}"
+            raise FloatingPointError(f"fit: loss or gradient {what} is not finite {where}. {fix}")
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remembers where the training is."""
+        del logs
+        self._epoch = epoch
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Passes the logs on and warns of what went wrong."""
         self.model.balancer.end_epoch(logs or {})

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from kmtl import gradients
+from kmtl import gradients, hooks
 from kmtl._checks import require, words
-from kmtl.compiled import CompiledModel
 from kmtl.losses import Examples
+from kmtl.replicated import ReplicatedModel
 
 
 class Pass(NamedTuple):
@@ -21,22 +21,26 @@ class Pass(NamedTuple):
         gates: What can stop the gradient of single tasks, one a group; none if not asked for.
         sums: Summed loss of each task, `(K,)`.
         counts: Labelled examples of each task, `(K,)`.
-        losses: Part of each task's mean over the global batch, under its static weight, `(K,)`.
-        present: Which tasks have a label in the global batch and a weight above 0, `(K,)`.
         penalty: Part of the penalties.
+        losses: Part of each task's mean over the global batch, under its static weight, `(K,)`.
+        means: That mean itself, `(K,)`.
+        totals: Labelled examples in the global batch, `(K,)`.
+        present: Which tasks have a label in the global batch and a weight above 0, `(K,)`.
     """
 
     examples: list[Examples]
     gates: list[gradients.Gate]
     sums: Any
     counts: Any
-    losses: Any
-    present: Any
     penalty: Any
+    losses: Any = None
+    means: Any = None
+    totals: Any = None
+    present: Any = None
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
-class MultiTaskModel(CompiledModel):
+class MultiTaskModel(ReplicatedModel):
     """One Keras model that is trained on many tasks.
 
     It is used as any functional Keras model is: `compile`, `fit`, `evaluate`,
@@ -70,7 +74,7 @@ class MultiTaskModel(CompiledModel):
         batch = keras.utils.unpack_x_y_sample_weight(data)
         if self.balancer.update_every > 1 and self._route in ("exact", "sliced"):
             # The forward pass goes with the branch: cut off from it, the gradients of pooling take a slow path.
-            tf.cond(self.balancer.due, lambda: self._step(batch), lambda: self._step(batch, due=False))
+            gradients.branch(self.balancer.due, lambda: self._step(batch), lambda: self._step(batch, due=False))
         else:
             self._step(batch)
         return self.get_metrics_result()
@@ -92,8 +96,8 @@ class MultiTaskModel(CompiledModel):
             updates, found = self._passes(route, tape, parts, penalty, known, weights, batch)
         self._apply(updates, known)
         if self.balancer.looks_again:
-            again = gradients.Again(lambda: self._pass(*batch).losses, draws)
-            self.balancer.after_update(gradients.sum_over_replicas(again.values()), known.present)
+            again = gradients.Again(lambda: self._pass(*batch).means, draws)
+            self.balancer.after_update(again.values(), known.present)
         self._report(seen, known, found)
         return tf.constant(0.0)
 
@@ -108,15 +112,14 @@ class MultiTaskModel(CompiledModel):
 
     def _known(self, seen: Pass) -> gradients.Known:
         """What the balancer may know, over all replicas; tells the gates which tasks sit out."""
-        losses = gradients.sum_over_replicas(tf.stop_gradient(seen.losses))
+        losses = seen.means
         finite = tf.math.is_finite(losses)
         # Without one finite loss nothing is worth keeping: the step is skipped.
         healthy = finite | ~tf.reduce_any(finite & seen.present)
         for gate, places in zip(seen.gates, self._places, strict=True):
             gate.healthy = tf.gather(healthy, places)
-        counts = gradients.sum_over_replicas(seen.counts)
         scale = self.optimizer.scale_loss(tf.ones(()))
-        return gradients.Known(losses, seen.present, counts, scale, self._is_scaled, healthy)
+        return gradients.Known(losses, seen.present, seen.totals, scale, self._is_scaled, healthy)
 
     def _loss_balance(self, known: gradients.Known) -> Any:
         """Weights of the losses `(K,)`: the balancer's, if losses are what it needs."""
@@ -124,7 +127,7 @@ class MultiTaskModel(CompiledModel):
             return tf.ones_like(known.losses)
         if self.balancer.update_every == 1:
             return self.balancer.weigh(losses=known.losses, present=known.present, counts=known.counts)
-        return tf.cond(
+        return gradients.branch(
             self.balancer.due,
             lambda: self.balancer.weigh(losses=known.losses, present=known.present, counts=known.counts),
             lambda: self.balancer.keep(known.losses, known.present),
@@ -153,6 +156,7 @@ class MultiTaskModel(CompiledModel):
         for fork in forks:
             fork.hear(known, list(self.tasks))
         updates = tape.gradient(target, [variable.value for variable in self.trainable_variables])
+        updates = gradients.sum_over_replicas(updates)
         if forks and not known.is_scaled:
             shared = {id(variable) for variable in self._shared}
             own = [id(variable) not in shared for variable in self.trainable_variables]
@@ -180,18 +184,10 @@ class MultiTaskModel(CompiledModel):
 
     def _apply(self, updates: list[Any], known: gradients.Known) -> None:
         """Takes the step, unless nothing finite came of it."""
-        if known.is_scaled or gradients.replicas() > 1:
-            # An optimizer that scales losses skips by itself; replicas cannot skip behind a condition.
-            self.optimizer.apply(updates, self.trainable_variables)
-            return
         some = tf.reduce_any(known.present & tf.math.is_finite(known.losses)) | ~tf.reduce_any(known.present)
-        sound = gradients.all_finite(updates) & some
-
-        def apply() -> Any:
-            self.optimizer.apply(updates, self.trainable_variables)
-            return tf.constant(0.0)
-
-        self.balancer.skipped.assign_add(tf.cond(sound, apply, lambda: tf.constant(1.0)))
+        # An optimizer that scales losses skips by itself.
+        sound = None if known.is_scaled else gradients.all_finite(updates) & some
+        self.balancer.skipped.assign_add(hooks.applied(self.optimizer, updates, self.trainable_variables, sound))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Adds a batch to the losses and metrics; the losses weigh what `loss_weights` says."""
@@ -235,20 +231,32 @@ class MultiTaskModel(CompiledModel):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """The weighted sum of the tasks' losses and the penalties, without a balancer."""
+        """The weighted sum of the tasks' losses and the penalties, without a balancer; this replica's part."""
         del x, training
-        losses, _ = self._means(*self._sums(self._examples(y, y_pred, sample_weight)))
-        return tf.reduce_sum(self._loss_weights.value * losses) + self._penalty()
+        sums, counts = self._sums(self._examples(y, y_pred, sample_weight))
+        means = sums / tf.maximum(gradients.sum_over_replicas(counts), 1.0)
+        return tf.reduce_sum(self._loss_weights.value * means) + self._penalty()
 
     def _pass(self, x: Any, y: Any, sample_weight: Any, *, training: bool = True, gated: bool = False) -> Pass:
-        """One forward pass and its losses."""
+        """One forward pass and its losses; in an evaluation the sums alone, which nothing crosses replicas for."""
         examples = self._examples(y, self(x, training=training), sample_weight)
         gates = [gradients.Gate() for _ in examples] if gated else []
         for place, gate in enumerate(gates):
             examples[place] = examples[place]._replace(predictions=gate(examples[place].predictions))
         sums, counts = self._sums(examples)
-        means, present = self._means(sums, counts)
-        return Pass(examples, gates, sums, counts, self._loss_weights.value * means, present, self._penalty())
+        seen = Pass(examples, gates, sums, counts, self._penalty())
+        return self._compared(seen) if training else seen
+
+    def _compared(self, seen: Pass) -> Pass:
+        """The same with what takes all replicas to know: one sum of 2 K numbers."""
+        known = tf.stop_gradient(tf.stack([seen.sums, seen.counts]))
+        whole, totals = tf.unstack(gradients.sum_over_replicas(known))
+        weights, divisor = self._loss_weights.value, tf.maximum(totals, 1.0)
+        # A task of weight 0 is as good as absent: its zero row would stop methods that seek a common descent.
+        present = (totals > 0) & (weights > 0)
+        # The parts of all replicas are added up in the gradient.
+        losses, means = weights * (seen.sums / divisor), weights * (whole / divisor)
+        return seen._replace(losses=losses, means=means, totals=totals, present=present)
 
     def _examples(self, labels: Any, predictions: Any, weights: Any) -> list[Examples]:
         """What each group of tasks looks at."""
@@ -261,14 +269,6 @@ class MultiTaskModel(CompiledModel):
         if self._order is None:
             return sums, counts
         return tf.gather(sums, self._order), tf.gather(counts, self._order)
-
-    def _means(self, sums: Any, counts: Any) -> tuple[Any, Any]:
-        """This replica's part of each task's mean over the global batch, and which tasks are there, `(K,)` each."""
-        totals = gradients.sum_over_replicas(counts)
-        # A task of weight 0 is as good as absent: its zero row would stop methods that seek a common descent.
-        present = (totals > 0) & (self._loss_weights.value > 0)
-        # The optimizer adds the replicas' parts up.
-        return sums / tf.maximum(totals, 1.0), present
 
     def _penalty(self) -> Any:
         """Penalties and added losses: this replica's part."""

@@ -19,21 +19,27 @@ ORDER = [
     "balancers",
     "gradients",
     "sharing",
+    "hooks",
     "feeding",
     "compiling",
     "state",
+    "backups",
+    "planning",
     "assembly",
+    "looking",
     "listening",
     "fitting",
     "compiled",
+    "replicated",
     "model",
     "data",
     "weighting",
+    "distribution",
     "callbacks",
     "evidence",
     "export",
 ]
-TENSORFLOW = {"gradients", "feeding", "model", "data", "export"}
+TENSORFLOW = {"gradients", "hooks", "feeding", "replicated", "model", "data", "distribution", "export"}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 

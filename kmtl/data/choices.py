@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kmtl.data.passes import LAST, key_of, shuffled
+
 # Choices are drawn so many at a time; a stream of the same seed is the same only while this stands.
 _BLOCK = 4096
-_LAST = np.iinfo(np.int64).max
 
 
 def choices(probabilities: Any, seed: int, *, start: int = 0, examples_per_epoch: int = 1) -> Any:
@@ -27,7 +28,7 @@ def choices(probabilities: Any, seed: int, *, start: int = 0, examples_per_epoch
     >>> [int(k) for k in whole.skip(5).take(9)] == [int(k) for k in later.take(9)]
     True
     """
-    blocks = _blocks(probabilities, seed, examples_per_epoch, start // _BLOCK, _LAST)
+    blocks = _blocks(probabilities, seed, examples_per_epoch, start // _BLOCK, LAST)
     return blocks.flat_map(tf.data.Dataset.from_tensor_slices).skip(start % _BLOCK)
 
 
@@ -82,7 +83,8 @@ def shuffled_passes(source: Any, buffer: int, seed: int, number: int, first_pass
     """Endless passes over a source, each shuffled by a seed made from (seed, source, pass).
 
     Args:
-        source: A finite or infinite `tf.data.Dataset` that holds at least one example.
+        source: A finite or infinite `tf.data.Dataset` that holds at least one example, or a function from a
+            pass's number to one.
         buffer: Examples that the shuffle holds in memory, as in `tf.data.Dataset.shuffle`.
         seed: Seed of the stream.
         number: Number of the source.
@@ -98,11 +100,6 @@ def shuffled_passes(source: Any, buffer: int, seed: int, number: int, first_pass
     """
 
     def one(index: Any) -> Any:
-        # The global seed would otherwise enter the order; inside a traced function this sets the graph's own seed only.
-        if not tf.executing_eagerly():
-            tf.random.set_seed(1)
-        key = tf.random.experimental.stateless_fold_in(tf.constant([seed, number], tf.int64), index, alg="philox")
-        draw = tf.random.stateless_uniform([], key, minval=None, maxval=None, dtype=tf.int64, alg="philox")
-        return source.shuffle(buffer, seed=draw, reshuffle_each_iteration=False)
+        return shuffled(source(index) if callable(source) else source, buffer, key_of(seed, number, index))
 
-    return tf.data.Dataset.range(first_pass, _LAST).flat_map(one)
+    return tf.data.Dataset.range(first_pass, LAST).flat_map(one)

@@ -78,10 +78,12 @@ def image_reader(paths: list[str], size: tuple[int, int], channels: int) -> Call
     with tf.device("CPU"):
         files = tf.constant(paths)
 
-    def image(index: Any) -> Any:
-        pixels = tf.io.decode_image(tf.io.read_file(files[index]), channels, tf.float32, expand_animations=False)
-        resized = tf.image.resize(pixels, size, antialias=True)
-        # The antialias kernel's weights sum to 1 only up to rounding.
-        return tf.ensure_shape(tf.clip_by_value(resized, 0.0, 1.0), (*size, channels))
+    return lambda index: decoded(tf.io.read_file(files[index]), size, channels)
 
-    return image
+
+def decoded(picture: Any, size: tuple[int, int], channels: int) -> Any:
+    """The bytes of a PNG or JPEG file as an image, float32 in 0..1, of shape `(height, width, channels)`."""
+    pixels = tf.io.decode_image(picture, channels, tf.float32, expand_animations=False)
+    resized = tf.image.resize(pixels, size, antialias=True)
+    # The antialias kernel's weights sum to 1 only up to rounding.
+    return tf.ensure_shape(tf.clip_by_value(resized, 0.0, 1.0), (*size, channels))

@@ -8,7 +8,12 @@ import tensorflow as tf
 
 from kmtl.data.digits import source_digits
 from kmtl.data.hiding import blank
+from kmtl.data.passes import LAST, Order, drawn, key_of
 from kmtl.data.transforms import draw_batch, poses
+from kmtl.feeding.positions import restartable
+
+# What is drawn by the seed of a stream: 0 is the order of its passes.
+_POSES = 1
 
 
 def fresh_batches(
@@ -18,7 +23,7 @@ def fresh_batches(
 
     Poses are distributed as in the prepared set. A whole batch is drawn by one op
     from one random seed, which the dataset draws anew for every batch; two runs
-    with one `seed` see the same images, epoch by epoch.
+    with one `seed` see the same images, epoch by epoch. Batch `n` of the stream is a function of `(seed, n)` alone.
 
     Args:
         sources: Index of each example's source digit, `(examples,)`.
@@ -33,19 +38,23 @@ def fresh_batches(
     """
     images, digits = source_digits()
     rows = {"image": images[sources].astype(np.float32), "digit": digits[sources].astype(np.int32)}
-    examples = tf.data.Dataset.from_tensor_slices((rows, hidden))
-    if shuffle:
-        examples = examples.shuffle(len(sources), seed=seed, reshuffle_each_iteration=True)
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    batches = tf.data.Dataset.zip((examples.batch(batch_size), seeds))
+    order = Order(len(sources), shuffle, seed)
 
-    def drawn(batch: Any, batch_seed: Any) -> Any:
-        row, hidden_here = batch
+    def drawn_batch(numbers: Any, batch_seed: Any) -> Any:
+        row, hidden_here = tf.nest.map_structure(lambda array: tf.gather(array, numbers), (rows, hidden))
         image, truth = redraw(row["image"], batch_seed)
         truth["digit"] = row["digit"]
         return image, blank({name: truth[name] for name in labels}, hidden_here)
 
-    return batches.map(drawn, num_parallel_calls=tf.data.AUTOTUNE)
+    def finish(numbers: Any, seeds: Any) -> Any:
+        return tf.data.Dataset.zip((numbers, seeds)).map(drawn_batch, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def restart(n: int) -> Any:
+        seeds = tf.data.Dataset.range(n, LAST).map(lambda number: drawn(key_of(seed, _POSES, number)))
+        return finish(order.stream(n, batch_size), seeds)
+
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    return restartable(finish(order.once(batch_size), seeds), restart)
 
 
 def redraw(sources: Any, seed: Any) -> tuple[Any, dict[str, Any]]:

@@ -10,8 +10,10 @@ from kmtl._checks import Refusals, sizes
 from kmtl.data.catalogue import chosen, find
 from kmtl.data.fresh import fresh_batches
 from kmtl.data.hiding import check_share, hidden_rows, hide_labels
+from kmtl.data.passes import endless, key_of, shuffled
 from kmtl.data.reading import column, examples, resized
 from kmtl.data.rows import Row
+from kmtl.feeding.positions import along, restartable
 
 _OWNER = "load"
 _MEBIBYTE = 2**20
@@ -51,7 +53,8 @@ def load(
         batch_size: Examples a batch; the last batch may be smaller.
         shuffle: Whether the training examples come in a new order every epoch.
         seed: Of the order, of what is hidden and of fresh images. A global seed of TensorFlow
-            (`keras.utils.set_random_seed`) changes the order and the fresh images too.
+            (`keras.utils.set_random_seed`) changes the order and the fresh images too, but not those of
+            the stream that resumed training reads, `kmtl.feeding.positions.stream_from`.
         hide: Share in 0..1 of each task's training labels that goes missing, or a
             share by task. Each task loses others, and the same ones every epoch.
             Validation and test keep all labels.
@@ -95,7 +98,7 @@ def load(
         sources = column(row, "source", (splits or row.splits)[0], data_dir)
         hidden = hidden_rows(len(sources), hide or 0.0, wanted, seed)
         train = fresh_batches(sources, wanted, hidden, batch_size=batch_size, shuffle=shuffle, seed=seed)
-        train = _resized(train, size).prefetch(tf.data.AUTOTUNE)
+        train = along(train, lambda batches: _resized(batches, size).prefetch(tf.data.AUTOTUNE))
     else:
         train = _batches(hide_labels(parts[0], hide or 0.0, seed=seed), batch_size, seed if shuffle else None)
     return train, _batches(parts[1], batch_size), _batches(parts[2], batch_size)
@@ -139,9 +142,22 @@ def _batches(dataset: tf.data.Dataset, batch_size: int, seed: int | None = None)
         dataset = dataset.cache()
     if count * image <= _READ_AT_ONCE:
         dataset.reduce(0, lambda seen, _: seen + 1)
-    if seed is not None:
-        dataset = dataset.shuffle(max(1, min(count, _KEPT // image)), seed=seed, reshuffle_each_iteration=True)
-    return dataset.batch(batch_size).map(_to_unit, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    buffer = max(1, min(count, _KEPT // image))
+
+    def one(index: Any, skipped: Any) -> Any:
+        order = dataset if seed is None else shuffled(dataset, buffer, key_of(seed, 0, index))
+        return order.skip(skipped * batch_size).batch(batch_size)
+
+    def restart(n: int) -> Any:
+        return _finished(endless(one, -(-count // batch_size), n))
+
+    once = dataset if seed is None else dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True)
+    return restartable(_finished(once.batch(batch_size)), restart)
+
+
+def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Batches of images in 0..1, made ahead of the training."""
+    return batches.map(_to_unit, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def _to_unit(images: Any, labels: Any) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """Many datasets, one a task or a group of tasks, into one stream of examples with every label."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
@@ -10,6 +10,7 @@ from kmtl._checks import Refusals
 from kmtl.data.choices import choices, consumed, shuffled_passes
 from kmtl.data.proportions import HOW_TO_COUNT, check_counted, counts, is_whole, probabilities
 from kmtl.data.streams import StreamForm, common_form
+from kmtl.feeding.positions import restart_of, restartable, stream_from
 from kmtl.tasks import Task
 
 
@@ -46,11 +47,11 @@ def mix(
     The source of the example numbered `n` is a function of `(seed, n)` alone, so
     `mix(..., start=n)` goes on exactly where a stream of the same arguments stood
     after `n` examples (`n = steps * batch_size`), in another process too. That holds for
-    sources that yield the same examples in the same order on every pass. One that
-    reshuffles by tf.data's own state cannot be resumed exactly: leave its shuffle out
-    and pass `shuffle` here, which seeds each pass by `(seed, source, pass)`.
-    Resuming reads and drops what a source gave in its current pass, or in all
-    passes where its cardinality is unknown.
+    sources of `kmtl.data` (`batch_size=None`), shuffled or not, and for those that yield the same
+    examples in the same order on every pass. Another one that reshuffles by tf.data's own
+    state cannot be resumed exactly: leave its shuffle out and pass `shuffle` here, which
+    seeds each pass by `(seed, source, pass)`. Resuming reads and drops what such a source gave in
+    its current pass, or in all passes where its cardinality is unknown.
 
     Args:
         datasets: Maps a task's name to an unbatched `tf.data.Dataset` of `(x, label)`, or a tuple of names to
@@ -89,7 +90,16 @@ def mix(
     if sampling == "annealed" and steps_per_epoch is None:
         steps_per_epoch = _steps(datasets, batch_size or 1)
     draw = _Draw(table, (steps_per_epoch or 1) * (batch_size or 1), seed, start, shuffle)
-    stream = _stream(datasets, form, draw)
+
+    def later(n: int) -> Any:
+        at = replace(draw, start=start + n * (batch_size or 1))
+        return _batched(_stream(datasets, form, at), batch_size)
+
+    return restartable(later(0), later)
+
+
+def _batched(stream: Any, batch_size: int | None) -> Any:
+    """The stream in whole batches, or as it is."""
     return stream if batch_size is None else stream.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
@@ -151,8 +161,13 @@ def _stream(datasets: Mapping[Any, Any], form: StreamForm, draw: _Draw) -> Any:
 
 def _endless(dataset: Any, draw: _Draw, number: int, used: int) -> Any:
     """One source without end, from its example numbered `used` on."""
+    restart = restart_of(dataset)
+    if restart is not None and not draw.shuffle:
+        return stream_from(dataset, used)
     count = int(dataset.cardinality())
     first_pass, position = divmod(used, count) if count > 0 else (0, used)
     if draw.shuffle:
-        return shuffled_passes(dataset, draw.shuffle, draw.seed, number, first_pass).skip(position)
+        # Plain passes of a set that shuffles itself are ordered by tf.data's own state; those of its stream are not.
+        source = dataset if restart is None or count < 0 else lambda index: restart(index * count).take(count)
+        return shuffled_passes(source, draw.shuffle, draw.seed, number, first_pass).skip(position)
     return dataset.repeat().skip(position)

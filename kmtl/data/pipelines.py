@@ -6,7 +6,9 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl._checks import Refusals
+from kmtl.data.passes import Order, endless
 from kmtl.data.proportions import is_whole
+from kmtl.feeding.positions import restartable
 
 
 def check_batches(refusals: Refusals, batch_size: Any, seed: Any) -> None:
@@ -15,12 +17,6 @@ def check_batches(refusals: Refusals, batch_size: Any, seed: Any) -> None:
         refusals.add("batch_size", "must be a whole number of at least 1, or None", batch_size)
     if not is_whole(seed, 0):
         refusals.add("seed", "must be a whole number of at least 0", seed)
-
-
-def ordered(rows: int, shuffle: bool, seed: int) -> Any:
-    """Row numbers, in their order or in a new order every pass; only numbers are shuffled, never examples."""
-    order = tf.data.Dataset.range(rows)
-    return order.shuffle(rows, seed=seed, reshuffle_each_iteration=True) if shuffle else order
 
 
 def parts(*arrays: Any) -> tuple[Any, ...]:
@@ -39,17 +35,30 @@ def _rows_of(arrays: tuple[Any, ...]) -> Callable[[Any], Any]:
     return lambda index: tf.nest.map_structure(lambda tensor: tf.gather(tensor, index), tensors)
 
 
-def gathered(order: Any, arrays: tuple[Any, ...], batch_size: int | None) -> Any:
+def gathered(order: Order, arrays: tuple[Any, ...], batch_size: int | None) -> Any:
     """A dataset of rows of arrays; a batch is one gather."""
-    batches = order if batch_size is None else order.batch(batch_size)
-    return batches.map(_rows_of(arrays)).prefetch(tf.data.AUTOTUNE)
+    rows = _rows_of(arrays)
+
+    def finish(numbers: Any) -> Any:
+        return numbers.map(rows).prefetch(tf.data.AUTOTUNE)
+
+    return restartable(finish(order.once(batch_size)), lambda n: finish(order.stream(n, batch_size)))
 
 
-def read(order: Any, reader: Callable[[Any], Any], arrays: tuple[Any, ...], batch_size: int | None) -> Any:
+def read(order: Order, reader: Callable[[Any], Any], arrays: tuple[Any, ...], batch_size: int | None) -> Any:
     """A dataset of inputs that `reader` makes out of a row number, in parallel, with that row of the arrays."""
     rows = _rows_of(arrays)
-    examples = order.map(
-        lambda index: (reader(index), *rows(index)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    batches = examples if batch_size is None else examples.batch(batch_size)
-    return batches.prefetch(tf.data.AUTOTUNE)
+
+    def finish(numbers: Any) -> Any:
+        examples = numbers.map(
+            lambda index: (reader(index), *rows(index)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        return examples if batch_size is None else examples.batch(batch_size)
+
+    def one(index: Any, skipped: Any) -> Any:
+        return finish(order.one(index, skipped * (batch_size or 1), None))
+
+    def restart(n: int) -> Any:
+        return endless(one, order.steps(batch_size), n).prefetch(tf.data.AUTOTUNE)
+
+    return restartable(finish(order.once(None)).prefetch(tf.data.AUTOTUNE), restart)

@@ -10,7 +10,8 @@ from kmtl.data.columns import checked_inputs, checked_labels, checked_weights
 from kmtl.data.folders import check_image, image_paths, image_reader, label_table
 from kmtl.data.frames import check_frame, feature_arrays, feature_columns, labels_and_weights
 from kmtl.data.labels import task_list
-from kmtl.data.pipelines import check_batches, gathered, ordered, parts, read
+from kmtl.data.passes import Order
+from kmtl.data.pipelines import check_batches, gathered, parts, read
 from kmtl.tasks import Task
 
 
@@ -30,9 +31,8 @@ def from_arrays(
     missing, so that a part of the data can have a part of the tasks. `(n, 1)` and `(n,)`
     are the same labels. Inputs in float64 become float32.
 
-    The order of a shuffled pass depends on how many passes came before, so it cannot be
-    resumed. For a stream that can, give `batch_size=None` and no `shuffle` here, and let
-    `mix` shuffle it as its one source.
+    tf.data's own state orders the passes of plain iteration. The stream that resumed training
+    reads (`kmtl.feeding.positions.stream_from`) orders pass `p` by `(seed, p)` alone.
 
     Args:
         x: One array or a dict of arrays by input name, examples first; numbers, finite, or text.
@@ -63,7 +63,7 @@ def from_arrays(
         inputs, rows = checked_inputs(refusals, x)
         arrays = checked_labels(refusals, labels, listed, rows)
         weights = checked_weights(refusals, sample_weight, listed, rows)
-    return gathered(ordered(rows, shuffle, seed), parts(inputs, arrays, weights), batch_size)
+    return gathered(Order(rows, shuffle, seed), parts(inputs, arrays, weights), batch_size)
 
 
 def from_frame(
@@ -114,7 +114,7 @@ def from_frame(
         inputs = feature_arrays(refusals, frame, features)
         others = feature_columns(features)
         labels, weights = labels_and_weights(refusals, frame, listed, columns, sample_weight, others)
-    return gathered(ordered(len(frame), shuffle, seed), parts(inputs, labels, weights), batch_size)
+    return gathered(Order(len(frame), shuffle, seed), parts(inputs, labels, weights), batch_size)
 
 
 def from_folder(
@@ -174,5 +174,5 @@ def from_folder(
         table = label_table(refusals, labels)
         paths = image_paths(refusals, Path(directory), table, file_column)
         arrays, weights = labels_and_weights(refusals, table, listed, columns, sample_weight, [file_column])
-    order = ordered(len(table), shuffle, seed)
+    order = Order(len(table), shuffle, seed)
     return read(order, image_reader(paths, size, channels), parts(arrays, weights), batch_size)

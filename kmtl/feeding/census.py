@@ -90,11 +90,13 @@ class Census:
         tasks: A `TaskCensus` by task name.
         bad_inputs: For each input, how many examples hold NaN.
         complete: Whether all of the data was seen.
+        batches: Batches seen.
     """
 
     def __init__(self, tasks: Mapping[str, Task]) -> None:
         self.tasks = {name: TaskCensus(task) for name, task in tasks.items()}
         self.examples = 0
+        self.batches = 0
         self.bad_inputs: dict[str, int] = {}
         self.complete = True
 
@@ -118,6 +120,7 @@ class Census:
         census = cls(tasks)
         for batch in batches:
             census.update(*batch)
+            census.batches += 1
         return census
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from kmtl._checks import Refusals, words
 from kmtl.feeding.feeds import Feed
 from kmtl.feeding.inputs import InputForm
+from kmtl.feeding.positions import along, stream_from
 from kmtl.feeding.structure import check_keys, check_label
 from kmtl.tasks import Task
 
@@ -61,7 +62,13 @@ class DatasetFeed(Feed):
                 result[name] = by_class * given
             return x, y, result
 
-        return DatasetFeed(self.x.map(add, num_parallel_calls=tf.data.AUTOTUNE), source=self.source)
+        changed = along(self.x, lambda data: data.map(add, num_parallel_calls=tf.data.AUTOTUNE))
+        return DatasetFeed(changed, source=self.source)
+
+    def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
+        """The dataset's own stream, in its own order."""
+        del batch_size, shuffle, seed
+        return Feed(stream_from(self.x, first), source=self.source)
 
 
 def _checked_spec(
@@ -122,7 +129,7 @@ def _completed(data: Any, spec: Any, tasks: Mapping[str, Task]) -> Any:
             return x, labels
         return x, labels, given if isinstance(given, Mapping) else dict.fromkeys(tasks, given)
 
-    return data.map(complete, num_parallel_calls=tf.data.AUTOTUNE)
+    return along(data, lambda batches: batches.map(complete, num_parallel_calls=tf.data.AUTOTUNE))
 
 
 def _label(inputs: Any, label: Any, task: Task) -> Any:

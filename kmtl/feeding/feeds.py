@@ -10,6 +10,7 @@ import numpy as np
 from kmtl._checks import refusal, words
 from kmtl.feeding.batches import complete_batch, number_of_examples, weights_of_all, with_class_weights
 from kmtl.feeding.inputs import InputForm
+from kmtl.feeding.passes import rows_from
 from kmtl.tasks import Task
 
 
@@ -77,6 +78,23 @@ class Feed:
         """Returns the feed with class weights multiplied onto the sample weights."""
         raise NotImplementedError
 
+    def steps(self, batch_size: int | None) -> int | None:  # noqa: ARG002 - a stream has batches already
+        """Batches of one pass; None if nobody knows."""
+        return None if self.size in (None, math.inf) else int(self.size or 0)
+
+    def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> "Feed":
+        """The same data without end, from batch number `first` on, counted from the start of the first pass.
+
+        Args:
+            first: Number of the batch.
+            batch_size: Of arrays; None is Keras's 32.
+            shuffle: Whether every pass of what Keras would shuffle has an order of its own.
+            seed: Of those orders.
+        """
+        del first, batch_size, shuffle, seed
+        fix = "Pass the dataset itself."
+        raise ValueError(refusal("fit", "x", "must not be distributed already", words(type(self.x).__name__), fix))
+
 
 class ArraysFeed(Feed):
     """NumPy arrays, tensors and pandas frames."""
@@ -113,6 +131,14 @@ class ArraysFeed(Feed):
     def weighted(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
         return ArraysFeed(self.x, self.y, with_class_weights(self.y, self.sample_weight or {}, tables))
+
+    def steps(self, batch_size: int | None) -> int:
+        """Batches of one pass."""
+        return -(-number_of_examples(self.x) // (batch_size or 32))
+
+    def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
+        """Batches of rows, whose order is a function of the seed and the pass."""
+        return Feed(rows_from(first, (self.x, self.y, self.sample_weight), batch_size or 32, shuffle, seed))
 
 
 def arrays_feed(

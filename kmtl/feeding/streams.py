@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from kmtl._checks import refusal, words
 from kmtl.feeding.batches import complete_batch, weights_of_all, with_class_weights
@@ -87,6 +88,31 @@ class _Completed(keras.utils.PyDataset):
         self.data.on_epoch_end()
 
 
+class _Endless(keras.utils.PyDataset):
+    """A PyDataset without end, from one of its batches on."""
+
+    def __init__(self, data: Any, first: int, shuffle: bool, seed: int) -> None:
+        super().__init__(
+            workers=data.workers,
+            use_multiprocessing=data.use_multiprocessing,
+            max_queue_size=data.max_queue_size,
+        )
+        self.data, self.first, self.shuffle, self.seed = data, first, shuffle, seed
+
+    @property
+    def num_batches(self) -> None:
+        """It never ends."""
+
+    def __getitem__(self, index: int) -> Any:
+        size = self.data.num_batches
+        if size is None:
+            return self.data[self.first + index]
+        number, place = divmod(self.first + index, size)
+        # The order of a pass is a function of the seed and its number.
+        order = np.random.default_rng((self.seed, number)).permutation(size) if self.shuffle else range(size)
+        return self.data[int(order[place])]
+
+
 class PyDatasetFeed(Feed):
     """A keras.utils.PyDataset."""
 
@@ -115,6 +141,11 @@ class PyDatasetFeed(Feed):
     def weighted(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
         return PyDatasetFeed(_Completed(self.x.data, self.x.complete.with_tables(tables)), source=self.source)
+
+    def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
+        """Batches by index; the hooks of epochs are not called, for the stream has none."""
+        del batch_size
+        return Feed(_Endless(self.x, first, shuffle, seed), source=self.source)
 
 
 class GeneratorFeed(Feed):
@@ -147,4 +178,13 @@ class GeneratorFeed(Feed):
     def weighted(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed as Keras takes it, a generator: completed batches, with class weights."""
         complete = self.complete.with_tables(tables)
-        return Feed((complete(batch) for batch in self.x), source=self.source)
+        return _RunFeed((complete(batch) for batch in self.x), source=self.source)
+
+
+class _RunFeed(Feed):
+    """A generator of completed batches."""
+
+    def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
+        """What is left after the first batches were run through."""
+        del batch_size, shuffle, seed
+        return Feed(itertools.islice(self.x, first, None), source=self.source)

@@ -5,7 +5,15 @@ from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.gate import Gate
 from kmtl.gradients.graph import shared_among
 from kmtl.gradients.measuring import Gramians, batched, measured
-from kmtl.gradients.replicas import replicas, sum_over_replicas
+from kmtl.gradients.replicas import (
+    branch,
+    is_first_machine,
+    is_many_machines,
+    is_replicated,
+    of_first,
+    replicas,
+    sum_over_replicas,
+)
 from kmtl.gradients.routes import Balanced, Known, exact, kept, online, sliced, tracked
 from kmtl.gradients.vectors import added, all_finite, cleaned, flat, gradients_of, gramian, unflat, weighted_sum
 
@@ -20,14 +28,19 @@ __all__ = [
     "added",
     "all_finite",
     "batched",
+    "branch",
     "cleaned",
     "drawn",
     "exact",
     "flat",
     "gradients_of",
     "gramian",
+    "is_first_machine",
+    "is_many_machines",
+    "is_replicated",
     "kept",
     "measured",
+    "of_first",
     "online",
     "replicas",
     "shared_among",

@@ -69,27 +69,30 @@ class Backward:
         return heads, starts
 
     def rows(self) -> list[list[Any]]:
-        """Gradients of the shared variables, one list a task.
+        """Gradients of the shared variables, summed over replicas, one list a task.
 
-        The passes wait for each other: side by side, each would hold its own gradients of the activations.
+        A row crosses the replicas in one go, while the next is taken. The passes
+        wait for each other: side by side, each would hold its own gradients of the activations.
         """
         found: list[list[Any]] = []
+        last: list[Any] = []
         for place, part in enumerate(self.parts):
-            with tf.control_dependencies(found[-1] if found else []):
+            with tf.control_dependencies(last):
                 start = tf.ones_like(part) if self.cut is None else tf.identity(self.starts[place])
             target = part if self.cut is None else self.cut.features
-            found.append(gradients_of(self.tape, target, self.shared, start))
+            last = gradients_of(self.tape, target, self.shared, start)
+            found.append(sum_over_replicas(last))
         return found
 
     def lengths(self) -> Any:
         """Lengths of the gradients of the copies, `(K,)`: a guess at those of the weights; None without a cut."""
         if self.cut is None:
             return None
-        squares = [sum_over_replicas(tf.reduce_sum(tf.square(tf.cast(start, tf.float32)))) for start in self.starts]
-        return tf.sqrt(tf.stack(squares))
+        squares = [tf.reduce_sum(tf.square(tf.cast(start, tf.float32))) for start in self.starts]
+        return tf.sqrt(sum_over_replicas(tf.stack(squares)))
 
     def direction(self, weights: Any) -> list[Any]:
-        """Gradient of the tasks' weighted sum with respect to the shared variables: one pass.
+        """This replica's part of the gradient of the tasks' weighted sum by the shared variables: one pass.
 
         Args:
             weights: `(K,)`.
@@ -125,13 +128,14 @@ class Backward:
         """One gradient a variable, in the order of all: the direction and penalties of the shared, the heads' own.
 
         Args:
-            direction: Of the shared variables.
+            direction: Of the shared variables, summed over replicas as all that is returned.
             mend: Whether a head's gradient that is not finite is replaced by zeros.
         """
         if self.penalty is not None:
-            direction = added(direction, gradients_of(self.tape, self.penalty, self.shared))
+            direction = added(direction, sum_over_replicas(gradients_of(self.tape, self.penalty, self.shared)))
         found = {id(variable): gradient for variable, gradient in zip(self.shared, direction, strict=True)}
-        heads = cleaned(self.heads) if mend else self.heads
+        heads = sum_over_replicas(self.heads)
+        heads = cleaned(heads) if mend else heads
         found.update({id(variable): gradient for variable, gradient in zip(self.own, heads, strict=True)})
         return [found[id(variable)] for variable in self.every]
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kmtl.gradients.backward import Backward
-from kmtl.gradients.replicas import replicas, sum_over_replicas
+from kmtl.gradients.replicas import branch, sum_over_replicas
 from kmtl.gradients.vectors import all_finite, flat, gramian, unflat, weighted_sum
 
 
@@ -34,7 +34,7 @@ class Balanced(NamedTuple):
     """What a route returns.
 
     Attributes:
-        direction: This replica's part of the shared variables' gradient, scaled.
+        direction: The shared variables' gradient, summed over replicas, scaled.
         weights: The balancer's weights, `(K,)`.
         gram: The Gramian that they come from, `(K, K)`; None where there is none.
     """
@@ -55,28 +55,26 @@ def exact(back: Backward, balancer: Any, known: Known) -> Balanced:
 def kept(back: Backward, balancer: Any, known: Known) -> Balanced:
     """The weights of the last step that made some: one pass."""
     weights = balancer.keep(known.losses, known.present)
-    return Balanced(back.direction(weights), weights, None)
+    return Balanced(sum_over_replicas(back.direction(weights)), weights, None)
 
 
 def _fresh(back: Backward, balancer: Any, known: Known) -> Balanced:
     """New weights, from the gradients of this step."""
     rows = back.rows()
-    reduced = [[sum_over_replicas(gradient) for gradient in row] for row in rows]
     if balancer.needs == "gradients":
-        return _combined(rows, reduced, balancer, known)
-    gram = gramian(reduced) / tf.square(known.scale)
+        return _combined(rows, balancer, known)
+    gram = gramian(rows) / tf.square(known.scale)
     present = known.present & sound(gram, known)
     weights = balancer.weigh(losses=known.losses, gram=gram, present=present, counts=known.counts)
     return Balanced(_unmended(weighted_sum(rows, weights), gram, known), weights, gram)
 
 
-def _combined(rows: Sequence[Any], reduced: Sequence[Any], balancer: Any, known: Known) -> Balanced:
+def _combined(rows: Sequence[Any], balancer: Any, known: Known) -> Balanced:
     """A direction that is no weighted sum, or one of remembered gradients."""
-    matrix = tf.stack([flat(row) for row in reduced]) / known.scale
+    matrix = tf.stack([flat(row) for row in rows]) / known.scale
     gram = tf.matmul(matrix, matrix, transpose_b=True)
     vector = balancer.combine(matrix, losses=known.losses, present=known.present & sound(gram, known))
-    # The optimizer adds the replicas' parts up; this direction is already the whole.
-    direction = unflat(vector * known.scale / replicas(), rows[0])
+    direction = unflat(vector * known.scale, rows[0])
     weights = tf.where(known.present, balancer.last, 0.0)
     return Balanced(_unmended(direction, gram, known), weights, gram)
 
@@ -104,12 +102,11 @@ def sliced(small: Backward, counts: Any, back: Backward, balancer: Any, known: K
         balancer: One that needs `"gram"`.
         known: Of the whole batch.
     """
-    rows = [[sum_over_replicas(gradient) for gradient in row] for row in small.rows()]
-    gram = gramian(rows) / tf.square(known.scale)
+    gram = gramian(small.rows()) / tf.square(known.scale)
     seen = known.present & (sum_over_replicas(counts) > 0) & sound(gram, known)
     weights = balancer.weigh(losses=known.losses, gram=gram, present=seen, counts=known.counts)
     weights = balancer.filled(weights, known.present & known.healthy & ~seen)
-    return Balanced(back.direction(weights), weights, gram)
+    return Balanced(sum_over_replicas(back.direction(weights)), weights, gram)
 
 
 def tracked(back: Backward, weights: Any, known: Known) -> Balanced:
@@ -121,9 +118,8 @@ def tracked(back: Backward, weights: Any, known: Known) -> Balanced:
         known: Of the step.
     """
     rows = back.rows()
-    reduced = [[sum_over_replicas(gradient) for gradient in row] for row in rows]
     safe = tf.where(weights > 0, weights, 1.0) * known.scale
-    gram = gramian(reduced) / safe[:, None] / safe[None, :]
+    gram = gramian(rows) / safe[:, None] / safe[None, :]
     return Balanced(weighted_sum(rows, tf.ones_like(weights)), weights, gram)
 
 
@@ -138,15 +134,15 @@ def online(back: Backward, balancer: Any, known: Known) -> Balanced:
             _learn(back, balancer, known, equal)
             return tf.constant(0.0)
 
-        tf.cond(balancer.probes_now, probe, lambda: tf.constant(0.0))
+        branch(balancer.probes_now, probe, lambda: tf.constant(0.0))
     return Balanced(direction, weights, None)
 
 
 def _learn(back: Backward, balancer: Any, known: Known, weights: Any) -> list[Any]:
     """Takes a direction, measures what it does to every task, and returns it."""
     direction, slopes = back.direction_with_slopes(weights)
-    whole = [sum_over_replicas(gradient) for gradient in direction]
+    whole = sum_over_replicas(direction)
     # Parts and direction are scaled, each by the same number.
     products = sum_over_replicas(slopes(whole)) / tf.square(known.scale)
     balancer.learn(weights, products, known.present & known.healthy & all_finite(whole))
-    return direction
+    return whole

@@ -9,7 +9,7 @@ from keras import ops
 
 from kmtl import balancers
 from kmtl._checks import refusal, require, words
-from kmtl.gradients import Balanced, Cut, Known, sum_over_replicas
+from kmtl.gradients import Balanced, Cut, Known, branch, sum_over_replicas
 
 # What a step knows of each task.
 _BY_TASK = ("losses", "present", "counts", "healthy")
@@ -142,7 +142,7 @@ class Fork(keras.layers.Layer):
         if balancer.update_every == 1:
             return fresh()
         there = ops.ones_like(ops.diagonal(gram), dtype="bool") if present is None else present
-        return ops.cond(balancer.due, fresh, lambda: balancer.keep(losses, there))
+        return branch(balancer.due, fresh, lambda: balancer.keep(losses, there))
 
     def hear(self, known: Known, tasks: Sequence[str]) -> None:
         """Takes what a step of a `MultiTaskModel` knows, before its backward pass.

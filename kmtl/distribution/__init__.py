@@ -1,0 +1,19 @@
+"""Many devices and many machines: strategies, clusters, workers for trying out, and what their deaths tell."""
+
+from kmtl.distribution.clusters import Cluster, check_cluster
+from kmtl.distribution.failures import explained
+from kmtl.distribution.launching import launch
+from kmtl.distribution.sources import from_hosts, from_kubernetes, from_slurm
+from kmtl.distribution.strategies import logical_devices, strategy
+
+__all__ = [
+    "Cluster",
+    "check_cluster",
+    "explained",
+    "from_hosts",
+    "from_kubernetes",
+    "from_slurm",
+    "launch",
+    "logical_devices",
+    "strategy",
+]

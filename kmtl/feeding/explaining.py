@@ -1,0 +1,49 @@
+"""What an error of TensorFlow's means for the data that was being read."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+_EXPLANATIONS: weakref.WeakKeyDictionary[Any, Callable[[BaseException], BaseException | None]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def explainable(dataset: Any, explain: Callable[[BaseException], BaseException | None]) -> Any:
+    """Remembers who can tell what an error met while reading a dataset means.
+
+    Args:
+        dataset: A `tf.data.Dataset`.
+        explain: From the error to a clearer one, or None if it has nothing to say. It must not hold on to `dataset`.
+
+    Returns:
+        The dataset itself.
+    """
+    _EXPLANATIONS[dataset] = explain
+    return dataset
+
+
+def explained_as(dataset: Any, changed: Any) -> Any:
+    """Lets what a dataset was changed into be explained as the dataset is."""
+    explain = _EXPLANATIONS.get(dataset)
+    return changed if explain is None else explainable(changed, explain)
+
+
+def explained(error: BaseException, dataset: Any) -> BaseException:
+    """Returns a clearer error for one met while training on a dataset, or the same error.
+
+    A corrupt record comes out of tf.data without the name of its file. The shards of `kmtl.data.from_shards` are then
+    read until the file and the record are found.
+
+    Args:
+        error: What was raised.
+        dataset: The dataset as its maker returned it; anything else, None too, has no explanation.
+
+    Returns:
+        What to raise in its place, `from error`.
+
+    >>> explained(ValueError("something else"), None)
+    ValueError('something else')
+    """
+    explain = None if dataset is None else _EXPLANATIONS.get(dataset)
+    return (explain and explain(error)) or error
