@@ -1,12 +1,10 @@
-"""Trains one balancer after another, and writes the weights that came out; run by `replicas.py` in a process of its own."""
+"""Trains one balancer after another and writes the weights that came out; `replicas.py` runs it as a process."""
 
 import argparse
-import json
 import pathlib
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import kmtl
 
@@ -45,7 +43,7 @@ def examples(steps):
 
 
 def model_of(name, options):
-    """A small convolutional network with three heads; smooth, for a kink turns a difference in rounding into another net."""
+    """A small convolutional network with three heads; smooth, for at a kink a difference in rounding grows."""
     keras.utils.set_random_seed(5)
     tasks = [
         kmtl.Regression("slope", shape=(2,)),
@@ -55,10 +53,10 @@ def model_of(name, options):
     image = keras.Input((SIZE, SIZE, 1), name="image")
     features = image
     for width in (8, 16):
-        features = keras.layers.Conv2D(width, 3, strides=2, use_bias=False)(features)
-        features = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(features)
-        features = keras.layers.Activation("tanh")(features)
-    features = keras.layers.Dense(24, activation="tanh")(keras.layers.Flatten()(features))
+        features = keras.layers.Conv2D(width, 3, strides=2, use_bias=False, name=f"conv{width}")(features)
+        norm = keras.layers.BatchNormalization(momentum=0.9, synchronized=True, name=f"norm{width}")
+        features = keras.layers.Activation("tanh")(norm(features))
+    features = keras.layers.Dense(24, activation="tanh", name="dense")(keras.layers.Flatten()(features))
     model = kmtl.MultiTaskModel.from_features(image, features, tasks)
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9, global_clipnorm=5.0)
     weights = {"slope": 2.0, "kind": 0.5, "angle": 1.0}
@@ -67,37 +65,32 @@ def model_of(name, options):
 
 
 def strategy_of(mode):
-    """One replica, two logical devices, or this worker of several."""
+    """One device, two logical ones, or this worker of several."""
     if mode == "devices":
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-        return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    if mode == "workers":
-        options = tf.distribute.experimental.CommunicationOptions(implementation=tf.distribute.experimental.CommunicationImplementation.RING)
-        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-    return tf.distribute.get_strategy()
+        kmtl.distribution.logical_devices(2)
+        return kmtl.distribution.strategy("mirrored")
+    return kmtl.distribution.strategy("multi_worker" if mode == "workers" else None)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mode", choices=("one", "devices", "workers"))
+    parser.add_argument("mode", choices=("one", "reversed", "devices", "workers"))
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--only", nargs="*", default=list(CASES))
     given = parser.parse_args()
     strategy = strategy_of(given.mode)
     x, y = examples(given.steps)
-    logs = {}
+    if given.mode == "reversed":
+        order = np.arange(len(x)).reshape(-1, BATCH)[:, ::-1].ravel()
+        x, y = x[order], {name: label[order] for name, label in y.items()}
     for case in given.only:
         with strategy.scope():
             model = model_of(*CASES[case])
-        history = model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0).history
-        logs[case] = {key: values[-1] for key, values in history.items()}
+        model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0)
         if strategy.cluster_resolver is None or strategy.cluster_resolver.task_id == 0:
             weights = {f"{place:03} {v.path}": v.numpy() for place, v in enumerate(model.variables)}
             np.savez(given.directory / f"{given.mode} {case}.npz", **weights)
-    index = 0 if strategy.cluster_resolver is None else strategy.cluster_resolver.task_id
-    (given.directory / f"{given.mode} {index}.json").write_text(json.dumps(logs))
 
 
 if __name__ == "__main__":

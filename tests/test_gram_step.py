@@ -1,10 +1,5 @@
 """What one step under a balancer of gradients does, against gradients taken by hand."""
 
-import json
-import pathlib
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -157,47 +152,3 @@ def test_slices_of_a_fused_head_get_their_own_task_s_gradient():
         steps.append([new - old for new, old in zip(after, before, strict=True)])
     for one, other in zip(*steps, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
-
-
-REPLICAS = """
-import json, sys
-import numpy as np
-import tensorflow as tf
-devices = [tf.config.LogicalDeviceConfiguration()] * 2
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-sys.path.insert(0, {tests!r})
-import keras
-from toys import build, examples
-import kmtl
-x, y = examples(32, hidden=0.3)
-# One replica sees no label of `alive`, the other few of `age`.
-y["alive"][np.arange(32) % 16 < 8] = -1
-y["age"][np.arange(32) % 16 > 9] = np.nan
-found = {{}}
-strategies = [tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])]
-for balancer in ("equal", "uncertainty", "pcgrad"):
-    ends, logs = [], []
-    for strategy in strategies:
-        with strategy.scope():
-            model = build(penalty=0.05)
-            chosen = kmtl.balancers.PCGrad(seed=1) if balancer == "pcgrad" else balancer
-            model.compile(keras.optimizers.SGD(0.1), balancer=chosen)
-            model.adapt(x, y)
-        history = model.fit(x, y, batch_size=16, epochs=3, shuffle=False, verbose=0).history
-        history["evaluation"] = model.evaluate(x, y, batch_size=12, verbose=0)
-        ends.append(np.concatenate([np.ravel(weight) for weight in model.get_weights()]))
-        logs.append(history)
-    found[balancer] = {{key: float(np.abs(np.subtract(logs[0][key], logs[1][key])).max()) for key in logs[0]}}
-    found[balancer]["weights"] = float(np.abs(ends[0] - ends[1]).max())
-print(json.dumps(found))
-"""
-
-
-def test_two_replicas_take_the_steps_of_one_though_labels_are_uneven():
-    code = REPLICAS.format(tests=str(pathlib.Path(__file__).parent))
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    differences = json.loads(run.stdout.splitlines()[-1])
-    assert set(differences) == {"equal", "uncertainty", "pcgrad"}
-    for balancer, found in differences.items():
-        assert {"loss", "box_weight", "regularization", "evaluation", "weights"} < set(found)
-        assert max(found.values()) < 1e-5, balancer

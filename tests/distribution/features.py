@@ -6,6 +6,7 @@ writes `{feature: numbers or a refusal}` as JSON to the file that the environmen
 function returns numbers that must not depend on the strategy.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -281,6 +282,25 @@ def _saved():
         return trained(keras.saving.load_model(f"{folder}/model.keras"))
 
 
+@feature("`BackupAndRestore`, interrupted and resumed")
+def _resumed():
+    folder = Path(os.environ["KMTL_FEATURES"]).with_suffix(".backups")
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            del batch, logs
+            if self.model.optimizer.iterations == 4:
+                raise InterruptedError
+
+    def run(*others):
+        backup = kmtl.callbacks.BackupAndRestore(folder, save_freq=3)
+        return trained(made("adam", balancer="uncertainty"), shuffle=True, callbacks=[backup, *others])
+
+    with contextlib.suppress(InterruptedError):
+        run(Stop())
+    return run()
+
+
 def numbers(value):
     """As JSON holds them."""
     return {key: np.asarray(item, "float64").ravel().tolist() for key, item in value.items()}
@@ -297,7 +317,7 @@ def main(mode, *chosen):
     strategy = strategy_of(mode)
     found = {}
     for text, function in FEATURES.items():
-        if chosen and not any(part in text for part in chosen):
+        if chosen and text not in chosen:
             continue
         try:
             with strategy.scope():
