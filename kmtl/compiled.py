@@ -191,6 +191,14 @@ class CompiledModel(FedModel):
             checked_weights(refusals, self.tasks, weights)
         self._loss_weights.assign(weights)
 
+    @property
+    def training_state(self) -> list[Any]:
+        """All variables that the next step reads or the logs are made of, in one order; a backup holds them."""
+        self._assert_ready("training_state")
+        owners = [self, self.optimizer, self.balancer, *self._other_balancers, self._loss_weights, *self.metrics]
+        found = [variable for owner in owners for variable in owner.variables]
+        return list({id(variable): variable for variable in found}.values())
+
     # The logs.
 
     @property

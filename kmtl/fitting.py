@@ -9,15 +9,14 @@ from kmtl import gradients
 from kmtl.feeding import InputForm, arrays_feed, class_tables, explained, feed
 from kmtl.listening import BalancerListener
 from kmtl.looking import LookingModel
-from kmtl.planning import Plan, Start, present_seed, steps_of, streamed
+from kmtl.planning import Plan, Progress, Start, present_seed, rejoined, steps_of, streamed
 
 
 class FedModel(LookingModel):
     """A model that looks at its data before it trains on it."""
 
     _evaluating = False
-    # Batches of the first epoch that a training that goes on has behind it.
-    _ahead = 0
+    _progress: Progress | None = None
 
     def fit(
         self,
@@ -89,7 +88,7 @@ class FedModel(LookingModel):
         plan = Plan(given, batch_size, shuffle, steps_per_epoch, initial_epoch)
         seen = census.batches if census is not None and census.complete else None
         plan = self._planned(plan, callbacks, seen, epochs)
-        self._attach("_ahead", plan.ahead)
+        self._attach("_progress", plan.progress)
         given = plan.feed
         options = {"validation_steps": validation_steps, "validation_batch_size": validation_batch_size}
         try:
@@ -99,7 +98,7 @@ class FedModel(LookingModel):
                 batch_size=plan.batch_size,
                 epochs=epochs,
                 verbose=verbose,
-                callbacks=callbacks,
+                callbacks=rejoined(callbacks, plan, verbose, epochs, self),
                 validation_data=validation_data,
                 shuffle=plan.shuffle and given.is_shuffled_by_keras,
                 sample_weight=given.sample_weight,
@@ -114,31 +113,31 @@ class FedModel(LookingModel):
                 raise
             raise clearer from error
         finally:
-            self._attach("_ahead", 0)
+            self._attach("_progress", None)
 
     def _planned(self, plan: Plan, callbacks: Any, seen: int | None, epochs: int) -> Plan:
         """The plan itself, or one over an endless stream where the order of the data must be known.
 
         A backup needs it to go on; many machines need it to see every example once, in one order.
         """
-        listed = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else callbacks
-        backup = next((callback for callback in listed if getattr(callback, "keeps_position", False)), None)
+        backup = next((callback for callback in callbacks if getattr(callback, "keeps_position", False)), None)
         many = gradients.is_many_machines(self.distribute_strategy)
         if backup is None and not (many and plan.shuffle and plan.feed.is_shuffled_by_keras):
             return plan
         steps = steps_of(plan, seen)
-        start = Start(plan.initial_epoch, 0, gradients.of_first(self.distribute_strategy, present_seed()))
+        start = Start(plan.initial_epoch, 0, int(gradients.of_first(self.distribute_strategy, present_seed())))
         if backup is not None:
-            backup.attend(listed)
-            found = backup.restore(self, self._fingerprint(steps), start.seed)
-            start = found if (found.epoch, found.step) > (start.epoch, 0) else start._replace(seed=found.seed)
+            backup.attend(callbacks)
+            start = backup.restore(self, self._fingerprint(steps), start)
         return streamed(plan, start._replace(epoch=epochs) if start.stopped else start, steps)
 
     def _fingerprint(self, steps: int) -> dict[str, Any]:
         """What must be the same for a training to go on from a backup."""
         return {
             "tasks": list(self.tasks),
-            "variables": [[variable.name, list(variable.shape)] for variable in self.variables],
+            "variables": [f"{held.name} {held.dtype} {tuple(held.shape)}" for held in self.variables],
+            # Keras numbers the names of the others anew in each process.
+            "state": [f"{held.dtype} {tuple(held.shape)}" for held in self.training_state],
             "optimizer": type(self.optimizer).__name__,
             "balancer": type(self.balancer).__name__,
             "steps_per_epoch": steps,
@@ -203,14 +202,15 @@ class FedModel(LookingModel):
     def _monitors(self, callbacks: Any) -> Any:
         """Gives monitors of a task's metric their mode, and lets those that add to the logs go first."""
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.append(BalancerListener())
-            return callbacks
+            # Keras makes another list of them.
+            callbacks = callbacks.callbacks
         given = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
         listed = [BalancerListener(), *(callback for callback in given if callback is not None)]
         for callback in listed:
             if getattr(callback, "mode", None) == "auto" and isinstance(getattr(callback, "monitor", None), str):
                 callback.mode = self.direction(callback.monitor)
-        if any(getattr(callback, "keeps_position", False) for callback in listed):
+        keeps = any(getattr(callback, "keeps_position", False) for callback in listed)
+        if keeps and not any(isinstance(callback, keras.callbacks.History) for callback in listed):
             # Keras would put it behind the backup.
             listed.append(keras.callbacks.History())
         return sorted(listed, key=_turn)

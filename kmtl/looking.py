@@ -4,6 +4,9 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
+from kmtl import gradients
 from kmtl._checks import near, refusal, words
 from kmtl.assembly import AssembledModel
 from kmtl.feeding import Census, Feed, InputForm, check_census, feed
@@ -114,10 +117,19 @@ class LookingModel(AssembledModel):
         return given.weighted({})
 
     def _learn_scales(self, census: Census, names: Iterable[str]) -> None:
-        """Gives the statistics to the layers that turn predictions into the label's unit."""
-        for name in names:
-            found = census.tasks[name]
-            self.scalers[name].learn(found.mean.astype("float32"), found.scale.astype("float32"))
+        """Gives the statistics to the layers that turn predictions into the label's unit.
+
+        Machines that looked at different data must not scale differently: the first one's count.
+        """
+        learned = [census.tasks[name] for name in names]
+        if not learned:
+            return
+        own = np.concatenate([[found.mean, found.scale] for found in learned], axis=None).astype("float32")
+        whole = gradients.of_first(self.distribute_strategy, own)
+        for found, values in zip(
+            learned, np.split(whole, np.cumsum([2 * len(f.mean) for f in learned])[:-1]), strict=True
+        ):
+            self.scalers[found.task.name].learn(*np.split(values, 2))
 
     def _require_scales(self, owner: str) -> None:
         """Refuses training a standardised regression whose statistics nobody learned."""

@@ -1,9 +1,10 @@
 """How `fit` hands its data to Keras: as it is, or as a stream that begins anywhere."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
 from kmtl._checks import refusal
@@ -35,7 +36,7 @@ class Plan(NamedTuple):
         shuffle: Whether Keras shuffles.
         steps_per_epoch: As in Keras.
         initial_epoch: As in Keras.
-        ahead: Batches of the first epoch that were done already.
+        progress: How far an endless stream is read; None where Keras alone counts.
     """
 
     feed: Feed
@@ -43,7 +44,67 @@ class Plan(NamedTuple):
     shuffle: bool
     steps_per_epoch: int | None
     initial_epoch: int
-    ahead: int = 0
+    progress: "Progress | None" = None
+
+
+class Progress:
+    """How far the epochs of an endless stream are done.
+
+    Keras takes whole executions: of five batches an epoch, two an execution would take six.
+
+    Args:
+        steps: Batches an epoch.
+        ahead: Batches of the first epoch that were done before the training was interrupted.
+
+    >>> progress = Progress(5, ahead=2)
+    >>> [progress.next(2) for _ in range(4)]
+    [0, 2, 1, 2]
+    """
+
+    def __init__(self, steps: int, ahead: int = 0) -> None:
+        self.steps = steps
+        self.ahead = ahead
+        self._seen = 0
+
+    def next(self, most: int) -> int:
+        """How many batches the next execution takes, at most `most`: none where all were done before."""
+        number = min(most, self.steps - self._seen % self.steps)
+        self._seen += number
+        return 0 if self._seen <= self.ahead else number
+
+
+class Rejoined(keras.callbacks.CallbackList):
+    """The callbacks of a training that goes on inside an epoch: they do not hear again of batches that were done.
+
+    Args:
+        callbacks: The callbacks.
+        ahead: Batches of the first epoch that were done.
+        **params: As of Keras's list.
+    """
+
+    def __init__(self, callbacks: Sequence[Any], ahead: int, **params: Any) -> None:
+        super().__init__(list(callbacks), add_history=True, **params)
+        self._ahead = ahead
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Passes it on once the training is where it was."""
+        if batch >= self._ahead:
+            self._ahead = 0
+            super().on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Passes it on once the training is where it was."""
+        if not self._ahead:
+            super().on_train_batch_end(batch, logs)
+
+
+def rejoined(callbacks: Any, plan: Plan, verbose: Any, epochs: int, model: Any) -> Any:
+    """The callbacks of `fit`, in the middle of an epoch such as hear only of what is new."""
+    ahead = plan.progress.ahead if plan.progress else 0
+    if not ahead:
+        return callbacks
+    told = {"verbose": verbose, "epochs": epochs, "steps": plan.steps_per_epoch, "model": model}
+    return Rejoined(callbacks, ahead, add_progbar=verbose != 0, **told)
 
 
 def streamed(plan: Plan, start: Start, steps: int) -> Plan:
@@ -51,7 +112,7 @@ def streamed(plan: Plan, start: Start, steps: int) -> Plan:
     first = start.epoch * steps + start.step
     shuffle = plan.shuffle and plan.feed.is_shuffled_by_keras
     feed = plan.feed.positioned(first, batch_size=plan.batch_size, shuffle=shuffle, seed=start.seed)
-    return Plan(feed, None, False, steps, start.epoch, start.step)
+    return Plan(feed, None, False, steps, start.epoch, Progress(steps, start.step))
 
 
 def steps_of(plan: Plan, seen: int | None) -> int:

@@ -1,5 +1,6 @@
 """The functions that run steps on many replicas; on one they are Keras's own."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -31,11 +32,12 @@ class ReplicatedModel(CompiledModel):
             run = self.train_function
 
         def function(iterator: Any) -> dict[str, Any]:
-            if self._ahead <= 0:
-                return run(iterator)
-            # These batches were taken before the training was interrupted; the iterator stands behind them.
-            self._attach("_ahead", self._ahead - self.steps_per_execution)
-            return self.get_metrics_result()
+            most = self.steps_per_execution
+            number = most if self._progress is None else self._progress.next(most)
+            if not number:
+                # These batches were taken before the training was interrupted; the iterator stands behind them.
+                return self.get_metrics_result()
+            return run(iterator if number == most else itertools.islice(iterator, number))
 
         self.train_function = function
         return function

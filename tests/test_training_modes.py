@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from toys import assert_same_weights, build, compiled, examples, tasks
 
 import kmtl
@@ -221,3 +222,8 @@ def test_one_task_alone_trains_under_every_need():
         model = compiled([kmtl.Regression("age")], balancer=balancer)
         steps(model, y=labels)
         assert_same_weights(expected, model, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="a GPU is at hand, where XLA is on")
+def test_xla_is_off_by_default_on_cpus():
+    assert compiled(tasks()).jit_compile is False

@@ -1,22 +1,20 @@
 """Backups from which a killed training goes on as if nothing had happened."""
 
 import os
-import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from kmtl._checks import refusal, require, words
-from kmtl.backups import Backups
+from kmtl._checks import is_whole, refusal, require, whole, words
+from kmtl.backups import Backups, read_arrays, write_arrays
 from kmtl.callbacks.states import CallbackStates
-from kmtl.gradients import is_first_machine
+from kmtl.gradients import is_first_machine, is_replicated, of_first
 from kmtl.planning import Start
 
-_STATE, _METRICS = "state.weights.h5", "metrics.npz"
+_OWNER = "BackupAndRestore"
+_STATE = "state.npz"
 
 
 class BackupAndRestore(keras.callbacks.Callback):
@@ -63,87 +61,96 @@ class BackupAndRestore(keras.callbacks.Callback):
         delete_checkpoint: bool = True,
     ) -> None:
         super().__init__()
-        whole = isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq > 0
-        rule = "must be 'epoch' or a number of batches"
-        require(save_freq == "epoch" or whole, "BackupAndRestore", "save_freq", rule, save_freq)
-        require(keep >= 1, "BackupAndRestore", "keep", "must be at least 1", keep)
-        require(bool(os.fspath(backup_dir)), "BackupAndRestore", "backup_dir", "must name a folder", backup_dir)
+        known = save_freq == "epoch" or (is_whole(save_freq) and int(save_freq) > 0)
+        require(known, _OWNER, "save_freq", "must be 'epoch' or a number of batches", save_freq)
+        require(bool(os.fspath(backup_dir)), _OWNER, "backup_dir", "must name a folder", backup_dir)
         self.save_freq = save_freq
         self.delete_checkpoint = delete_checkpoint
-        self.backups = Backups(backup_dir, keep)
+        self.backups = Backups(backup_dir, whole(_OWNER, "keep", keep, least=1))
         self._found: tuple[Path, dict[str, Any]] | None = None
+        self._states: CallbackStates | None = None
 
     # What `fit` asks.
 
-    def restore(self, model: Any, plan: dict[str, Any], seed: int) -> Start:
+    def attend(self, callbacks: Sequence[Any]) -> None:
+        """Hears of the callbacks of the training, among which it is."""
+        same = [callback for callback in callbacks if getattr(callback, "keeps_position", False)]
+        require(len(same) == 1, "fit", "callbacks", "must hold one BackupAndRestore at most", len(same))
+        self._states = CallbackStates([callback for callback in callbacks if callback is not self])
+
+    def restore(self, model: Any, plan: dict[str, Any], start: Start) -> Start:
         """Puts a model into the state of the newest good backup; `fit` calls it before it makes its data.
 
         Args:
             model: The compiled model.
             plan: What must be the same for a training to go on: names and numbers.
-            seed: Of the order of the data, for a training that begins.
+            start: Where a training without backups begins.
 
         Returns:
-            Where the training begins.
+            Where this one begins.
         """
-        self._model, self._plan, self._seed = model, plan, seed
+        self._model, self._plan, self._seed = model, plan, start.seed
         self._writes = is_first_machine(model.distribute_strategy)
         if self._writes:
             self.backups.prepare()
-        self._found = self._load_newest()
+        self._found = next(self.backups.good(), None)
+        if self._found is not None:
+            self._check_plan(*self._found)
+            _check_start(*self._found, start)
+            self._load(self._found[0])
+        self._check_shared()
         if self._found is None:
-            return Start(0, 0, seed)
+            return start
         meta = self._found[1]
         self._seed = meta["seed"]
-        return Start(meta["epoch"], meta["step"], meta["seed"], meta["stopped"])
+        return Start(meta["epoch"], meta["step"], meta["seed"], meta["stopped"] and not meta["step"])
 
-    def attend(self, callbacks: Sequence[Any]) -> None:
-        """Hears of the other callbacks of the training."""
-        self._states = CallbackStates([callback for callback in callbacks if callback is not self])
+    def _load(self, path: Path) -> None:
+        """Gives the model the state of a backup."""
+        values = read_arrays(path / _STATE)
+        for variable, value in zip(self._model.training_state, values, strict=True):
+            variable.assign(value)
 
-    def _load_newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """Loads the newest backup that is whole."""
-        for path, meta in self.backups.good():
-            self._check(path, meta)
-            self._model.load_weights(path / _STATE)
-            return path, meta
-        return None
-
-    def _variables(self) -> list[Any]:
-        """Those of the metrics, which Keras leaves out of its files."""
-        return [variable for metric in self._model.metrics for variable in metric.variables]
-
-    def _check(self, path: Path, meta: dict[str, Any]) -> None:
+    def _check_plan(self, path: Path, meta: dict[str, Any]) -> None:
         """Refuses the backup of another training."""
-        old = meta["plan"]
-        other = [key for key, value in self._plan.items() if old.get(key) != value]
+        old, new = meta["plan"], self._plan
+        other = [key for key, value in new.items() if old.get(key) != value]
         if other:
-            got = words("; ".join(f"{key} {old.get(key)!r} there and {self._plan[key]!r} here" for key in other))
+            got = words("; ".join(_difference(key, old.get(key), new[key]) for key in other))
             fix = "Give another folder, or delete this one to start anew."
             rule = f"must hold backups of this training ({path.name})"
-            raise ValueError(refusal("BackupAndRestore", "backup_dir", rule, got, fix))
+            raise ValueError(refusal(_OWNER, "backup_dir", rule, got, fix))
+
+    def _check_shared(self) -> None:
+        """Refuses a folder in which machines find different backups."""
+        own = self._found[1]["number"] if self._found is not None else -1
+        first = of_first(self._model.distribute_strategy, own)
+        got = words(f"{_named(own)} here and {_named(first)} on the first machine")
+        require(own == first, _OWNER, "backup_dir", "must be a folder that all machines share", got)
 
     # What the training tells.
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Gives the other callbacks back what they knew."""
+        """Gives the other callbacks back what they knew, and undoes what they did at the beginning."""
         del logs
+        if self._states is None:
+            got = words(type(self.model).__name__)
+            raise TypeError(refusal(_OWNER, "model", "must be a kmtl.MultiTaskModel in its `fit`", got))
         self._states.begin()
         self._saved = 0
         if self._found is not None:
             self._saved = self._found[1]["number"]
-            self._states.load(*self._found)
+            self._load(self._found[0])
+            self._states.load(self._found[0], self._found[1]["callbacks"])
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """In the middle of an epoch, undoes what other callbacks did at its beginning: they had done it before."""
         del logs
         self._epoch = epoch
         if self._found is not None and self._found[1]["step"]:
-            self._model.load_weights(self._found[0] / _STATE)
-            with np.load(self._found[0] / _METRICS) as arrays:
-                for place, variable in enumerate(self._variables()):
-                    variable.assign(arrays[str(place)])
-            self._states.load(*self._found)
+            self._load(self._found[0])
+            self._states.load(self._found[0], self._found[1]["callbacks"])
+            self.model.stop_training = self._found[1]["stopped"]
         self._found = None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -162,27 +169,45 @@ class BackupAndRestore(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Deletes the backups."""
         del logs
-        if self._found is not None:
-            # Nothing was left to do, not even an epoch to begin.
-            self._states.load(*self._found)
         if self.delete_checkpoint and self._writes:
             self.backups.delete()
 
     def _save(self, epoch: int, step: int, number: int) -> None:
         """Writes one backup; machines but the first only take part in reading the variables."""
+        variables = self._model.training_state
+        values = [variable.numpy() for variable in variables]
 
         def write(path: Path) -> dict[str, Any]:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                self._model.save_weights(path / _STATE)
-            arrays = {str(place): variable.numpy() for place, variable in enumerate(self._variables())}
-            np.savez(path / _METRICS, **arrays)
-            meta = {"epoch": epoch, "step": step, "number": number, "seed": self._seed, "plan": self._plan}
-            return {**meta, "stopped": self._model.stop_training, **self._states.save(path)}
+            write_arrays(path / _STATE, values)
+            place = {"epoch": epoch, "step": step, "number": number, "stopped": self._model.stop_training}
+            return {**place, "seed": self._seed, "plan": self._plan, "callbacks": self._states.save(path)}
 
         if self._writes:
             self.backups.save(number, write)
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                write(Path(folder))
+        if is_replicated(self._model.distribute_strategy):
+            # Sums are spread evenly over the replicas, as they are in a training that goes on from here.
+            for variable, value in zip(variables, values, strict=True):
+                if variable.synchronization == "on_read":
+                    variable.assign(value)
         self._saved = number
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    """What differs between two plans, in words; of lists only that."""
+    if isinstance(old, list) and isinstance(new, list):
+        old, new = [item for item in old if item not in new] or old, [item for item in new if item not in old] or new
+    return f"{key} {old!r} there and {new!r} here"
+
+
+def _named(number: int) -> str:
+    """A backup in words."""
+    return "none" if number < 0 else f"step {number}"
+
+
+def _check_start(path: Path, meta: dict[str, Any], start: Start) -> None:
+    """Refuses a backup that is older than the model that is to be trained on."""
+    if (meta["epoch"], meta["step"]) < (start.epoch, 0):
+        got = words(f"{path.name} of epoch {meta['epoch']}")
+        fix = "Give another folder, or leave `initial_epoch` out."
+        rule = f"must hold no backup from before `initial_epoch` {start.epoch}"
+        raise ValueError(refusal(_OWNER, "backup_dir", rule, got, fix))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kmtl.data.passes import LAST, key_of, shuffled
+from kmtl.feeding.passes import LAST, key_of, shuffled
 
 # Choices are drawn so many at a time; a stream of the same seed is the same only while this stands.
 _BLOCK = 4096

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from kmtl.data.digits import source_digits
 from kmtl.data.hiding import blank
-from kmtl.data.passes import LAST, Order, drawn, key_of
 from kmtl.data.transforms import draw_batch, poses
+from kmtl.feeding.passes import LAST, Order, drawn, key_of
 from kmtl.feeding.positions import restartable
 
 # What is drawn by the seed of a stream: 0 is the order of its passes.

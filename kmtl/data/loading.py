@@ -10,9 +10,9 @@ from kmtl._checks import Refusals, sizes
 from kmtl.data.catalogue import chosen, find
 from kmtl.data.fresh import fresh_batches
 from kmtl.data.hiding import check_share, hidden_rows, hide_labels
-from kmtl.data.passes import endless, key_of, shuffled
 from kmtl.data.reading import column, examples, resized
 from kmtl.data.rows import Row
+from kmtl.feeding.passes import endless, key_of, shuffled
 from kmtl.feeding.positions import along, restartable
 
 _OWNER = "load"

@@ -6,8 +6,8 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl._checks import Refusals
-from kmtl.data.passes import Order, endless
 from kmtl.data.proportions import is_whole
+from kmtl.feeding.passes import Order, endless
 from kmtl.feeding.positions import restartable
 
 

@@ -12,12 +12,12 @@ from kmtl._checks import Refusals, is_whole, words
 from kmtl.data.folders import check_image, decoded
 from kmtl.data.labels import task_list
 from kmtl.data.manifests import Manifest, add_faults, read_manifest, shard_faults
-from kmtl.data.passes import any_pass, endless
 from kmtl.data.pipelines import check_batches
 from kmtl.data.record_files import record_files
 from kmtl.data.records import of_tasks, parser
 from kmtl.data.verifying import explanation
 from kmtl.feeding.explaining import explainable
+from kmtl.feeding.passes import any_pass, endless
 from kmtl.feeding.positions import restartable
 from kmtl.feeding.structure import check_label
 from kmtl.tasks import Task

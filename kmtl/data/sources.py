@@ -10,8 +10,8 @@ from kmtl.data.columns import checked_inputs, checked_labels, checked_weights
 from kmtl.data.folders import check_image, image_paths, image_reader, label_table
 from kmtl.data.frames import check_frame, feature_arrays, feature_columns, labels_and_weights
 from kmtl.data.labels import task_list
-from kmtl.data.passes import Order
 from kmtl.data.pipelines import check_batches, gathered, parts, read
+from kmtl.feeding.passes import Order
 from kmtl.tasks import Task
 
 

@@ -1,6 +1,7 @@
 """Many devices and many machines: strategies, clusters, workers for trying out, and what their deaths tell."""
 
 from kmtl.distribution.clusters import Cluster, check_cluster
+from kmtl.distribution.costs import Sizes, StepCost, cost
 from kmtl.distribution.failures import explained
 from kmtl.distribution.launching import launch
 from kmtl.distribution.sources import from_hosts, from_kubernetes, from_slurm
@@ -8,7 +9,10 @@ from kmtl.distribution.strategies import logical_devices, strategy
 
 __all__ = [
     "Cluster",
+    "Sizes",
+    "StepCost",
     "check_cluster",
+    "cost",
     "explained",
     "from_hosts",
     "from_kubernetes",

@@ -223,8 +223,8 @@ def _task(refusals: Refusals, given: Mapping[str, Any], jobs: Mapping[str, list[
     elif job not in _JOBS:
         fix = _OTHERS.get(str(job)) or near(str(job), _JOBS)
         refusals.add("task.type", "is not a job that trains", job, fix)
-    elif job not in jobs:
-        refusals.add("task.type", "must be a job of the cluster", job, f"The cluster has {', '.join(jobs) or 'none'}.")
+    elif jobs and job not in jobs:
+        refusals.add("task.type", "must be a job of the cluster", job, f"The cluster has {', '.join(jobs)}.")
     if index is None:
         fix = "Give each process its own place in the list, from 0."
         refusals.add("task.index", "must say which one this process is", words("nothing"), fix)

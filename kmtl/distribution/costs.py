@@ -60,7 +60,7 @@ class StepCost:
 
     @property
     def efficiency(self) -> float:
-        """Share of the step in which a plain step would be computed: what one replica alone, without balancing, takes."""
+        """Share of the step that a plain step takes, of one replica alone and without balancing."""
         return self.plain / self.seconds
 
 
@@ -100,7 +100,7 @@ def cost(
         balancer: A name of `kmtl.balancers.names()`, or a balancer.
         replicas: How many replicas, R.
         step_seconds: Measured seconds of a plain Keras step of one replica on its own part of the batch.
-        bandwidth: Bytes a second that one replica can send, and receive at the same time: of the slowest link of the ring.
+        bandwidth: Bytes a second that one replica can send, and receive at the same time, by the ring's slowest link.
         latency: Seconds until the first byte arrives.
         backward_share: Part of the plain step that is the backward pass, in (0, 1).
         overlap: Part of the crossing that goes on beside the computing, in [0, 1].
@@ -110,7 +110,7 @@ def cost(
 
     >>> eight = cost(Sizes(3, 25_000_000, 6_000), "upgrad", replicas=8, step_seconds=0.1, bandwidth=100e9)
     >>> round(eight.compute, 3), round(eight.communication, 4), eight.bytes
-    (0.22, 0.0074, 300024168)
+    (0.22, 0.0069, 300024088)
     """
     _check(replicas, step_seconds, bandwidth, latency, backward_share, overlap)
     sizes = sizes if isinstance(sizes, Sizes) else Sizes.of(sizes)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import random
+import shutil
 import signal
 import socket
 import sys
@@ -122,11 +123,11 @@ def _command(script: str | os.PathLike[str] | Sequence[str]) -> list[str]:
     command = [os.fspath(script)] if isinstance(script, str | os.PathLike) else [str(part) for part in script]
     if not command:
         raise ValueError(refusal(_OWNER, "script", "must be a file or a command", script))
-    if not command[0].endswith(".py"):
-        return command
-    if not Path(command[0]).is_file():
-        raise ValueError(refusal(_OWNER, "script", "must be a file", command[0]))
-    return [sys.executable, *command]
+    is_script = command[0].endswith(".py")
+    if not (Path(command[0]).is_file() if is_script else shutil.which(command[0])):
+        rule = "must be a file" if is_script else "must be a program that is there"
+        raise ValueError(refusal(_OWNER, "script", rule, command[0]))
+    return [sys.executable, *command] if is_script else command
 
 
 def _shares(workers: int, env: Mapping[str, str]) -> list[dict[str, str]]:

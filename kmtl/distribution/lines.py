@@ -36,8 +36,9 @@ def listener(port: int, owner: str) -> socket.socket:
 async def called(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Opens a connection to `host:port`; a TimeoutError tells that nothing came back at all."""
     host, _, port = address.rpartition(":")
-    opening = asyncio.open_connection(host.strip("[]"), int(port), limit=LONGEST_LINE)
-    return await asyncio.wait_for(opening, PATIENCE)
+    # Not `wait_for`, which in Python 3.11 can swallow a cancellation.
+    async with asyncio.timeout(PATIENCE):
+        return await asyncio.open_connection(host.strip("[]"), int(port), limit=LONGEST_LINE)
 
 
 def write(writer: asyncio.StreamWriter, word: Mapping[str, Any]) -> None:

@@ -91,8 +91,10 @@ class _Meeting:
                 raise TimeoutError(self.reason)
             calling.result()
         finally:
-            calling.cancel()
             server.close()
+            calling.cancel()
+            # A call that is cut while it is made closes its own socket, if it gets the time.
+            await asyncio.wait({calling})
             if self.reason:
                 self._tell({"kind": "failed", "reason": self.reason})
             await self._hang_up()

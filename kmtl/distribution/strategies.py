@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals, is_number, is_whole, near, refusal, whole, words
 from kmtl.distribution.clusters import Cluster, check_cluster, is_configured
+from kmtl.distribution.failures import explained
 from kmtl.distribution.joining import join
 from kmtl.distribution.private import has_started
+from kmtl.feeding import explainable
 
 _KINDS = ("auto", "mirrored", "multi_worker")
 _OWNER = "strategy"
@@ -34,9 +36,9 @@ def strategy(
     one GPU, else none. None is the strategy that is in scope, which is TensorFlow's own without any.
 
     Workers first meet on the ports of the cluster; what is wrong with it is told then, on each of them that can
-    know it, instead of a wait without end. While they train, one that dies stops the others: within seconds if its
-    machine says so, and after `health_check` seconds if it is silent. The signal SIGTERM keeps its meaning, which
-    TensorFlow takes away.
+    know it, instead of a wait without end. While they train, one that dies stops the others: within seconds where
+    TensorFlow sees its connection break, and about `health_check` seconds later where it does not. The signal
+    SIGTERM keeps its meaning, which TensorFlow takes away.
 
     Asked again for the same, it returns the same object.
 
@@ -45,7 +47,8 @@ def strategy(
         devices: For `"mirrored"`: names such as `["GPU:0", "GPU:1"]`; None takes all GPUs, or all logical CPUs.
         cluster: For `"multi_worker"`: a cluster, or the content of `TF_CONFIG`; None reads the environment.
         timeout: Seconds that workers wait for each other at the start, at least 1.
-        health_check: Seconds without a sign of life after which a worker counts as dead, at least 2.
+        health_check: Seconds without a sign of life after which a worker counts as dead, at least 2. The others stop
+            up to 8 seconds later (measured).
         bytes_per_pack: Gradients cross in packs of about this size, so that the copy that TensorFlow makes stays
             small; 0 packs all at once. It is also an attribute of the strategy.
 
@@ -179,7 +182,9 @@ def _short(name: str) -> str:
 def _multi_worker(cluster: Cluster, timeout: float, health_check: float, pack: int) -> Any:
     """One strategy over machines, once all are there."""
     if "multi_worker" not in _made:
-        _made["multi_worker"] = cluster, join(cluster, timeout, health_check, pack)
+        joined = join(cluster, timeout, health_check, pack)
+        # `fit` asks what an error means that the strategy's collectives raise.
+        _made["multi_worker"] = cluster, explainable(joined, lambda error: explained(error, cluster))
     first, made = _made["multi_worker"]
     if first != cluster:
         rule = "must stay the same in one process"

@@ -10,10 +10,10 @@ _EXPLANATIONS: weakref.WeakKeyDictionary[Any, Callable[[BaseException], BaseExce
 
 
 def explainable(dataset: Any, explain: Callable[[BaseException], BaseException | None]) -> Any:
-    """Remembers who can tell what an error met while reading a dataset means.
+    """Remembers who can tell what an error met while reading a dataset, or under a strategy, means.
 
     Args:
-        dataset: A `tf.data.Dataset`.
+        dataset: A `tf.data.Dataset`, or a strategy.
         explain: From the error to a clearer one, or None if it has nothing to say. It must not hold on to `dataset`.
 
     Returns:

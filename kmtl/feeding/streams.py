@@ -16,6 +16,7 @@ from kmtl.tasks import Task
 
 # A generator cannot be rewound: this many of its batches are kept back for the checks and statistics.
 _PEEK = 16
+_HOOKS = ("on_epoch_begin", "on_epoch_end")
 
 
 class _Complete:
@@ -143,8 +144,18 @@ class PyDatasetFeed(Feed):
         return PyDatasetFeed(_Completed(self.x.data, self.x.complete.with_tables(tables)), source=self.source)
 
     def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
-        """Batches by index; the hooks of epochs are not called, for the stream has none."""
+        """Batches by index.
+
+        Raises:
+            ValueError: If the dataset wants to hear of epochs, of which the stream knows nothing.
+        """
         del batch_size
+        kind = type(self.x.data)
+        wanted = [name for name in _HOOKS if getattr(kind, name) is not getattr(keras.utils.PyDataset, name)]
+        if wanted:
+            rule = "must make every batch out of its index alone where training has to go on from any batch"
+            fix = "Leave it out: with shuffle=True each epoch has the batches in another order."
+            raise ValueError(refusal("fit", "x", rule, words(f"{kind.__name__} with {', '.join(wanted)}"), fix))
         return Feed(_Endless(self.x, first, shuffle, seed), source=self.source)
 
 
@@ -187,4 +198,5 @@ class _RunFeed(Feed):
     def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
         """What is left after the first batches were run through."""
         del batch_size, shuffle, seed
-        return Feed(itertools.islice(self.x, first, None), source=self.source)
+        # Keras takes generators for such, no other iterators.
+        return Feed((batch for batch in itertools.islice(self.x, first, None)), source=self.source)

@@ -27,7 +27,9 @@ def sum_over_replicas(value: Any) -> Any:
     if not isinstance(value, list):
         return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
     given = [tensor for tensor in value if tensor is not None]
-    summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, given) if given else [])
+    pack = getattr(tf.distribute.get_strategy(), "bytes_per_pack", 0)
+    options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=pack)
+    summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, given, options) if given else [])
     return [None if tensor is None else next(summed) for tensor in value]
 
 
@@ -76,16 +78,16 @@ def is_first_machine(strategy: Any) -> bool:
     return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
 
 
-def of_first(strategy: Any, value: int) -> int:
-    """The first machine's number, on all machines; they have to ask together."""
+def of_first(strategy: Any, value: Any) -> Any:
+    """The first machine's number or array, on all machines; they have to ask together."""
     if not is_many_machines(strategy):
         return value
 
     @tf.function(autograph=False)
     def ask(given: Any) -> Any:
-        return strategy.run(lambda: sum_over_replicas(tf.where(_replica() == 0, given, 0)))
+        return strategy.run(lambda: sum_over_replicas(tf.where(_replica() == 0, given, tf.zeros_like(given))))
 
-    return int(strategy.experimental_local_results(ask(tf.constant(value, tf.int64)))[0])
+    return strategy.experimental_local_results(ask(tf.constant(value)))[0].numpy()
 
 
 def _replica() -> Any:

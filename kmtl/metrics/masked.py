@@ -136,6 +136,16 @@ class TaskMetrics(keras.metrics.Metric):
         self.total = self.add_variable((max(size, 1),), initializer="zeros", name="total")
         self.count = self.add_variable((max(size, 1),), initializer="zeros", name="count")
         self.places = {row.key: place for place, row in enumerate([*self.means, *(row for row, _ in self.others)])}
+        if not all(metric.variables for _, metric in self.others):
+            self._make_variables()
+
+    def _make_variables(self) -> None:
+        """Lets metrics that make their variables in the first batch, as F1, make them now: a backup must find them."""
+        tasks = [task for group in self.groups for task in group.tasks]
+        labels = {task.name: ops.zeros((1, *task.label_shape), dtype=task.label_dtype) for task in tasks}
+        outputs = {task.name: ops.zeros((1, task.units)) for task in tasks}
+        with keras.StatelessScope():
+            self.update_state([group.examples(labels, outputs) for group in self.groups])
 
     @staticmethod
     def _mean(row: Reported) -> Any:

@@ -1,6 +1,6 @@
 """What a model does under a strategy, one function a row of the table in `docs/distribution.md`.
 
-    python features.py one | devices | workers
+    python features.py one | devices | workers | gpu
 
 writes `{feature: numbers or a refusal}` as JSON to the file that the environment variable KMTL_FEATURES names. Each
 function returns numbers that must not depend on the strategy.
@@ -307,6 +307,10 @@ def numbers(value):
 
 
 def strategy_of(mode):
+    """GPUs if asked for, and hidden otherwise."""
+    if mode == "gpu":
+        return kmtl.distribution.strategy("auto")
+    tf.config.set_visible_devices([], "GPU")
     if mode == "devices":
         kmtl.distribution.logical_devices(2)
         return kmtl.distribution.strategy("mirrored")
