@@ -12,7 +12,7 @@ from kmtl.data.fresh import fresh_batches
 from kmtl.data.hiding import check_share, hidden_rows, hide_labels
 from kmtl.data.reading import column, examples, resized
 from kmtl.data.rows import Row
-from kmtl.feeding.passes import endless, key_of, shuffled
+from kmtl.feeding.passes import by_element, endless, key_of, shuffled
 from kmtl.feeding.positions import along, restartable
 
 _OWNER = "load"
@@ -157,7 +157,8 @@ def _batches(dataset: tf.data.Dataset, batch_size: int, seed: int | None = None)
 
 def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Batches of images in 0..1, made ahead of the training."""
-    return batches.map(_to_unit, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    ready = batches.map(_to_unit, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return ready.with_options(by_element())
 
 
 def _to_unit(images: Any, labels: Any) -> tuple[Any, Any]:

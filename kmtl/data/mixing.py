@@ -10,6 +10,7 @@ from kmtl._checks import Refusals
 from kmtl.data.choices import choices, consumed, shuffled_passes
 from kmtl.data.proportions import HOW_TO_COUNT, check_counted, counts, is_whole, probabilities
 from kmtl.data.streams import StreamForm, common_form
+from kmtl.feeding.passes import by_element
 from kmtl.feeding.positions import restart_of, restartable, stream_from
 from kmtl.tasks import Task
 
@@ -154,9 +155,7 @@ def _stream(datasets: Mapping[Any, Any], form: StreamForm, draw: _Draw) -> Any:
     ]
     drawn = choices(table, seed, start=draw.start, examples_per_epoch=length)
     stream = tf.data.Dataset.choose_from_datasets(sources, drawn, stop_on_empty_dataset=True)
-    options = tf.data.Options()
-    options.deterministic = True
-    return stream.with_options(options)
+    return stream.with_options(by_element())
 
 
 def _endless(dataset: Any, draw: _Draw, number: int, used: int) -> Any:

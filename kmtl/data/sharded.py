@@ -17,7 +17,7 @@ from kmtl.data.record_files import record_files
 from kmtl.data.records import of_tasks, parser
 from kmtl.data.verifying import explanation
 from kmtl.feeding.explaining import explainable
-from kmtl.feeding.passes import any_pass, endless
+from kmtl.feeding.passes import any_pass, by_element, endless
 from kmtl.feeding.positions import restartable
 from kmtl.feeding.structure import check_label
 from kmtl.tasks import Task
@@ -111,12 +111,10 @@ def _dataset(
 
 
 def _options() -> Any:
-    """The same order everywhere; several machines share examples out, whatever the number of files."""
-    options = tf.data.Options()
-    options.deterministic = True
+    """The same order everywhere, and no buffers but those that are asked for."""
+    options = by_element()
     # It would be one of tf.data's own size.
     options.experimental_optimization.inject_prefetch = False
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return options
 
 

@@ -1,6 +1,7 @@
 """Sockets that carry lines of JSON, and what their errors tell of the other side."""
 
 import asyncio
+import contextlib
 import errno
 import json
 import socket
@@ -21,10 +22,11 @@ def listener(port: int, owner: str) -> socket.socket:
     Raises:
         OSError: If it cannot be opened.
     """
+    both = socket.has_dualstack_ipv6()
     try:
-        if socket.has_dualstack_ipv6():
-            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-        return socket.create_server(("", port))
+        made = socket.create_server(("", port), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both)
+        made.setblocking(False)
+        return made
     except OSError as error:
         message = (
             f"Port {port} of {owner} cannot be opened on this machine: {error.strerror}. Another worker with this "
@@ -39,6 +41,19 @@ async def called(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
     # Not `wait_for`, which in Python 3.11 can swallow a cancellation.
     async with asyncio.timeout(PATIENCE):
         return await asyncio.open_connection(host.strip("[]"), int(port), limit=LONGEST_LINE)
+
+
+async def taken(caller: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Makes lines of a socket that was accepted."""
+    return await asyncio.open_connection(sock=caller, limit=LONGEST_LINE)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    """Closes a connection once what was written has left; one that the other side cut is closed as well."""
+    writer.close()
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            await writer.wait_closed()
 
 
 def write(writer: asyncio.StreamWriter, word: Mapping[str, Any]) -> None:

@@ -10,7 +10,9 @@ Whoever finds a fault tells the others before it leaves.
 """
 
 import asyncio
+import contextlib
 import json
+import socket
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +70,7 @@ class _Meeting:
         self.process = uuid.uuid4().hex
         self.states = dict.fromkeys(cluster.peers, "has not been reached")
         self.calls: dict[int, asyncio.StreamWriter] = {}
-        self.answers: dict[asyncio.Task[Any] | None, asyncio.StreamWriter] = {}
+        self.answers: set[asyncio.Future[Any]] = set()
         self.callers: dict[int, Any] = {}
         self.ready: set[int] = set()
         self.all_ready = asyncio.Event()
@@ -79,7 +81,8 @@ class _Meeting:
     async def run(self, timeout: float) -> None:
         """Meets, and closes every socket."""
         listener = lines.listener(self.cluster.port, self.cluster.name(self.cluster.rank))
-        server = await asyncio.start_server(self._answer, sock=listener, limit=lines.LONGEST_LINE)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(listener, self._accept, listener)
         calling = asyncio.ensure_future(self._call_all())
         try:
             ends: set[asyncio.Future[Any]] = {calling, self.trouble}
@@ -91,13 +94,11 @@ class _Meeting:
                 raise TimeoutError(self.reason)
             calling.result()
         finally:
-            server.close()
-            calling.cancel()
-            # A call that is cut while it is made closes its own socket, if it gets the time.
-            await asyncio.wait({calling})
+            loop.remove_reader(listener)
+            listener.close()
             if self.reason:
                 self._tell({"kind": "failed", "reason": self.reason})
-            await self._hang_up()
+            await self._hang_up(calling)
 
     async def _call_all(self) -> None:
         """Both phases, from the caller's side."""
@@ -136,20 +137,27 @@ class _Meeting:
         if answer.get("kind") == "answer":
             return answer
         self.states[rank] = _STRANGER
-        writer.close()
+        await lines.closed(writer)
         return {}
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        """Takes one call. Not asyncio's own server, which leaves calls open that come while it closes."""
+        with contextlib.suppress(OSError):
+            self.answers.add(asyncio.ensure_future(self._answer(listener.accept()[0])))
+
+    async def _answer(self, caller: socket.socket) -> None:
         """Answers one caller, and hears how the meeting goes for it."""
-        self.answers[asyncio.current_task()] = writer
-        hello = await lines.read(reader)
-        rank = hello.get("rank")
-        # Other callers, such as a cluster's probes of open ports, are no matter.
-        if hello.get("kind") == "hello" and isinstance(rank, int):
-            lines.write(writer, self._card("answer"))
-            if hello.get("process") != self.process and self._admit(rank, hello, writer):
-                self._hear(rank, await lines.read(reader))
-        writer.close()
+        reader, writer = await lines.taken(caller)
+        try:
+            hello = await lines.read(reader)
+            rank = hello.get("rank")
+            # Other callers, such as a cluster's probes of open ports, are no matter.
+            if hello.get("kind") == "hello" and isinstance(rank, int):
+                lines.write(writer, self._card("answer"))
+                if hello.get("process") != self.process and self._admit(rank, hello, writer):
+                    self._hear(rank, await lines.read(reader))
+        finally:
+            await lines.closed(writer)
 
     def _admit(self, rank: int, hello: Mapping[str, Any], writer: asyncio.StreamWriter) -> bool:
         """Whether a caller is who it may be."""
@@ -194,16 +202,13 @@ class _Meeting:
         for writer in self.calls.values():
             lines.write(writer, word)
 
-    async def _hang_up(self) -> None:
-        """Closes every connection once what was said has left."""
-        for writer in [*self.calls.values(), *self.answers.values()]:
-            writer.close()
-        closing = [asyncio.ensure_future(writer.wait_closed()) for writer in self.calls.values()]
-        tasks = {*closing, *(task for task in self.answers if task)}
-        if tasks:
-            await asyncio.wait(tasks, timeout=lines.PATIENCE)
-        # A call that the other side cut is closed as well.
-        _ = [task.exception() for task in closing if task.done()]
+    async def _hang_up(self, calling: asyncio.Future[Any]) -> None:
+        """Ends all that goes on, and closes every call once what was said has left."""
+        tasks = [calling, *self.answers]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(lines.closed(writer) for writer in self.calls.values()))
 
     def _card(self, kind: str) -> dict[str, Any]:
         """Who this worker is and what it runs."""

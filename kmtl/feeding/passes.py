@@ -10,6 +10,14 @@ import tensorflow as tf
 LAST = np.iinfo(np.int64).max
 
 
+def by_element() -> Any:
+    """Options of a dataset in one order, whose elements machines share, never its files: each would order its own."""
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return options
+
+
 def key_of(seed: int, number: int, index: Any) -> Any:
     """The key of one of many draws, `(2,)`, int64.
 

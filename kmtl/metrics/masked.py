@@ -136,7 +136,7 @@ class TaskMetrics(keras.metrics.Metric):
         self.total = self.add_variable((max(size, 1),), initializer="zeros", name="total")
         self.count = self.add_variable((max(size, 1),), initializer="zeros", name="count")
         self.places = {row.key: place for place, row in enumerate([*self.means, *(row for row, _ in self.others)])}
-        if not all(metric.variables for _, metric in self.others):
+        if self.others:
             self._make_variables()
 
     def _make_variables(self) -> None:

@@ -20,9 +20,10 @@ import numpy as np
 import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from toys import build, examples
+from toys import build, examples, tasks
 
 import kmtl
+from kmtl.feeding.positions import stream_from
 
 FEATURES = {}
 X, Y = examples(40, hidden=0.4, seed=2)
@@ -91,6 +92,24 @@ def _sequence():
             return X[part], {name: label[part] for name, label in Y.items()}
 
     return trained(made(), Batches(), None, batch_size=None)
+
+
+@feature("`kmtl.data.mix`: a dataset a task")
+def _mixed_data():
+    sources = {name: tf.data.Dataset.from_tensor_slices((X[:30], Y[name][:30])) for name in ("age", "species")}
+    stream = kmtl.data.mix(sources, batch_size=16, shuffle=20, seed=3, sampling="uniform")
+    model = build([task for task in tasks() if task.name in sources])
+    model.compile("sgd")
+    return trained(model, stream, None, batch_size=None, steps_per_epoch=3)
+
+
+@feature("a stream of `kmtl.data.from_shards` from its second batch on")
+def _shards():
+    folder = Path(os.environ["KMTL_FEATURES"]).with_suffix(f".shards-{os.getpid()}")
+    examples_of = tf.data.Dataset.from_tensor_slices((X, Y))
+    kmtl.data.write_shards(examples_of, folder, shards=3)
+    found = kmtl.data.from_shards(folder, tasks(), batch_size=16)
+    return trained(made(), stream_from(found, 1), None, batch_size=None, steps_per_epoch=3)
 
 
 @feature("`evaluate`")
