@@ -70,7 +70,7 @@ class Progress:
         """How many batches the next execution takes, at most `most`: none where all were done before."""
         number = min(most, self.steps - self._seen % self.steps)
         self._seen += number
-        return 0 if self._seen <= self.ahead else number
+        return min(number, max(self._seen - self.ahead, 0))
 
 
 class Rejoined(keras.callbacks.CallbackList):
@@ -89,13 +89,17 @@ class Rejoined(keras.callbacks.CallbackList):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Passes it on once the training is where it was."""
         if batch >= self._ahead:
-            self._ahead = 0
             super().on_train_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Passes it on once the training is where it was."""
-        if not self._ahead:
+        if min(batch + 1, self.params["steps"]) > self._ahead:
             super().on_train_batch_end(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """All epochs but the first are new from their beginning."""
+        self._ahead = 0
+        super().on_epoch_end(epoch, logs)
 
 
 def rejoined(callbacks: Any, plan: Plan, verbose: Any, epochs: int, model: Any) -> Any:

@@ -68,7 +68,8 @@ class BackupAndRestore(keras.callbacks.Callback):
         self.delete_checkpoint = delete_checkpoint
         self.backups = Backups(backup_dir, whole(_OWNER, "keep", keep, least=1))
         self._found: tuple[Path, dict[str, Any]] | None = None
-        self._states: CallbackStates | None = None
+        # None until `fit` tells of the other callbacks.
+        self._states: Any = None
 
     # What `fit` asks.
 

@@ -16,8 +16,7 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 class CallbackStates:
-    """Saves and restores what callbacks count, as the patience of `EarlyStopping`, the best value of a checkpoint, or
-    the history.
+    """Saves and restores what callbacks count: the patience of `EarlyStopping`, the best value, the history.
 
     Only attributes that have changed since the training began are saved: an argument that is given otherwise in the
     next run counts as given. Attributes that are not made of numbers, text, None, arrays, lists, tuples and dicts are

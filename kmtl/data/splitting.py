@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals
 from kmtl.data.labels import carries_label, check_known, label_specs, names_of
+from kmtl.feeding.positions import along
 from kmtl.tasks import Task
 
 
@@ -36,7 +37,7 @@ def only(dataset: Any, tasks: str | Task | Iterable[str | Task]) -> Any:
     known = label_specs("only", dataset)
     names = names_of(tasks)
     _check_names("only", names, known)
-    return dataset.map(lambda *element: _restricted(element, names))
+    return along(dataset, lambda given: given.map(lambda *element: _restricted(element, names)))
 
 
 def split_by_task(

@@ -1,0 +1,89 @@
+"""A training killed at any moment and started again ends as one that was not killed: equal to the last bit."""
+
+import concurrent.futures
+import json
+import time
+
+import numpy as np
+import pytest
+from faults import killing
+from faults.program import EPOCHS, STEPS
+
+from kmtl.distribution import Cluster
+from kmtl.distribution.launching import free_ports
+
+TOTAL = EPOCHS * STEPS
+MANY = ["in_memory", "dataset", "stopped_early", "mixed_float16", "executions", "devices"]
+
+
+@pytest.fixture
+def workers():
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        yield pool
+
+
+def resumed(variant, folder, moments):
+    """Kills at moments, then lets it end; the result, and at how many moments it was still running."""
+    kills = sum(killing.killed(variant, folder, moment) for moment in moments)
+    return killing.finished(variant, folder), kills
+
+
+def assert_equal(variant, tmp_path, moments, pool):
+    whole = pool.submit(killing.finished, variant, tmp_path / "whole")
+    found, kills = resumed(variant, tmp_path / "killed", moments)
+    assert killing.different(whole.result(), found) == []
+    assert not (tmp_path / "killed" / "backups").exists()
+    return kills
+
+
+def test_killed_three_times(tmp_path, workers):
+    moments = killing.moments(np.random.default_rng(1), 3, TOTAL)
+    assert assert_equal("mix", tmp_path, moments, workers) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["mix", *MANY])
+def test_killed_at_random(variant, tmp_path, workers):
+    generator = np.random.default_rng(list(variant.encode()))
+    number = 5 if variant == "mix" else 3
+    last = 30 if variant == "stopped_early" else TOTAL
+    assert assert_equal(variant, tmp_path, killing.moments(generator, number, last), workers) == number
+
+
+def pair(folder):
+    """Two workers that share a folder."""
+    addresses = tuple(f"localhost:{port}" for port in free_ports(2))
+    configs = [{"TF_CONFIG": json.dumps(Cluster(addresses, rank).config)} for rank in range(2)]
+    return [killing.Run(["workers", folder], folder, config) for config in configs]
+
+
+def both_finished(folder):
+    """Runs two workers to their end; their results."""
+    for code, errors in [run.end() for run in pair(folder)]:
+        assert code == 0, errors[-3000:]
+    return [killing.result(folder, rank) for rank in range(2)]
+
+
+def one_killed(folder, victim, moment):
+    """Kills one of two workers; the other must end by itself and name it."""
+    runs, (step, seconds) = pair(folder), moment
+    other = runs[1 - victim]
+    line = runs[victim].until(lambda text: killing.step_of(text) >= step)
+    time.sleep(seconds)
+    assert line is not None
+    assert runs[victim].kill()
+    begin = time.monotonic()
+    code, errors = other.end()
+    assert time.monotonic() - begin < 60
+    assert code != 0
+    assert f"RuntimeError: worker {victim} (localhost:" in errors, errors[-3000:]
+
+
+@pytest.mark.slow
+def test_one_of_two_workers_killed(tmp_path):
+    whole = both_finished(tmp_path / "whole")
+    assert killing.different(*whole) == []
+    moments = killing.moments(np.random.default_rng(7), 6, TOTAL)[1:]
+    for number, moment in enumerate(moments):
+        one_killed(tmp_path / "killed", number % 2, moment)
+    assert killing.different(both_finished(tmp_path / "killed")[0], whole[0]) == []

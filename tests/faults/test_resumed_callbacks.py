@@ -1,0 +1,186 @@
+"""What callbacks know survives: each case trains whole, and again with interruptions, and compares every bit."""
+
+import keras
+import numpy as np
+import pytest
+from faults.interrupting import BATCH, EPOCHS, STEPS, Interrupted, X, Y, assert_goes_on, interrupted, model, train
+
+from kmtl.callbacks import BackupAndRestore, LossWeightScheduler
+
+C = keras.callbacks
+
+
+class Warm(C.Callback):
+    """Sets the rate before every batch, by a count of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches, self.rates = 0, []
+
+    def on_train_begin(self, logs=None):
+        self.model.optimizer.learning_rate = 0.5
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.batches += 1
+        self.rates.append(0.02 / self.batches)
+        self.model.optimizer.learning_rate = self.rates[-1]
+
+
+class Diary(C.Callback):
+    """Keeps values of every kind, and lets a list of its own steer the training."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses, self.best, self.by_epoch, self.sums = [], np.float32(np.inf), {}, np.zeros(2)
+        self.places = ((0, "begin"),)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.places = (*self.places, (epoch, "begin"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.losses.append(logs["loss"])
+        self.best = min(self.best, np.float32(logs["loss"]))
+        self.by_epoch[epoch] = {"loss": logs["loss"], "none": None}
+        self.sums = [*self.sums, logs["loss"], 1.0]
+        self.model.optimizer.learning_rate = 0.01 * float(self.best) / len(self.losses)
+
+
+class StopAt(C.Callback):
+    """Stops within an epoch."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == 2 * STEPS + 2:
+            self.model.stop_training = True
+
+
+def early(**options):
+    return lambda: C.EarlyStopping("width_loss", **{"restore_best_weights": True, **options})
+
+
+def plateau():
+    return C.ReduceLROnPlateau("loss", min_delta=0.5, patience=1, factor=0.5)
+
+
+def rates():
+    return C.LearningRateScheduler(lambda epoch, rate: 0.7 * rate)
+
+
+def weights():
+    return LossWeightScheduler(lambda epoch, weights: {"width": 0.5 * weights["width"]})
+
+
+def test_patience_best_values_and_rates(tmp_path):
+    # `min_delta` is more than these losses fall by in an epoch: without it the training would not end early.
+    callbacks = [early(min_delta=3.0, patience=2), plateau, weights, early(patience=50)]
+    whole = assert_goes_on(tmp_path, callbacks=callbacks, epochs=12)
+    assert 3 <= len(whole["epochs"]) < 12
+    assert whole["callback 0 stopped_epoch"] != "0"
+
+
+def test_callbacks_of_the_user(tmp_path):
+    # With a backup after every batch the second goes on behind the last batch of an epoch.
+    moments = [(1, 2), (1, "end"), (3, 0)]
+    whole = assert_goes_on(tmp_path, moments, callbacks=[Warm, Diary, rates], save_freq=1)
+    assert whole["callback 0 batches"] == str(EPOCHS * STEPS)
+
+
+def test_a_stop_that_was_on_the_disk_already(tmp_path):
+    callbacks = [early(min_delta=3.0, patience=1)]
+    whole = assert_goes_on(tmp_path, ["end", "end"], callbacks=callbacks, epochs=12)
+    assert len(whole["epochs"]) < 12
+
+
+def test_a_stop_within_an_epoch(tmp_path):
+    whole = assert_goes_on(tmp_path, [(1, 3), "end"], callbacks=[StopAt])
+    assert len(whole["epochs"]) == 3
+    assert whole["variable 10"] == 2 * STEPS + 2
+
+
+def test_swapped_averages(tmp_path):
+    averaging = lambda: model(keras.optimizers.Adam(0.01, use_ema=True))  # noqa: E731
+    callbacks = [lambda: C.SwapEMAWeights(swap_on_epoch=True)]
+    assert_goes_on(tmp_path, [(1, 2), (2, 0)], made=averaging, callbacks=callbacks)
+
+
+def test_validation(tmp_path):
+    options = {"validation_data": (X[:15], {name: labels[:15] for name, labels in Y.items()})}
+    assert_goes_on(tmp_path, callbacks=[lambda: C.ReduceLROnPlateau("val_loss", patience=0, min_delta=9.0)], **options)
+
+
+def checkpoints(folder):
+    return [
+        lambda: C.ModelCheckpoint(folder / "best.keras", "width_mae", save_best_only=True),
+        lambda: C.ModelCheckpoint(str(folder / "{epoch}-{batch}.weights.h5"), save_weights_only=True, save_freq=3),
+        lambda: C.CSVLogger(folder / "log.csv", append=True),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning", "ignore:Exception ignored in")
+def test_checkpoints_and_logs_on_the_disk(tmp_path):
+    folders = [tmp_path / "whole", tmp_path / "parts"]
+    for folder in folders:
+        folder.mkdir()
+    whole = train(folders[0], callbacks=checkpoints(folders[0]))
+    # A batch that was done is not told again: a checkpoint named after it would hold the weights of a later one.
+    assert interrupted(folders[1], [(1, 3), (3, 1)], callbacks=checkpoints(folders[1])) == 2
+    parts = train(folders[1], callbacks=checkpoints(folders[1]))
+    assert whole["callback 0 best"] == parts["callback 0 best"]
+    assert (folders[0] / "log.csv").read_text() == (folders[1] / "log.csv").read_text()
+    names = sorted(path.name for path in folders[0].glob("*.weights.h5"))
+    assert names == sorted(path.name for path in folders[1].glob("*.weights.h5"))
+    assert len(names) == EPOCHS * STEPS // 3
+    made = model()
+    for name in [*names, "best.keras"]:
+        loaded = []
+        for folder in folders:
+            made.load_weights(folder / name)
+            loaded.append(made.get_weights())
+        assert all(np.array_equal(*pair) for pair in zip(*loaded, strict=True)), name
+
+
+def test_a_callback_that_was_put_in_front_changes_nothing(tmp_path):
+    callbacks = [early(min_delta=3.0, patience=2)]
+    whole = train(tmp_path / "whole", callbacks=callbacks, epochs=12)
+    assert interrupted(tmp_path / "parts", [(2, 2)], callbacks=callbacks, epochs=12) == 1
+    parts = train(tmp_path / "parts", callbacks=[rates_of_one, *callbacks], epochs=12)
+    assert parts["callback 1 wait"] == whole["callback 0 wait"]
+    assert len(parts["epochs"]) == len(whole["epochs"])
+
+
+def rates_of_one():
+    return C.LearningRateScheduler(lambda epoch, rate: rate)
+
+
+def test_run_again_after_its_end(tmp_path):
+    kept = {"epochs": EPOCHS, "verbose": 0, "batch_size": BATCH}
+    whole, again = model(), model()
+    for made in (whole, again):
+        backup = BackupAndRestore(tmp_path / "backups", delete_checkpoint=False)
+        history = made.fit(X, Y, callbacks=[backup, early(patience=9)()], **kept)
+    assert history.epoch == list(range(EPOCHS))
+    assert all(np.array_equal(*pair) for pair in zip(whole.get_weights(), again.get_weights(), strict=True))
+    more = model()
+    # More epochs go on from there.
+    more.fit(X, Y, callbacks=[BackupAndRestore(tmp_path / "backups")], **{**kept, "epochs": EPOCHS + 1})
+    assert more.optimizer.iterations == (EPOCHS + 1) * STEPS
+    assert not (tmp_path / "backups").exists()
+    longer = model()
+    longer.fit(X, Y, callbacks=[BackupAndRestore(tmp_path / "other")], **{**kept, "epochs": EPOCHS + 1})
+    assert all(np.array_equal(*pair) for pair in zip(more.get_weights(), longer.get_weights(), strict=True))
+
+
+def test_the_same_objects_go_on_after_an_interruption(tmp_path):
+    callbacks = [early(min_delta=3.0, patience=2)(), plateau(), BackupAndRestore(tmp_path / "backups", save_freq=2)]
+    whole = train(tmp_path / "whole", callbacks=[early(min_delta=3.0, patience=2), plateau], epochs=12, save_freq=2)
+    made, options = model(), {"epochs": 12, "verbose": 0, "batch_size": BATCH}
+
+    class Once(C.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if self.model.optimizer.iterations == STEPS + 2:
+                raise Interrupted
+
+    with pytest.raises(Interrupted):
+        made.fit(X, Y, callbacks=[Once(), *callbacks], **options)
+    made.fit(X, Y, callbacks=callbacks, **options)
+    for place, held in enumerate(made.training_state):
+        np.testing.assert_array_equal(whole[f"variable {place}"], held.numpy())
