@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
 
@@ -22,3 +24,20 @@ def test_quickstart_smoke(tmp_path):
     for name in ("digit_poses_curves.png", "digit_poses_samples.png", "digit_poses.tflite"):
         assert (tmp_path / name).stat().st_size > 1000
     assert (tmp_path / "digit_poses" / "1" / "saved_model.pb").exists()
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_many_workers_smoke(tmp_path, workers):
+    program = [EXAMPLES / "many_workers.py", "--smoke", "--out", tmp_path]
+    launcher = ["-m", "kmtl.distribution", "--workers", "2"] if workers > 1 else []
+    done = subprocess.run(
+        [sys.executable, *launcher, *program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")},
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{workers} replicas, position_mae" in done.stdout
+    assert not (tmp_path / "backups").exists()

@@ -96,12 +96,14 @@ def test_a_stop_within_an_epoch(tmp_path):
     assert whole["variable 10"] == 2 * STEPS + 2
 
 
+@pytest.mark.slow
 def test_swapped_averages(tmp_path):
     averaging = lambda: model(keras.optimizers.Adam(0.01, use_ema=True))  # noqa: E731
     callbacks = [lambda: C.SwapEMAWeights(swap_on_epoch=True)]
     assert_goes_on(tmp_path, [(1, 2), (2, 0)], made=averaging, callbacks=callbacks)
 
 
+@pytest.mark.slow
 def test_validation(tmp_path):
     options = {"validation_data": (X[:15], {name: labels[:15] for name, labels in Y.items()})}
     assert_goes_on(tmp_path, callbacks=[lambda: C.ReduceLROnPlateau("val_loss", patience=0, min_delta=9.0)], **options)
@@ -138,6 +140,7 @@ def test_checkpoints_and_logs_on_the_disk(tmp_path):
         assert all(np.array_equal(*pair) for pair in zip(*loaded, strict=True)), name
 
 
+@pytest.mark.slow
 def test_a_callback_that_was_put_in_front_changes_nothing(tmp_path):
     callbacks = [early(min_delta=3.0, patience=2)]
     whole = train(tmp_path / "whole", callbacks=callbacks, epochs=12)

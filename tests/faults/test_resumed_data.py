@@ -63,23 +63,25 @@ def own():
 
 
 DATA = {
-    "arrays, uneven last batch": {"batch_size": 9},
-    "arrays in two executions an epoch": {"made": lambda: model(steps_per_execution=3), "moments": ((1, 3),)},
-    "dataset of kmtl, class weights": {"data": own, "class_weight": {"kind": {0: 2.0, 1: 0.5}}},
-    "dataset of kmtl, changed": {"data": lambda: own().map(lambda x, y: (-x, y)).prefetch(2)},
+    "arrays in executions of three": {"made": lambda: model(steps_per_execution=3), "moments": ((1, 3),)},
     "shuffled tf.data": {"data": plain},
-    "tf.data of unknown length": {"data": uncounted},
     "generator": {"data": generator, "steps_per_epoch": STEPS},
     "PyDataset": {"data": Batches},
+    "tf.data of unknown length": {"data": uncounted},
+}
+MORE_DATA = {
+    "arrays, uneven last batch": {"batch_size": 9},
+    "dataset of kmtl, class weights": {"data": own, "class_weight": {"kind": {0: 2.0, 1: 0.5}}},
+    "dataset of kmtl, changed": {"data": lambda: own().map(lambda x, y: (-x, y)).prefetch(2)},
     "PyDataset with threads": {"data": lambda: Batches(workers=2)},
     "later first epoch": {"initial_epoch": 1},
     "split": {"validation_split": 0.2, "moments": ((1, 2), (2, 3))},
 }
 
 
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("name", [*DATA, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_DATA)])
 def test_it_goes_on(tmp_path, name):
-    assert_goes_on(tmp_path, **{"moments": ((1, 2),), **DATA[name]})
+    assert_goes_on(tmp_path, **{"moments": ((1, 2),), **(DATA | MORE_DATA)[name]})
 
 
 def adam(**options):
@@ -133,6 +135,7 @@ def test_the_newest_is_damaged(tmp_path):
     assert all(np.array_equal(whole[key], parts[key], equal_nan=True) for key in whole)
 
 
+@pytest.mark.slow
 def test_executions_of_another_length_go_on(tmp_path):
     whole = train(tmp_path / "whole", save_freq=3)
     assert interrupted(tmp_path / "parts", [(1, 4)], save_freq=1) == 1
