@@ -87,11 +87,11 @@ class FedModel(LookingModel):
             self._learn_scales(census, self._unlearned())
         plan = Plan(given, batch_size, shuffle, steps_per_epoch, initial_epoch)
         seen = census.batches if census is not None and census.complete else None
-        plan = self._planned(plan, callbacks, seen, epochs)
-        self._attach("_progress", plan.progress)
-        given = plan.feed
         options = {"validation_steps": validation_steps, "validation_batch_size": validation_batch_size}
         try:
+            plan = self._planned(plan, callbacks, seen, epochs)
+            self._attach("_progress", plan.progress)
+            given = plan.feed
             return super().fit(
                 given.x,
                 given.y,

@@ -56,6 +56,9 @@ class Progress:
         steps: Batches an epoch.
         ahead: Batches of the first epoch that were done before the training was interrupted.
 
+    Attributes:
+        logs: What is told of the batches that were done, once somebody has asked for it.
+
     >>> progress = Progress(5, ahead=2)
     >>> [progress.next(2) for _ in range(4)]
     [0, 2, 1, 2]
@@ -64,6 +67,7 @@ class Progress:
     def __init__(self, steps: int, ahead: int = 0) -> None:
         self.steps = steps
         self.ahead = ahead
+        self.logs: dict[str, Any] | None = None
         self._seen = 0
 
     def next(self, most: int) -> int:

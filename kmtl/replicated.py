@@ -32,11 +32,12 @@ class ReplicatedModel(CompiledModel):
             run = self.train_function
 
         def function(iterator: Any) -> dict[str, Any]:
-            most = self.steps_per_execution
-            number = most if self._progress is None else self._progress.next(most)
-            if not number:
+            most, progress = self.steps_per_execution, self._progress
+            number = most if progress is None else progress.next(most)
+            if progress is not None and not number:
                 # These batches were taken before the training was interrupted; the iterator stands behind them.
-                return self.get_metrics_result()
+                progress.logs = progress.logs or self.get_metrics_result()
+                return progress.logs
             return run(iterator if number == most else itertools.islice(iterator, number))
 
         self.train_function = function

@@ -95,13 +95,13 @@ class BackupAndRestore(keras.callbacks.Callback):
         if self._writes:
             self.backups.prepare()
         self._found = next(self.backups.good(), None)
-        if self._found is not None:
-            self._check_plan(*self._found)
-            _check_start(*self._found, start)
-            self._load(self._found[0])
+        # First of all: the machines go the same way from here, or none of them.
         self._check_shared()
         if self._found is None:
             return start
+        self._check_plan(*self._found)
+        _check_start(*self._found, start)
+        self._load(self._found[0])
         meta = self._found[1]
         self._seed = meta["seed"]
         return Start(meta["epoch"], meta["step"], meta["seed"], meta["stopped"] and not meta["step"])

@@ -1,6 +1,6 @@
 """Every cell of the table in `docs/distribution.md`: what works on one device works on two, and in two processes.
 
-Two processes take the features of `CORE` in the default suite, and all of them with `-m slow`.
+The default suite takes the features of `CORE`, two processes the first of them; `-m slow` takes all.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ from distribution import features
 
 HERE = pathlib.Path(__file__).parent
 DOCS = HERE.parents[1] / "docs" / "distribution.md"
-#: What stands for the rest on two machines: other code of TensorFlow's runs there, but the same of kmtl's.
+#: What stands for the rest: each goes another way through the step, or through TensorFlow.
 CORE = [
     "`fit` with arrays, missing labels",
     "`fit` with tf.data, uneven last batch",
@@ -25,7 +25,19 @@ CORE = [
     "`predict`",
     "`steps_per_execution`",
     "gradient accumulation",
+    "`global_clipnorm`, `clipnorm`",
+    "mixed_float16",
+    "`jit_compile=True`",
+    "`update_every`, parameter level",
+    "`update_every`, feature level",
+    '`solve="online"`',
+    "methods that need the gradients",
+    "a method that looks twice (`famo`)",
+    "penalties, added losses",
+    "a loss that is not finite; nothing finite",
+    "`BackupAndRestore`, interrupted and resumed",
 ]
+ON_MACHINES = CORE[:6]
 #: What cannot work, by feature: a part of the refusal.
 REFUSED = {"`jit_compile=True`": "keras-team/keras#19005"}
 #: float16 rounds what each replica sums.
@@ -36,7 +48,8 @@ SECONDS = 400
 def command(mode):
     """One process, or a launcher of two."""
     kind, _, part = mode.partition(" ")
-    program = [str(HERE / "features.py"), kind, *(CORE if part else [])]
+    chosen = (ON_MACHINES if kind == "workers" else CORE) if part else []
+    program = [str(HERE / "features.py"), kind, *chosen]
     if kind == "workers":
         return [sys.executable, "-m", "kmtl.distribution", "--workers", "2", *program]
     return [sys.executable, *program]
@@ -63,20 +76,21 @@ def numbers(tmp_path_factory):
     return of
 
 
-@pytest.mark.parametrize("text", features.FEATURES)
-def test_two_devices_give_the_numbers_of_one(numbers, text):
-    compare(text, numbers("one")[text], numbers("devices")[text])
-
-
 @pytest.mark.parametrize("text", CORE)
+def test_two_devices_give_the_numbers_of_one(numbers, text):
+    compare(text, numbers("one core")[text], numbers("devices core")[text])
+
+
+@pytest.mark.parametrize("text", ON_MACHINES)
 def test_two_machines_give_the_numbers_of_one(numbers, text):
-    compare(text, numbers("one")[text], numbers("workers core")[text])
+    compare(text, numbers("one core")[text], numbers("workers core")[text])
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", ["devices", "workers"])
 @pytest.mark.parametrize("text", features.FEATURES)
-def test_every_feature_on_two_machines(numbers, text):
-    compare(text, numbers("one")[text], numbers("workers")[text])
+def test_every_feature(numbers, text, mode):
+    compare(text, numbers("one")[text], numbers(mode)[text])
 
 
 def compare(text, one, many):

@@ -3,6 +3,7 @@
 Tells `begun` and each `step`; after every interruption it looks at what is left, and tells `whole` and the step.
 """
 
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -114,4 +115,6 @@ def main(*kinds):
 
 
 if __name__ == "__main__":
+    # A shell starts what runs in the background with this signal ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(*sys.argv[1:])

@@ -57,7 +57,7 @@ def model(optimizer=None, **options):
     return made
 
 
-def train(folder, moment=None, *, made=None, data=None, callbacks=(), save_freq=4, **options):
+def train(folder, moment=None, *, made=None, data=None, callbacks=(), save_freq=3, **options):
     """Trains a fresh model, up to a moment if one is given; everything that must be the same in the end."""
     made = (made or model)()
     given = (X, Y) if data is None else data()

@@ -50,11 +50,12 @@ def test_killed_at_random(variant, tmp_path, workers):
     assert assert_equal(variant, tmp_path, killing.moments(generator, number, last), workers) == number
 
 
-def pair(folder):
-    """Two workers that share a folder."""
+def pair(folder, other=None):
+    """Two workers that share a folder, or two folders that they should share."""
     addresses = tuple(f"localhost:{port}" for port in free_ports(2))
     configs = [{"TF_CONFIG": json.dumps(Cluster(addresses, rank).config)} for rank in range(2)]
-    return [killing.Run(["workers", folder], folder, config) for config in configs]
+    folders = [folder, other or folder]
+    return [killing.Run(["workers", own], own, config) for own, config in zip(folders, configs, strict=True)]
 
 
 def both_finished(folder):
@@ -86,4 +87,8 @@ def test_one_of_two_workers_killed(tmp_path):
     moments = killing.moments(np.random.default_rng(7), 6, TOTAL)[1:]
     for number, moment in enumerate(moments):
         one_killed(tmp_path / "killed", number % 2, moment)
-    assert killing.different(both_finished(tmp_path / "killed")[0], whole[0]) == []
+    first, second = [run.end() for run in pair(tmp_path / "killed", tmp_path / "other")]
+    assert "worker 1 (localhost:" in first[1]
+    assert "`backup_dir` must be a folder that all machines share, got none here and step" in second[1]
+    for found in both_finished(tmp_path / "killed"):
+        assert killing.different(found, whole[0]) == []
