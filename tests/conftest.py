@@ -1,5 +1,6 @@
 """The table of task kinds that every test of tasks, losses and metrics runs over."""
 
+import signal
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +10,10 @@ import pytest
 import tensorflow as tf
 
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Task
+
+# A shell starts what runs in the background with Ctrl-C ignored; what the tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Kind(NamedTuple):

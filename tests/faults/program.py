@@ -131,7 +131,9 @@ def devices(callbacks, **options):
 
 @variant
 def workers(callbacks, **options):
-    with kmtl.distribution.strategy("multi_worker", timeout=60, health_check=6).scope():
+    strategy = kmtl.distribution.strategy("multi_worker", timeout=60, health_check=6)
+    print("joined", flush=True)
+    with strategy.scope():
         made = model()
     return in_memory([plateau(), *callbacks], made, **options)
 
