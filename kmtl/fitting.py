@@ -83,12 +83,13 @@ class FedModel(LookingModel):
         census = self._look(given, steps_per_epoch, check)
         given = given.weighted(class_tables(class_weight, self.tasks, census, "fit"))
         callbacks = self._monitors(callbacks)
-        if census is not None:
-            self._learn_scales(census, self._unlearned())
-        plan = Plan(given, batch_size, shuffle, steps_per_epoch, initial_epoch)
         seen = census.batches if census is not None and census.complete else None
         options = {"validation_steps": validation_steps, "validation_batch_size": validation_batch_size}
         try:
+            # From here on machines wait for each other.
+            if census is not None:
+                self._learn_scales(census, self._unlearned())
+            plan = Plan(given, batch_size, shuffle, steps_per_epoch, initial_epoch)
             plan = self._planned(plan, callbacks, seen, epochs)
             self._attach("_progress", plan.progress)
             given = plan.feed

@@ -27,8 +27,14 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     `fit` then takes its data as an endless stream whose order is a function of a seed and the batch's number:
     see `kmtl.feeding.positions.stream_from`. The sets of `kmtl.data` begin anywhere at little cost; any other
-    `tf.data.Dataset` is read and dropped up to the batch, and must give the same batches in every process; a
-    `PyDataset` is asked for its batches by index; a generator is run up to the batch.
+    `tf.data.Dataset` is read and dropped up to the batch, and must give the same batches in every process (a shuffle
+    needs a seed); a `PyDataset` is asked for its batches by index and must not wait for the ends of epochs; a
+    generator is run up to the batch.
+
+    Other callbacks get back those of their attributes that have changed and are numbers, text, None, arrays, or
+    lists, tuples and dicts of such. They begin again (`on_train_begin`, `on_epoch_begin`), what this changes in
+    the model is undone, and batches that were done are not told again. What they wrote to files is theirs:
+    give `keras.callbacks.CSVLogger(append=True)`.
 
     A backup is written beside the last ones and moved into place, so that the last good one survives a kill or a full
     disk. With many machines the first one writes and all read: `backup_dir` must be a folder that they share.

@@ -88,8 +88,8 @@ def variant(train):
 
 
 @variant
-def mix(callbacks, **options):
-    made = model()
+def mix(callbacks, made=None, **options):
+    made = made or model()
     return made, made.fit(mixed(), steps_per_epoch=STEPS, callbacks=[schedule(), plateau(), *callbacks], **options)
 
 
@@ -135,7 +135,7 @@ def workers(callbacks, **options):
     print("joined", flush=True)
     with strategy.scope():
         made = model()
-    return in_memory([plateau(), *callbacks], made, **options)
+    return mix(callbacks, made, **options)
 
 
 def main(name, folder):
