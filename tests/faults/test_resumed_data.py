@@ -99,7 +99,7 @@ def lazy():
 MODELS = {
     "averages": lambda: model(adam(use_ema=True, ema_overwrite_frequency=4)),
     "accumulated gradients": lambda: model(adam(gradient_accumulation_steps=3)),
-    "rate of a schedule": lambda: model(adam(), balancer="famo", track_conflicts=True),
+    "tracked conflicts": lambda: model(adam(), balancer="famo", track_conflicts=True),
     "features": lambda: model(balancer=kmtl.balancers.UPGrad(level="features", smoothing=0.5, update_every=2)),
     "random weights": lambda: model(balancer="rlw"),
     "lazy metrics": lazy,
