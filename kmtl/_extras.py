@@ -5,6 +5,10 @@ from types import ModuleType
 
 _EXTRAS = {
     "keras_hub": "hub",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "tensorflow_serving": "serving",
+    "tf2onnx": "onnx",
 }
 
 

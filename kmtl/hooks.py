@@ -145,3 +145,18 @@ def _write(variables: Sequence[Any], values: Sequence[Any]) -> None:
             strategy.extended.update(variable.value, lambda copy, new: copy.assign(new), args=(value,), group=False)
 
     tf.distribute.get_replica_context().merge_call(across, args=(list(values),))
+
+
+def read_positions(model: Any, layer: Any) -> set[int]:
+    """Tells which of a layer's outputs a functional model reads.
+
+    Args:
+        model: A functional model.
+        layer: One of its layers, called once or more often.
+
+    Returns:
+        Positions among the layer's flattened outputs, over all of its calls.
+    """
+    inputs = [node.input_tensors for nodes in model._nodes_by_depth.values() for node in nodes]
+    histories = [tensor._keras_history for tensor in keras.tree.flatten([inputs, model.output])]
+    return {history.tensor_index for history in histories if history.operation is layer}

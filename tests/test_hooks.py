@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from toys import build, examples
 
+import kmtl
 from kmtl import hooks
 
 
@@ -112,3 +113,11 @@ def test_stock_keras_still_fails(what, message):
     done = subprocess.run([sys.executable, "-c", STOCK, what], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert message in done.stderr
+
+
+def test_what_a_model_reads_of_a_layer_is_told_by_position():
+    row = keras.Input((4,))
+    heads = kmtl.tasks.FusedHeads(["zebra", "ant", "bee"], 1)
+    first, second = heads(row), heads(-row)
+    model = keras.Model(row, {"x": first["zebra"] * 2.0, "y": second["bee"]})
+    assert {sorted(heads.names)[position] for position in hooks.read_positions(model, heads)} == {"zebra", "bee"}

@@ -1,19 +1,27 @@
 """What an artifact offers: one signature for all tasks, one a task, over one set of weights."""
 
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kmtl import _checks
+from kmtl.export import pruning
 
 JOINT = "serving_default"
 
 
-def task_outputs(refusals: _checks.Refusals, model: Any) -> dict[str, Any]:
+def task_outputs(refusals: _checks.Refusals, model: Any, tasks: Sequence[str] | None = None) -> dict[str, Any]:
     """Returns the model's outputs by task name, in the model's own order, and records what cannot be exported.
 
     `model.output_names` would be sorted layer names; the dict's keys are the tasks.
+
+    Args:
+        refusals: Where to record.
+        model: What is to be exported.
+        tasks: Names of the tasks wanted; None wants all.
     """
     outputs = getattr(model, "output", None) if isinstance(model, keras.Model) else None
     if not isinstance(outputs, dict) or not all(isinstance(value, keras.KerasTensor) for value in outputs.values()):
@@ -25,7 +33,7 @@ def task_outputs(refusals: _checks.Refusals, model: Any) -> dict[str, Any]:
     for tensor in model.inputs:
         if tensor.sparse or tensor.ragged:
             refusals.add("model", "must have dense inputs", tensor.name, "Make the input dense inside the data.")
-    return dict(outputs)
+    return _wanted(refusals, outputs, tasks)
 
 
 def _refuse_names(refusals: _checks.Refusals, outputs: dict[str, Any]) -> None:
@@ -37,35 +45,78 @@ def _refuse_names(refusals: _checks.Refusals, outputs: dict[str, Any]) -> None:
             refusals.messages.append(str(error))
 
 
-def inference_part(model: Any, outputs: dict[str, Any]) -> Any:
+def _wanted(refusals: _checks.Refusals, outputs: dict[str, Any], tasks: Any) -> dict[str, Any]:
+    """Returns the outputs of the tasks asked for and records names that are not there."""
+    if tasks is None:
+        return dict(outputs)
+    listed = isinstance(tasks, Sequence) and not isinstance(tasks, str | bytes)
+    if not listed or not tasks:
+        refusals.add("tasks", "must be a list of task names", tasks, f"The model has {list(outputs)}.")
+        return {}
+    for name in tasks:
+        if name not in outputs:
+            refusals.add("tasks", "must name tasks of the model", name, _checks.near(str(name), outputs))
+    return {name: tensor for name, tensor in outputs.items() if name in tasks}
+
+
+def inference_part(model: Any, outputs: Mapping[str, Any]) -> Any:
     """Returns the part of `model` that computes `outputs`, sharing its layers: no other head, no training step."""
     return keras.Model(model.inputs, dict(outputs))
 
 
-def endpoints(model: Any, outputs: dict[str, Any]) -> dict[str, Any]:
-    """Traces one inference function for all `outputs` together and one for each alone.
+@contextlib.contextmanager
+def parts(model: Any, outputs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Gives the part of `model` behind each base signature: all `outputs` together, and each alone.
+
+    What is traced meanwhile shares one set of weights, that of these outputs alone; it must be given to `keeper`
+    before the end, since functions do not keep their variables.
+    """
+    wanted = {JOINT: outputs, **{task: {task: tensor} for task, tensor in outputs.items()}}
+    with pruning.cut(inference_part(model, outputs), copied=True):
+        yield {name: inference_part(model, some) for name, some in wanted.items()}
+
+
+def base(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Traces an inference function of every part.
 
     Args:
-        model: A functional model.
-        outputs: Some of its output tensors by task name.
+        found: What `parts` gives.
 
     Returns:
         Concrete functions by signature name. Each takes the inputs by the names of the `Input` layers, with a batch
         dimension of any size, and returns outputs by task name.
     """
-    wanted = {JOINT: outputs, **{task: {task: tensor} for task, tensor in outputs.items()}}
-    return {name: _traced(inference_part(model, part)) for name, part in wanted.items()}
+    return {name: traced(part, specs(part), unchanged, unchanged) for name, part in found.items()}
 
 
-def _traced(part: Any) -> Any:
-    """Traces `part` in inference mode; a model called in the signature would drag its training state along."""
+def unchanged(values: Any) -> Any:
+    """Takes inputs, or gives outputs, as they are."""
+    return values
+
+
+def specs(model: Any) -> dict[str, Any]:
+    """Returns the form of each input by name, for a batch of any size."""
+    return {tensor.name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, tensor.name) for tensor in model.inputs}
+
+
+def traced(part: Any, given: dict[str, Any], read: Callable[..., Any], tell: Callable[..., Any]) -> Any:
+    """Traces `part` in inference mode; a model called in the signature would drag its training state along.
+
+    Args:
+        part: A functional model with a dict of outputs.
+        given: Specs of what the signature takes, by name.
+        read: Makes the model's inputs by name of that.
+        tell: Makes what the signature returns, by name, of the model's outputs.
+    """
     names = [tensor.name for tensor in part.inputs]
-    spec = {tensor.name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, tensor.name) for tensor in part.inputs}
 
-    def infer(inputs: dict[str, Any]) -> dict[str, Any]:
-        return dict(part([inputs[name] for name in names], training=False))
+    def infer(given: dict[str, Any]) -> dict[str, Any]:
+        inputs = read(given)
+        with pruning.cut(part):
+            outputs = part([inputs[name] for name in names], training=False)
+        return dict(tell(outputs))
 
-    return tf.function(infer, input_signature=[spec]).get_concrete_function()
+    return tf.function(infer, input_signature=[given]).get_concrete_function()
 
 
 def keeper(model: Any, functions: dict[str, Any]) -> tf.Module:
@@ -82,8 +133,10 @@ def keeper(model: Any, functions: dict[str, Any]) -> tf.Module:
     return module
 
 
-def save(model: Any, outputs: dict[str, Any], path: str) -> list[str]:
+def save(model: Any, outputs: Mapping[str, Any], path: str) -> list[str]:
     """Writes a SavedModel with the signatures of `outputs` to `path` and returns the signatures' names."""
-    functions = endpoints(model, outputs)
-    tf.saved_model.save(keeper(inference_part(model, outputs), functions), path, signatures=functions)
+    with parts(model, outputs) as found:
+        functions = base(found)
+        kept = keeper(found[JOINT], functions)
+    tf.saved_model.save(kept, path, signatures=functions)
     return list(functions)

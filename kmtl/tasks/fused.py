@@ -1,7 +1,9 @@
 """Many heads of one form as one kernel."""
 
+import contextlib
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,6 +11,23 @@ import keras
 from keras import ops
 
 from kmtl._checks import require, sizes
+
+
+@dataclasses.dataclass(frozen=True)
+class Narrow:
+    """Some of the heads of a fused layer.
+
+    Attributes:
+        kernels: One a layer.
+        biases: One a layer.
+        held: Names of the heads whose slices they hold, in order.
+        wanted: Names of those to compute, in order.
+    """
+
+    kernels: list[Any]
+    biases: list[Any]
+    held: list[str]
+    wanted: list[str]
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
@@ -59,6 +78,7 @@ class FusedHeads(keras.layers.Layer):
         self.l1 = l1
         self.l2 = l2
         self.drop = keras.layers.Dropout(dropout)
+        self.narrow: Narrow | None = None
 
     def build(self, input_shape: Any) -> None:
         """Makes the kernels: `(width, K * n)` first, `(K, m, n)` behind."""
@@ -81,22 +101,56 @@ class FusedHeads(keras.layers.Layer):
             name=name,
         )
 
+    @contextlib.contextmanager
+    def only(self, names: Collection[str], *, copied: bool = False) -> Iterator[None]:
+        """Computes only the heads of these names for a while; the outputs of the others are zeros.
+
+        A function that is traced meanwhile, and gives these outputs alone, does the work of these heads alone.
+
+        Args:
+            names: Some of `names`, in any order.
+            copied: Whether it reads copies of these heads' slices rather than the kernels of all.
+        """
+        before = self.narrow
+        kernels, biases, held = self._held()
+        wanted = [name for name in held if name in names]
+        if copied:
+            places = [held.index(name) for name in wanted]
+            kernels = [_copy(_slices(kernel, places, len(held))) for kernel in kernels]
+            biases, held = [_copy(ops.take(bias, places, axis=0)) for bias in biases], wanted
+        self.narrow = Narrow(kernels, biases, held, wanted)
+        try:
+            yield
+        finally:
+            self.narrow = before
+
+    def _held(self) -> tuple[list[Any], list[Any], list[str]]:
+        """Kernels, biases and the names of the heads whose slices they hold."""
+        narrow = self.narrow
+        return (narrow.kernels, narrow.biases, narrow.held) if narrow else (self.kernels, self.biases, self.names)
+
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Computes every head and names the outputs."""
-        count = len(self.names)
-        last = len(self.kernels) - 1
-        values = self._first(inputs) + self.biases[0]
+        kernels, biases, held = self._held()
+        names = self.narrow.wanted if self.narrow else held
+        if names != held:
+            places = [held.index(name) for name in names]
+            kernels = [_slices(kernel, places, len(held)) for kernel in kernels]
+            biases = [ops.take(bias, places, axis=0) for bias in biases]
+        several = inputs if isinstance(inputs, list | tuple) else [inputs] * len(self.names)
+        values = self._first([several[self.names.index(name)] for name in names], kernels[0]) + biases[0]
+        last = len(kernels) - 1
         for index in range(last):
             values = self.drop(ops.relu(values), training=training) if index == last - 1 else ops.relu(values)
-            values = ops.einsum("bki,kij->bkj", values, self.kernels[index + 1]) + self.biases[index + 1]
+            values = ops.einsum("bki,kij->bkj", values, kernels[index + 1]) + biases[index + 1]
         values = keras.activations.get(self.activation)(values)
-        outputs = ops.split(ops.reshape(values, (-1, count * self.units)), count, axis=-1)
-        return dict(zip(self.names, outputs, strict=True))
+        outputs = ops.split(ops.reshape(values, (-1, len(names) * self.units)), len(names), axis=-1)
+        found = dict(zip(names, outputs, strict=True))
+        return {name: found[name] if name in found else ops.zeros_like(outputs[0]) for name in self.names}
 
-    def _first(self, inputs: Any) -> Any:
-        """What the first kernel makes of the features, `(batch, K, n)`."""
-        count, kernel = len(self.names), self.kernels[0]
-        several = inputs if isinstance(inputs, list | tuple) else [inputs]
+    def _first(self, several: list[Any], kernel: Any) -> Any:
+        """What the first kernel makes of the features, one a head: `(batch, heads, n)`."""
+        count = len(several)
         if all(one is several[0] for one in several):
             values = ops.matmul(ops.cast(several[0], "float32"), kernel)
             return ops.reshape(values, (-1, count, kernel.shape[-1] // count))
@@ -121,3 +175,16 @@ class FusedHeads(keras.layers.Layer):
             "l2": self.l2,
         }
         return {**super().get_config(), **own}
+
+
+def _slices(kernel: Any, places: list[int], count: int) -> Any:
+    """The slices of a kernel for `count` heads that belong to some of them, in the kernel's own form."""
+    if len(kernel.shape) == 3:
+        return ops.take(kernel, places, axis=0)
+    apart = ops.reshape(kernel, (kernel.shape[0], count, -1))
+    return ops.reshape(ops.take(apart, places, axis=1), (kernel.shape[0], -1))
+
+
+def _copy(values: Any) -> Any:
+    """A variable of its own, not of the layer's."""
+    return keras.Variable(values, trainable=False, name="head")

@@ -1,6 +1,8 @@
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+import tensorflow as tf
 
 from kmtl import _checks
 from kmtl.export import sampling
@@ -26,6 +28,7 @@ def test_samples_come_as_arrays_in_the_inputs_dtypes(two, small):
 @pytest.mark.parametrize(
     ("samples", "words"),
     [
+        ({"row": [[[1.0, 2.0]], [[1.0]]], "word": [1, 2]}, "must be one array for input 'row', got rows of unlike"),
         (np.ones((2, 3, 2)), r"must be a dict with the keys \['row', 'word'\], got none"),
         ([np.ones((2, 3, 2)), [1, 2]], "must be a dict with the keys"),
         ({"row": np.ones((2, 3, 2)), "wrod": [1, 2]}, r"got the keys \['row', 'wrod'\]"),
@@ -41,3 +44,35 @@ def test_samples_come_as_arrays_in_the_inputs_dtypes(two, small):
 def test_samples_that_do_not_fit_are_refused(two, samples, words):
     with pytest.raises(ValueError, match=f"^check: `samples` .*{words}" if "(?s)" not in words else words):
         arrays(two, samples)
+
+
+@pytest.fixture(scope="module")
+def text():
+    words = keras.Input((2,), dtype="string", name="words")
+    return keras.Model(words, {"a": keras.layers.StringLookup(vocabulary=["é"])(words)})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [["é", "b"]],
+        [["é".encode(), b"b"]],
+        tf.constant([["é", "b"]]),
+        np.array([["é", b"b"]], object),
+        pd.DataFrame({"x": ["é"], "y": ["b"]}),
+    ],
+    ids=["lists", "bytes", "tensor", "objects", "frame"],
+)
+def test_text_comes_as_such_from_wherever_it_is_taken(text, given):
+    found = arrays(text, given)["words"]
+    assert found.dtype.kind == "U"
+    assert found.tolist() == [["é", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "got"),
+    [([["a", None]], "object"), ([[b"\xff", b"b"]], r"\|S1"), ([[1, 2]], "int64"), ([[b"\xff", None]], "object")],
+)
+def test_what_is_no_text_is_refused_and_not_spelled_out(text, given, got):
+    with pytest.raises(ValueError, match=f"^check: `samples` must hold string for input 'words', got {got}"):
+        arrays(text, given)

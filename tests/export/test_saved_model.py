@@ -86,7 +86,7 @@ def test_exports_at_the_same_time_give_a_version_each(tmp_path):
 
 def test_others_may_read_the_artifact(small, tmp_path):
     (tmp_path / "plain").mkdir()
-    version = kmtl.export.saved_model(small, tmp_path)
+    version = kmtl.export.saved_model(small, tmp_path / "served")
     assert stat.S_IMODE(version.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 

@@ -1,0 +1,151 @@
+"""Image files in, as they come, through the SavedModel alone."""
+
+import io
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import kmtl
+from kmtl.data.folders import decoded
+from kmtl.export import images
+
+
+def picture(height, width, channels, seed=0):
+    """A picture with smooth and sharp parts."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    plain = (rows * 3 + columns * 5)[..., None] % 200 + generator.integers(0, 50, (1, 1, channels))
+    plain[: height // 3, : width // 4] = generator.integers(0, 255, channels)
+    return plain.astype("uint8")
+
+
+def file(pixels, form):
+    """The bytes of an image file, written by another library than the one that reads it."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, form)
+    return buffer.getvalue()
+
+
+def model(shape, dtype="float32"):
+    """Outputs that show the input itself."""
+    image = keras.Input(shape, name="photo", dtype=dtype)
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1.0, dtype="float32")(image))
+    return keras.Model(image, {"pixels": flat, "mean": keras.layers.GlobalAveragePooling2D()(image * 1)})
+
+
+def seen(shape, files, settings, folder, dtype="float32"):
+    """What a model is given for image files, by way of the SavedModel."""
+    loaded = tf.saved_model.load(str(kmtl.export.saved_model(model(shape, dtype), folder, images=settings)))
+    found = loaded.signatures["image_bytes"](photo=tf.constant(files))
+    alone = loaded.signatures["pixels.image_bytes"](photo=tf.constant(files))
+    np.testing.assert_array_equal(found["pixels"], alone["pixels"])
+    return found["pixels"].numpy().reshape(-1, *shape)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP"])
+def test_a_file_becomes_what_training_sees(form, tmp_path):
+    files = [file(picture(20, 31, 3, seed), form) for seed in range(3)]
+    found = seen((16, 12, 3), files, kmtl.export.Images(), tmp_path)
+    np.testing.assert_array_equal(found, [decoded(one, (16, 12), 3) for one in files])
+    assert found.std() > 0.1
+
+
+def test_files_of_unlike_sizes_and_kinds_in_one_batch_and_none_at_all(tmp_path):
+    files = [file(picture(*size), form) for size, form in (((9, 9, 1), "PNG"), ((40, 8, 3), "JPEG"))]
+    found = seen((8, 8, 1), files, kmtl.export.Images(), tmp_path)
+    np.testing.assert_array_equal(found[1:], seen((8, 8, 1), files[1:], kmtl.export.Images(), tmp_path))
+    assert seen((8, 8, 1), np.zeros((0,), object), kmtl.export.Images(), tmp_path).shape == (0, 8, 8, 1)
+
+
+def test_a_png_of_the_right_size_gives_its_pixels_scaled(tmp_path):
+    pixels = picture(8, 6, 3)
+    settings = kmtl.export.Images(scale=(2.0, 1.0, 255.0), offset=(-1.0, 0.0, 0.5))
+    found = seen((8, 6, 3), [file(pixels, "PNG")], settings, tmp_path)[0]
+    np.testing.assert_allclose(found, pixels / 255 * [2.0, 1.0, 255.0] + [-1.0, 0.0, 0.5], rtol=1e-6, atol=1e-6)
+
+
+def test_whole_numbers_for_an_input_that_holds_them(tmp_path):
+    pixels = picture(8, 6, 3)
+    found = seen((8, 6, 3), [file(pixels, "PNG")], kmtl.export.Images(scale=255), tmp_path, "uint8")
+    np.testing.assert_array_equal(found[0], pixels)
+
+
+def test_keras_own_image_folders_are_met(tmp_path):
+    pixels = picture(20, 31, 3)
+    (tmp_path / "set" / "one").mkdir(parents=True)
+    (tmp_path / "set" / "one" / "a.png").write_bytes(file(pixels, "PNG"))
+    options = {"image_size": (16, 12), "batch_size": 1, "labels": None, "verbose": False}
+    for extra in ({}, {"crop_to_aspect_ratio": True}, {"pad_to_aspect_ratio": True}):
+        dataset = keras.utils.image_dataset_from_directory(tmp_path / "set", **options, **extra)
+        settings = kmtl.export.Images(scale=255.0, antialias=False, **extra)
+        found = seen((16, 12, 3), [file(pixels, "PNG")], settings, tmp_path / str(len(extra)) / str(extra)[:6])
+        np.testing.assert_allclose(found, next(iter(dataset)), atol=1e-3)
+
+
+def test_one_input_of_several_takes_files(tmp_path):
+    photo, age = keras.Input((None, None, 3), name="photo"), keras.Input((1,), name="age")
+    pooled = keras.layers.GlobalAveragePooling2D()(photo)
+    both = keras.Model([age, photo], {"b": pooled + age, "a": age})
+    settings = kmtl.export.Images(input="photo", size=(4, 4))
+    loaded = tf.saved_model.load(str(kmtl.export.saved_model(both, tmp_path, images=[settings])))
+    pixels = np.full((5, 5, 3), 51, "uint8")
+    given = {"photo": tf.constant([file(pixels, "PNG")] * 2), "age": tf.constant([[1.0], [2.0]])}
+    found = loaded.signatures["b.image_bytes"](**given)["b"]
+    np.testing.assert_allclose(found, [[1.2] * 3, [2.2] * 3], rtol=1e-5)
+
+
+def test_a_file_that_is_no_image_is_told(tmp_path):
+    loaded = tf.saved_model.load(str(kmtl.export.saved_model(model((8, 8, 1)), tmp_path, images=kmtl.export.Images())))
+    for broken in (b"", b"text", file(picture(9, 9, 1), "PNG")[:60]):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            loaded.signatures["image_bytes"](photo=tf.constant([broken]))
+
+
+def test_samples_become_files_and_files_the_samples():
+    values = picture(8, 6, 3)[None] / np.float32(255) * 4 - 2
+    settings = kmtl.export.Images(scale=4.0, offset=-2.0, size=(8, 6))
+    files = images.written(values, settings)
+    tensor = keras.KerasTensor((None, 8, 6, 3), "float32")
+    np.testing.assert_allclose(images.read(tf.constant(files), settings, tensor), values, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": (0, 3)}, "`size` must be"),
+        ({"size": 8}, "`size` must be"),
+        ({"scale": 0.0}, "`scale` must not be 0"),
+        ({"scale": ()}, "`scale` must be"),
+        ({"offset": float("nan")}, "`offset` must be"),
+        ({"interpolation": "bilinar"}, "Did you mean 'bilinear'"),
+        ({"crop_to_aspect_ratio": True, "pad_to_aspect_ratio": True}, "must not stand with"),
+    ],
+)
+def test_settings_out_of_range_are_told(options, words):
+    with pytest.raises(ValueError, match=f"^Images: .*{words}"):
+        kmtl.export.Images(**options)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("yes", "must be a kmtl.export.Images"),
+        (kmtl.export.Images(input="foto"), "Did you mean 'photo'"),
+        (kmtl.export.Images(input="row"), "needs an input of shape"),
+        (kmtl.export.Images(), "Say which"),
+        (kmtl.export.Images(input="photo", size=(3, 3)), r"must have the size \(8, 8\)"),
+        (kmtl.export.Images(input="wide"), "needs a size"),
+        (kmtl.export.Images(input="photo", scale=(1.0, 2.0)), "one scale, or one for each of 3"),
+        ([kmtl.export.Images(input="photo"), kmtl.export.Images(input="photo")], "name each input once"),
+    ],
+)
+def test_settings_that_do_not_fit_the_model_are_told(given, words, tmp_path):
+    shapes = {"photo": (8, 8, 3), "row": (4,), "wide": (None, 8, 3)}
+    inputs = {name: keras.Input(shape, name=name) for name, shape in shapes.items()}
+    several = keras.Model(inputs, {"a": keras.layers.Flatten()(inputs["photo"])})
+    with pytest.raises(ValueError, match=f"^saved_model: `images` .*{words}"):
+        kmtl.export.saved_model(several, tmp_path, images=given)
+    assert list(tmp_path.iterdir()) == []
