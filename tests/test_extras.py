@@ -14,10 +14,18 @@ def test_a_package_that_is_there_is_returned():
 
 @pytest.mark.parametrize(
     ("module", "line"),
-    [("keras_hub.models", "pip install 'kmtl[hub]'"), ("no_such_package.part", "pip install no_such_package")],
+    [
+        ("keras_hub.models", "pip install 'kmtl[hub]'"),
+        ("tf2onnx", "pip install 'kmtl[onnx]'"),
+        ("tensorflow_serving.apis", "pip install 'kmtl[serving]'"),
+        ("no_such_package.part", "pip install no_such_package"),
+    ],
 )
 def test_a_missing_package_says_who_needs_it_and_how_to_get_it(monkeypatch, module, line):
-    monkeypatch.setitem(sys.modules, module.partition(".")[0], None)
+    package = module.partition(".")[0]
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)  # another test may have imported it
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError) as caught:
         _extras.load(module, "demo")
     assert str(caught.value) == f"demo: needs the package {module!r}, which is not installed. Run: {line}"

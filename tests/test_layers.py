@@ -38,6 +38,7 @@ ORDER = [
     "callbacks",
     "evidence",
     "export",
+    "cli",
 ]
 TENSORFLOW = {"gradients", "hooks", "feeding", "replicated", "model", "data", "distribution", "export"}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -14,9 +14,10 @@ PROMISED = {
     "callbacks": "ClassificationReports DeltaM LossWeightScheduler",
     "weighting": "by_difficulty by_initial_loss by_label_count",
     "evidence": "compare plot_curves plot_samples",
-    "export": "check litert saved_model",
+    "export": "Images check inspect litert load_keras onnx quality request_examples saved_model serving_config",
 }
 HEAVY = ["tensorflow_datasets", "sklearn", "pandas", "matplotlib", "keras_tuner", "ai_edge_litert"]
+HEAVY += ["onnx", "onnxruntime", "tensorflow_serving"]
 
 
 def test_promised_names_exist():

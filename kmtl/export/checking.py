@@ -1,6 +1,7 @@
 """Proves that an artifact gives what the Keras model gives."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,33 +12,41 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kmtl import _checks
+from kmtl import _checks, _extras
 from kmtl.export import fresh_process, parity, sampling, signatures
 
 _AGAIN = "Export it again from this model."
+_NO_FLEX = "No Python package runs select TensorFlow ops since TensorFlow 2.20: export with built-in ops only."
+_SUFFIXES = {".tflite": "LiteRT", ".onnx": "ONNX"}
 
 
 def check(
     model: Any, artifact: str | os.PathLike[str], samples: Any, *, tolerance: float | None = None
 ) -> parity.Parity:
-    """Runs an artifact as its user would and compares every signature with the Keras model.
+    """Runs an artifact as its user would and compares every task with the Keras model.
 
-    A SavedModel is run in a fresh process by TensorFlow alone, a LiteRT file in one by `ai_edge_litert` alone, both on
-    the CPU; neither process can import Keras or kmtl.
+    A SavedModel is run by TensorFlow alone, a LiteRT file by `ai_edge_litert` alone, an ONNX file by onnxruntime
+    alone, each in a fresh process on the CPU that can import neither Keras nor kmtl. All tasks of the artifact are run,
+    together and each by its own signature; of an ONNX file, which has none, each output is asked for alone. Signatures
+    that take other inputs, such as encoded images, are not run. A LiteRT file that takes and gives integers for real
+    numbers gets them and is read by the scale and the zero point that it tells.
 
     Args:
         model: The model that was exported.
-        artifact: What `saved_model` or `litert` returned: a version's folder, or a `.tflite` file.
+        artifact: What `saved_model`, `litert` or `onnx` returned: a version's folder, a `.tflite` or an `.onnx` file.
+            It may hold some of the model's tasks only.
         samples: Inputs with a batch dimension: an array if the model has one input, else a dict by input name.
         tolerance: Largest difference allowed, absolute for outputs up to 1 (probabilities), relative to the largest
-            output of a task above that; None allows any. 1e-6 for a SavedModel and 1e-5 for LiteRT allow for rounding.
+            output of a task above that; None allows any. 1e-6 for a SavedModel and 1e-5 for LiteRT and ONNX allow for
+            rounding; what int8 costs depends on the model, so look at the table first.
 
     Returns:
-        A table, one row a task; print it.
+        A table, one row a task of the artifact; print it.
 
     Raises:
-        ValueError: If the artifact is neither form, does not run on the samples or lacks a task, if the samples do not
-            fit the model's inputs, or if a task differs by more than `tolerance`.
+        ImportError: If the artifact is an ONNX file and onnxruntime is absent.
+        ValueError: If the artifact is of no such form, does not run on the samples or has a task that the model lacks,
+            if the samples do not fit the model's inputs, or if a task differs by more than `tolerance`.
 
     >>> import tempfile
     >>> import keras
@@ -57,45 +66,107 @@ def check(
         outputs = signatures.task_outputs(refusals, model)
         _refuse_artifact(refusals, path)
         arrays = sampling.arrays(refusals, model, samples) if outputs else {}
-    expected = _keras_outputs(model, arrays)
-    found = _matched(_run(path, arrays), expected)
-    kinds = {name: task.kind for name, task in getattr(model, "tasks", {}).items()}
-    rows = tuple(parity.row(task, kinds.get(task), expected[task], found[task]) for task in outputs)
+    results = _run(path, arrays)
+    rows = _rows(model, _tasks(results, outputs), results, arrays)
     _refuse_differences(rows, limit)
-    return parity.Parity(str(path), _size(path), len(next(iter(arrays.values()))), rows)
+    joint = {row.task: outputs[row.task] for row in rows}
+    times = float(results[f"milliseconds/{signatures.JOINT}"]), _keras_milliseconds(model, joint, arrays)
+    return parity.Parity(str(path), _form(path), _size(path), len(next(iter(arrays.values()))), rows, *times)
+
+
+def _form(path: Path) -> str:
+    """Returns the form of an artifact, and nothing for what is none."""
+    if (path / "saved_model.pb").is_file():
+        return "SavedModel"
+    return _SUFFIXES.get(path.suffix, "") if path.is_file() else ""
 
 
 def _refuse_artifact(refusals: _checks.Refusals, path: Path) -> None:
-    """Records an artifact that is neither a SavedModel nor a LiteRT file."""
-    if (path / "saved_model.pb").is_file() or (path.suffix == ".tflite" and path.is_file()):
+    """Records an artifact of no known form; an ONNX file needs a package to run it."""
+    form = _form(path)
+    if form == "ONNX":
+        _extras.load("onnxruntime", "check")
+    if form:
         return
     versions = sorted(entry.parent.name for entry in path.glob("*/saved_model.pb"))
     fix = f"Pass one of its versions: {', '.join(versions)}." if versions else "Export the model first."
-    refusals.add("artifact", "must be the folder of one SavedModel or a .tflite file", str(path), fix)
-
-
-def _keras_outputs(model: Any, arrays: dict[str, Any]) -> dict[str, Any]:
-    """Runs the Keras model in inference mode, on the CPU as the artifact is."""
-    with tf.device("CPU:0"):
-        inputs = [tf.constant(arrays[tensor.name]) for tensor in model.inputs]
-        outputs = model(keras.tree.pack_sequence_as(model.input, inputs), training=False)
-    return {task: values.numpy() for task, values in outputs.items()}
+    refusals.add("artifact", "must be the folder of one SavedModel, a .tflite or an .onnx file", str(path), fix)
 
 
 def _run(path: Path, arrays: dict[str, Any]) -> dict[str, Any]:
-    """Runs the artifact in a fresh process, where no GPU is taken from this one; returns `signature/output` arrays."""
+    """Runs the artifact in a fresh process, where no GPU is taken from this one, and returns what it wrote."""
     with tempfile.TemporaryDirectory() as scratch:
         inputs, outputs = f"{scratch}/inputs.npz", f"{scratch}/outputs.npz"
         np.savez(inputs, **{f"input/{name}": values for name, values in arrays.items()})
         # -P keeps this script's folder off the import path.
         command = [sys.executable, "-P", fresh_process.__file__, str(path), inputs, outputs]
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-        done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=os.environ | quiet, capture_output=True, text=True, errors="replace", check=False
+        )
         if done.returncode:
-            got = _checks.words((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
-            raise ValueError(_checks.refusal("check", "artifact", "must run on the samples", got, _AGAIN))
+            cause = _cause(done)
+            fix = _NO_FLEX if "Select TensorFlow op" in cause else _AGAIN
+            got = _checks.words(cause)
+            raise ValueError(_checks.refusal("check", "artifact", "must run on the samples", got, fix))
         with np.load(outputs) as stored:
             return {key: stored[key] for key in stored.files}
+
+
+def _cause(done: subprocess.CompletedProcess[str]) -> str:
+    """Returns what stopped the fresh process: what it printed last, or how it was killed."""
+    if done.returncode < 0:
+        return f"a process killed by {signal.Signals(-done.returncode).name}"
+    lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines()
+    return lines[-1].rstrip(".") if lines else f"exit status {done.returncode}"
+
+
+def _tasks(results: dict[str, Any], outputs: dict[str, Any]) -> list[str]:
+    """Returns the artifact's tasks in the model's order, and refuses one that the model lacks."""
+    prefix = f"value/{signatures.JOINT}/"
+    found = [key.removeprefix(prefix) for key in results if key.startswith(prefix)]
+    with _checks.Refusals("check") as refusals:
+        for task in found:
+            if task not in outputs:
+                fix = f"{_checks.near(task, outputs)} {_AGAIN}"
+                refusals.add("artifact", "must hold tasks of the model", task, fix)
+    return [task for task in outputs if task in found]
+
+
+def _rows(
+    model: Any, tasks: list[str], results: dict[str, Any], arrays: dict[str, Any]
+) -> tuple[parity.TaskParity, ...]:
+    """Compares and times the tasks."""
+    expected = _keras_outputs(model, arrays)
+    found = _matched(results, {task: expected[task] for task in tasks})
+    kinds = {name: task.kind for name, task in getattr(model, "tasks", {}).items()}
+
+    def row(task: str) -> parity.TaskParity:
+        times = float(results[f"milliseconds/{task}"]), _keras_milliseconds(model, {task: model.output[task]}, arrays)
+        return parity.row(task, kinds.get(task), expected[task], found[task], *times)
+
+    return tuple(row(task) for task in tasks)
+
+
+def _keras_outputs(model: Any, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Runs the whole Keras model in inference mode, on the CPU as the artifact is."""
+    with tf.device("CPU:0"):
+        inputs = [tf.constant(arrays[tensor.name]) for tensor in model.inputs]
+        outputs = model(keras.tree.pack_sequence_as(model.input, inputs), training=False)
+    return {task: values.numpy() for task, values in outputs.items()}
+
+
+def _keras_milliseconds(model: Any, outputs: dict[str, Any], arrays: dict[str, Any]) -> float:
+    """Times what the Keras model needs for some of its outputs, compiled, from NumPy arrays to NumPy arrays."""
+    part = signatures.inference_part(model, outputs)
+
+    def call() -> dict[str, Any]:
+        found = compiled({name: tf.constant(values) for name, values in arrays.items()})
+        return {task: values.numpy() for task, values in found.items()}
+
+    with tf.device("CPU:0"):
+        compiled = signatures.traced(part, signatures.specs(part), signatures.unchanged, signatures.unchanged)
+        return fresh_process.timed(call)[1]
 
 
 def _matched(results: dict[str, Any], expected: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -104,7 +175,7 @@ def _matched(results: dict[str, Any], expected: dict[str, Any]) -> dict[str, dic
     with _checks.Refusals("check") as refusals:
         for task, values in expected.items():
             for signature in (signatures.JOINT, task):
-                result = results.get(f"{signature}/{task}")
+                result = results.get(f"value/{signature}/{task}")
                 if result is None or result.shape != values.shape:
                     got = _checks.words("none" if result is None else f"shape {result.shape}")
                     rule = f"must give {task!r} of shape {values.shape} by signature {signature!r}"

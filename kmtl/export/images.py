@@ -166,16 +166,17 @@ def _one(file: Any, settings: Images, shape: tuple[int, ...]) -> Any:
     """One file as an image in 0..1 of the wanted size."""
     pixels = tf.io.decode_image(file, shape[-1], tf.float32, expand_animations=False)
     pixels = tf.ensure_shape(pixels, (None, None, shape[-1]))
-    size, sizes = shape[:2], tf.shape(pixels)
+    wanted, sizes = tf.constant(shape[:2]), tf.shape(pixels)
+    size = wanted
     if settings.crop_to_aspect_ratio:
-        height, width = tf.unstack(_inside(size, sizes))
+        height, width = tf.unstack(_inside(wanted, sizes))
         above, left = (sizes[0] - height) // 2, (sizes[1] - width) // 2
         pixels = pixels[above : above + height, left : left + width]
     if settings.pad_to_aspect_ratio:
-        size = _inside(sizes, size)
+        size = _inside(sizes, wanted)
     resized = tf.image.resize(pixels, size, settings.interpolation, antialias=settings.antialias)
     if settings.pad_to_aspect_ratio:
-        above, left = tf.unstack((shape[:2] - size) // 2)
+        above, left = tf.unstack((wanted - size) // 2)
         resized = tf.image.pad_to_bounding_box(resized, above, left, *shape[:2])
     # The kernels' weights sum to 1 only up to rounding, and some kernels overshoot.
     return tf.ensure_shape(tf.clip_by_value(resized, 0.0, 1.0), shape)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from kmtl.export import fresh_process
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskParity:
@@ -18,6 +20,8 @@ class TaskParity:
         largest: Largest absolute value among the finite Keras outputs.
         relative: `difference` over the spread (largest less smallest value) of the Keras outputs.
         decisions: Share of samples, 0..1, on which both decide the same; None for an output that decides nothing.
+        milliseconds: Median time of one call of the task's own signature; None if it was not timed.
+        keras_milliseconds: The same of the Keras model cut to this task.
     """
 
     task: str
@@ -25,6 +29,8 @@ class TaskParity:
     largest: float
     relative: float
     decisions: float | None
+    milliseconds: float | None = None
+    keras_milliseconds: float | None = None
 
     @property
     def scaled(self) -> float:
@@ -33,25 +39,36 @@ class TaskParity:
 
     def spelled(self) -> dict[str, str]:
         """Returns the numbers as they stand in the table."""
-        cells = {name: value for name, value in dataclasses.asdict(self).items() if name != "task"}
-        return {name: "-" if value is None else f"{value:.3g}" for name, value in cells.items()}
+        cells = {name.replace("milliseconds", "ms"): value for name, value in dataclasses.asdict(self).items()}
+        return {name: "-" if value is None else f"{value:.3g}" for name, value in cells.items() if name != "task"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Parity:
     """What `check` found; `str()` gives it as a table.
 
+    Times are medians of a few calls on all samples at once, from NumPy arrays to NumPy arrays, after a call to warm
+    up. The artifact and Keras are timed one after the other, on the CPU, in two processes, each with its runtime's own
+    number of threads: they tell orders, not percents. Where a GPU holds the weights, Keras's times include their way to
+    the CPU.
+
     Attributes:
         artifact: Path of what was run.
+        form: "SavedModel", "LiteRT" or "ONNX".
         size: Bytes on disk, all files together.
-        samples: Number of samples compared.
+        samples: Number of samples compared, the batch size of what is timed.
         rows: One entry a task, in the model's order.
+        milliseconds: Median time of one call of the artifact for all of its tasks together.
+        keras_milliseconds: The same of the Keras model cut to these tasks.
     """
 
     artifact: str
+    form: str
     size: int
     samples: int
     rows: tuple[TaskParity, ...]
+    milliseconds: float
+    keras_milliseconds: float
 
     @property
     def worst(self) -> float:
@@ -59,15 +76,24 @@ class Parity:
         return max((row.scaled for row in self.rows), key=lambda value: (math.isnan(value), value))
 
     def __str__(self) -> str:
-        """Spells the rows as a table under a line on the artifact."""
+        """Spells the rows as a table between a line on the artifact and one on the times."""
         import pandas as pd
 
         frame = pd.DataFrame.from_dict({row.task: row.spelled() for row in self.rows}, orient="index")
-        head = f"{self.artifact}: {self.size:,} bytes, {self.samples} samples against the Keras model"
-        return f"{head}\n{frame.to_string()}"
+        joint = f"all tasks in {self.milliseconds:.3g} ms, by Keras in {self.keras_milliseconds:.3g} ms"
+        head = f"{self.artifact}: {self.form} of {self.size:,} bytes; {self.samples} samples; {joint}"
+        times = f"ms: a call on all samples, median of {fresh_process.FEWEST} to {fresh_process.MOST} after a first one"
+        return f"{head}\n{frame.to_string()}\n{times}; two processes, so indicative"
 
 
-def row(task: str, kind: str | None, expected: Any, found: Mapping[str, Any]) -> TaskParity:
+def row(
+    task: str,
+    kind: str | None,
+    expected: Any,
+    found: Mapping[str, Any],
+    milliseconds: float | None = None,
+    keras_milliseconds: float | None = None,
+) -> TaskParity:
     """Compares one task's outputs.
 
     Args:
@@ -75,6 +101,8 @@ def row(task: str, kind: str | None, expected: Any, found: Mapping[str, Any]) ->
         kind: Kind of the task, which says what a decision is; None if unknown.
         expected: Outputs of the Keras model, `(samples, ...)`.
         found: Outputs of the artifact of that shape, by signature.
+        milliseconds: Time of one call of the task's own signature.
+        keras_milliseconds: Time of one call of the Keras model cut to the task.
 
     Returns:
         The largest difference and the smallest agreement over the signatures.
@@ -86,7 +114,9 @@ def row(task: str, kind: str | None, expected: Any, found: Mapping[str, Any]) ->
     agreement = min(_agreement(kind, expected, other) for other in others) if decides else None
     finite = expected[np.isfinite(expected)]
     largest = float(np.max(np.abs(finite), initial=0.0))
-    return TaskParity(task, difference, largest, _over_spread(difference, finite), agreement)
+    return TaskParity(
+        task, difference, largest, _over_spread(difference, finite), agreement, milliseconds, keras_milliseconds
+    )
 
 
 def _difference(expected: Any, found: Any) -> float:

@@ -15,6 +15,8 @@ import tensorflow as tf
 from kmtl import _checks
 
 _PREFIX = ".writing-"
+# What the other exports write, and may lie beside the versions.
+_OWN = (".tflite", ".onnx")
 _DAY = 24 * 60 * 60.0
 
 
@@ -29,13 +31,24 @@ def refuse_folder(refusals: _checks.Refusals, argument: str, folder: Path) -> No
             return
 
 
+def refuse_file(refusals: _checks.Refusals, target: Path, suffix: str) -> None:
+    """Records a `path` that cannot become a file with a suffix."""
+    if target.suffix != suffix:
+        fix = f"Write {str(target.with_suffix(suffix))!r}." if target.name else "Name a file."
+        refusals.add("path", f"must end in {suffix}", str(target), fix)
+    if target.is_dir():
+        refusals.add("path", "must be a file", str(target), "That is a folder: name a file inside it.")
+    refuse_folder(refusals, "path", target.parent)
+
+
 def refuse_foreign(refusals: _checks.Refusals, folder: Path) -> None:
     """Records a folder that is no home of a model's versions: a version itself, or full of something else."""
     if (folder / "saved_model.pb").exists():
         rule = "must be the folder that holds the versions, not a version"
         refusals.add("directory", rule, str(folder), "Pass its parent or an empty folder.")
         return
-    visible = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+    found = list(folder.iterdir()) if folder.is_dir() else []
+    visible = [path for path in found if not path.name.startswith(".") and path.suffix not in _OWN]
     if visible and not any((path / "saved_model.pb").is_file() for path in visible if number(path) is not None):
         got = _checks.words(f"{folder}, where {visible[0].name!r} lies")
         refusals.add("directory", "must be empty or hold versions of a model", got, "Choose a folder of its own.")

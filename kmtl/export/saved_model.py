@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kmtl import _checks, _extras
-from kmtl.export import cards, describing, forms, images, placing, sampling, signatures, warmup
+from kmtl.export import cards, describing, forms, images, placing, sampling, signatures
+from kmtl.export.serving import warmup
 
 EXTRA = "assets.extra"
 

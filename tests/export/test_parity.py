@@ -49,10 +49,27 @@ def test_decisions_are_read_as_the_kind_of_task_reads_them(kind, expected, found
     assert row(expected, found, kind).decisions == agreement
 
 
+def table(*rows):
+    return parity.Parity("m.tflite", "LiteRT", 1234, 5, rows, milliseconds=0.25, keras_milliseconds=12.5)
+
+
 def test_nan_is_the_worst_and_is_shown():
-    rows = [parity.TaskParity("b", 0.5, 0.9, 0.1, 1.0), parity.TaskParity("a", math.nan, 2.0, math.nan, None)]
-    table = parity.Parity("m.tflite", 1234, 5, tuple(rows))
-    assert math.isnan(table.worst)
-    assert parity.Parity("m.tflite", 1234, 5, (rows[0],)).worst == 0.5
-    assert str(table).splitlines()[2].split() == ["b", "0.5", "0.9", "0.1", "1"]
-    assert str(table).splitlines()[3].split() == ["a", "nan", "2", "nan", "-"]
+    rows = [parity.TaskParity("b", 0.5, 0.9, 0.1, 1.0, 0.125, 8.0), parity.TaskParity("a", math.nan, 2.0, 0.3, None)]
+    assert math.isnan(table(*rows).worst)
+    assert table(rows[0]).worst == 0.5
+    head, columns, first, second, times = str(table(*rows)).splitlines()
+    assert head == "m.tflite: LiteRT of 1,234 bytes; 5 samples; all tasks in 0.25 ms, by Keras in 12.5 ms"
+    assert columns.split() == ["difference", "largest", "relative", "decisions", "ms", "keras_ms"]
+    assert first.split() == ["b", "0.5", "0.9", "0.1", "1", "0.125", "8"]
+    assert second.split() == ["a", "nan", "2", "0.3", "-", "-", "-"]
+    assert times.startswith("ms: a call on all samples, median of 3 to 20 after a first one")
+
+
+def test_the_table_is_narrow():
+    widest = parity.TaskParity("temperature", 1.234567e-08, 123456.0, 9.87654e-09, 0.98765, 1234.5, 0.0123456)
+    assert max(map(len, str(table(widest)).splitlines()[1:-1])) <= 80
+
+
+def test_times_are_kept_with_their_row():
+    found = parity.row("task", None, np.ones((2, 1)), {"all": np.ones((2, 1))}, 0.5, 2.0)
+    assert (found.milliseconds, found.keras_milliseconds) == (0.5, 2.0)

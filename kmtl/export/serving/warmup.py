@@ -38,12 +38,28 @@ def write(folder: Path, name: str, requests: Mapping[str, Mapping[str, Any]]) ->
     records = [record for signature, inputs in requests.items() for record in _records(name, signature, inputs)]
     rule, fix = f"must make at most {_LIMIT} records, two a signature", "Export fewer tasks in one artifact."
     _checks.require(len(records) <= _LIMIT, "saved_model", "warmup", rule, len(records), fix)
-    path = folder / "assets.extra" / "tf_serving_warmup_requests"
+    path = _path(folder)
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:
             writer.write(record)
     return path
+
+
+def most_rows(folder: Path) -> int:
+    """Returns the rows of the largest request that the folder of a version warms up with, 0 if there is none."""
+    if not _path(folder).exists():
+        return 0
+    logs = _extras.load("tensorflow_serving.apis.prediction_log_pb2", "serving_config")
+    records = tf.data.TFRecordDataset(str(_path(folder))).as_numpy_iterator()
+    requests = (logs.PredictionLog.FromString(record).predict_log.request for record in records)
+    shapes = (values.tensor_shape.dim for request in requests for values in request.inputs.values())
+    return max((shape[0].size for shape in shapes if shape), default=0)
+
+
+def _path(folder: Path) -> Path:
+    """Returns where a server looks for warm-up requests."""
+    return folder / "assets.extra" / "tf_serving_warmup_requests"
 
 
 def _records(name: str, signature: str, inputs: Mapping[str, Any]) -> Iterator[bytes]:

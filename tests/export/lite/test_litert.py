@@ -4,6 +4,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import kmtl.export
+from kmtl.export.lite import running
 
 
 def test_every_signature_gives_the_keras_outputs(model, samples, tmp_path):
@@ -79,3 +80,12 @@ def test_paths_that_cannot_become_a_file_are_refused(small, tmp_path):
         with pytest.raises(ValueError, match=f"^litert: `path` {words}"):
             kmtl.export.litert(small, path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.tflite", "note"]
+
+
+def test_operations_of_tensorflow_come_in_only_when_asked_for(tmp_path):
+    row = keras.Input((4,), name="row")
+    recurrent = keras.layers.LSTM(2)(keras.layers.Reshape((2, 2))(row))
+    path = kmtl.export.litert(keras.Model(row, {"a": recurrent}), tmp_path / "m.tflite", select_tf_ops=True)
+    assert b"FlexTensorListReserve" in path.read_bytes()
+    with pytest.raises(RuntimeError, match="Select TensorFlow op"):
+        running.runner(path.read_bytes())({"row": np.ones((1, 4), "float32")})

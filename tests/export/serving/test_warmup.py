@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from export import served
+from export.serving import served
 from tensorflow_serving.apis import prediction_log_pb2
 
-from kmtl.export import warmup
+from kmtl.export.serving import warmup
 
 
 def read(path):

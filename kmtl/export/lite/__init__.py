@@ -1,0 +1,1 @@
+"""LiteRT: files for phones and small devices, and what their quantisation costs."""

@@ -1,0 +1,124 @@
+"""What an export costs: every task's metrics by the Keras model and by the artifact, side by side."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from kmtl import _checks
+from kmtl.export import sampling, signatures
+from kmtl.export.lite import batching, measuring, running, scoring
+
+_OWNER = "quality"
+
+
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """What `quality` found; `str()` gives it as a table.
+
+    Attributes:
+        artifact: Path of what was run.
+        samples: Number of samples.
+        rows: One entry a task and metric, in the model's order.
+    """
+
+    artifact: str
+    samples: int
+    rows: tuple[scoring.TaskQuality, ...]
+
+    @property
+    def worst(self) -> float:
+        """Returns the largest change of any row, in percent; -infinity if no row has one."""
+        return max((row.change for row in self.rows if row.change is not None), default=-math.inf)
+
+    def __str__(self) -> str:
+        """Spells the rows as a table under a line on the artifact."""
+        import pandas as pd
+
+        frame = pd.DataFrame([_spelled(row) for row in self.rows])
+        head = f"{self.artifact}: {self.samples} samples, before (Keras model) and after"
+        return f"{head}\n{frame.to_string(index=False)}"
+
+
+def _spelled(row: scoring.TaskQuality) -> dict[str, str]:
+    """Returns a row as it stands in the table."""
+    change = "-" if row.change is None else f"{row.change:+.2f}"
+    numbers = {"before": f"{row.before:.5g}", "after": f"{row.after:.5g}", "change %": change}
+    return {"task": row.task, "metric": row.metric, **numbers}
+
+
+def quality(model: Any, artifact: str | os.PathLike[str], x: Any, y: Any = None) -> Quality:
+    """Measures every task by the Keras model and by an artifact of it, on the same samples.
+
+    With labels, the tasks' own unweighted metrics are compared, each over the examples that carry its label. Without
+    them, or for a task that has no label or no usable metric, it is the agreement with the Keras model: the share of
+    equal decisions for a classification, and for all else
+
+        r2_against_keras = min_d 1 - MSE_d / variance_d of element d of the Keras outputs
+
+    A regression of several elements always has this row, because its metric may be ruled by the largest.
+
+    The artifact runs in this process, in its joint signature and in each task's own; the worse one counts.
+
+    Args:
+        model: The model that was exported.
+        artifact: A version's folder or a `.tflite` file, of some or all of the tasks.
+        x: Inputs as `check` takes them, or a `tf.data.Dataset` of batches `(x, {task: labels})`.
+        y: `{task: labels}`, missing ones allowed; None for a dataset or for no labels.
+
+    Returns:
+        A table, one row a task and metric; print it.
+
+    Raises:
+        ValueError: If the artifact is neither form or has other outputs, or samples or labels do not fit the model.
+
+    >>> import tempfile
+    >>> import keras
+    >>> import numpy as np
+    >>> import kmtl.export
+    >>> row = keras.Input((4,), name="row")
+    >>> model = keras.Model(row, {"width": keras.layers.Dense(2)(row)})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = kmtl.export.litert(model, folder + "/m.tflite")
+    ...     print(quality(model, path, np.eye(4)).rows[0].metric)
+    r2_against_keras
+    """
+    path = Path(artifact)
+    with _checks.Refusals(_OWNER) as refusals:
+        outputs = signatures.task_outputs(refusals, model)
+        _refuse_artifact(refusals, path)
+        batches = _batches(refusals, model, x, y) if outputs else list
+    run = running.runner(path.read_bytes()) if path.is_file() else _saved_model_runner(path, outputs)
+    count, rows = measuring.measured(model, outputs, run, batches, owner=_OWNER)
+    return Quality(str(path), count, rows)
+
+
+def _refuse_artifact(refusals: _checks.Refusals, path: Path) -> None:
+    """Records an artifact that is neither a SavedModel nor a LiteRT file."""
+    if not (path / "saved_model.pb").is_file() and not (path.suffix == ".tflite" and path.is_file()):
+        rule = "must be the folder of one SavedModel or a .tflite file"
+        refusals.add("artifact", rule, str(path), "Pass what the export returned.")
+
+
+def _batches(refusals: _checks.Refusals, model: Any, x: Any, y: Any) -> batching.Batches:
+    """Returns the samples as batches and records what does not fit."""
+    if y is not None or isinstance(x, tf.data.Dataset):
+        return batching.labelled(refusals, model, x, y)
+    return batching.unlabelled(sampling.arrays(refusals, model, x, argument="x"))
+
+
+def _saved_model_runner(path: Path, names: Iterable[str]) -> running.Run:
+    """Returns a function that runs the base signatures of a SavedModel."""
+    loaded = tf.saved_model.load(str(path))
+    wanted = [name for name in (signatures.JOINT, *names) if name in loaded.signatures]
+
+    def run(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        inputs = {name: tf.constant(values) for name, values in arrays.items()}
+        results = {name: loaded.signatures[name](**inputs) for name in wanted}
+        return {name: {task: values.numpy() for task, values in found.items()} for name, found in results.items()}
+
+    return run

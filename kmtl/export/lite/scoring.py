@@ -1,0 +1,151 @@
+"""Scores one task's outputs by two models against each other: by its own metrics, or by how far they agree."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kmtl.export import parity
+from kmtl.losses import TaskGroup
+from kmtl.metrics import Reported, TaskMetrics, reported
+
+# Kinds of tasks whose outputs a user reads as decisions.
+DECIDING = frozenset({"classification", "binary", "multilabel"})
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskQuality:
+    """One metric of one task.
+
+    Attributes:
+        task: Name of the task.
+        metric: Name of the metric, as the task has it; without labels, `agreement_with_keras` or `r2_against_keras`.
+        before: Its value by the Keras model.
+        after: Its value by the artifact, the worst of the task's signatures.
+        change: `after` against `before` in percent of `before`; negative is better, infinite where a value became
+            NaN or left 0 for the worse. None if nobody knows the metric's better end.
+    """
+
+    task: str
+    metric: str
+    before: float
+    after: float
+    change: float | None
+
+
+def rows(
+    model: Any, labels: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, list[Any]]
+) -> tuple[TaskQuality, ...]:
+    """Compares the outputs of every task.
+
+    Args:
+        model: The model, which may know its tasks.
+        labels: Labels by task name, complete, missing ones included; empty where there are none.
+        before: Outputs of the Keras model by task name.
+        after: Outputs of each of the task's signatures, by task name.
+
+    Returns:
+        One row a task and metric.
+    """
+    tasks = getattr(model, "tasks", None) or {}
+    result: list[TaskQuality] = []
+    for name, expected in before.items():
+        own = _own_rows(model, tasks[name], labels, expected, after[name]) if name in labels else []
+        result += own
+        decides = kind(model, name) in DECIDING
+        # A metric of a vector is ruled by its largest element, and a scale that fits that one can ruin the others.
+        if not any(row.change is not None for row in own) or (expected.shape[-1] > 1 and not decides):
+            result.append(_agreement(name, kind(model, name), expected, after[name]))
+    return tuple(result)
+
+
+def kind(model: Any, task: str) -> str | None:
+    """Returns what kind of task an output is; None if the model does not know."""
+    found = (getattr(model, "tasks", None) or {}).get(task)
+    return None if found is None else found.kind
+
+
+def _own_rows(model: Any, task: Any, labels: Mapping[str, Any], expected: Any, found: list[Any]) -> list[TaskQuality]:
+    """Compares a task's own metrics; those without a value by the Keras model, for lack of labels, are left out."""
+    listed = _listed(model, task)
+    before = _scores(listed, task, labels, expected)
+    others = [_scores(listed, task, labels, values) for values in found]
+    rows = []
+    for key, value in before.items():
+        metric = key.removeprefix(f"{task.name}_")
+        if math.isfinite(value):
+            rows.append(_worst(task.name, metric, value, [scores[key] for scores in others], _direction(task, metric)))
+    return rows
+
+
+def _listed(model: Any, task: Any) -> list[Reported]:
+    """Returns a task's unweighted metrics: those that the model was compiled with, else its own."""
+    compiled = [metric for metric in model.metrics if isinstance(metric, TaskMetrics)]
+    if not compiled:
+        return reported([task], {task.name: task.metrics}, {})
+    rows = [*compiled[0].means, *(row for row, _ in compiled[0].others)]
+    mine = [row for row in rows if row.task.name == task.name and not row.weighted]
+    return sorted(mine, key=lambda row: compiled[0].keys.index(row.key))
+
+
+def _scores(listed: list[Reported], task: Any, labels: Mapping[str, Any], outputs: Any) -> dict[str, float]:
+    """Returns the metrics of one task's outputs by log key."""
+    group = TaskGroup([task], None)
+    metrics = TaskMetrics([group], [row._replace(metric=_fresh(row.metric)) for row in listed])
+    metrics.update_state([group.examples(labels, {task.name: outputs})])
+    return {key: float(value) for key, value in metrics.result().items()}
+
+
+def _fresh(metric: Any) -> Any:
+    """Returns a metric without what was counted so far."""
+    if isinstance(metric, keras.metrics.Metric):
+        return type(metric).from_config(metric.get_config())
+    return metric
+
+
+def _direction(task: Any, metric: str) -> str | None:
+    """Returns a metric's better end, or None if nobody knows it."""
+    try:
+        return task.direction(metric)
+    except ValueError:
+        return None
+
+
+def _agreement(task: str, kind: str | None, expected: Any, found: list[Any]) -> TaskQuality:
+    """Compares outputs with those of the Keras model; it agrees with itself, so that 1 is where it starts."""
+    if kind in DECIDING:
+        values = [parity.row(task, kind, expected, {"": other}).decisions for other in found]
+        return _worst(task, "agreement_with_keras", 1.0, values, "max")
+    return _worst(task, "r2_against_keras", 1.0, [_r2(expected, other) for other in found], "max")
+
+
+def _r2(expected: Any, found: Any) -> float:
+    """Returns 1 - MSE / variance of the element that agrees least; a constant element is held against its square."""
+    expected, found = np.asarray(expected, "float64"), np.asarray(found, "float64")
+    errors, spreads = np.mean((expected - found) ** 2, axis=0), np.var(expected, axis=0)
+    spreads = np.where(spreads > 0, spreads, np.mean(expected**2, axis=0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.min(1.0 - np.where(errors == 0, 0.0, errors / spreads)))
+
+
+def _worst(task: str, metric: str, before: float, values: list[Any], direction: str | None) -> TaskQuality:
+    """Makes the row of the signature that changed most for the worse."""
+    rows = [TaskQuality(task, metric, before, float(value), change(before, value, direction)) for value in values]
+    return max(rows, key=lambda row: row.change if row.change is not None else 0.0)
+
+
+def change(before: float, after: float, direction: str | None) -> float | None:
+    """Returns by how much a metric got worse, in percent of its value before; negative is better.
+
+    >>> change(0.8, 0.796, "max"), change(4.0, 4.0, "min"), change(0.0, 0.1, "min"), change(1.0, 2.0, None)
+    (0.5, 0.0, inf, None)
+    """
+    if direction is None:
+        return None
+    worsening = before - after if direction == "max" else after - before
+    if math.isnan(worsening) or not worsening:
+        return math.inf if math.isnan(worsening) else 0.0
+    return round(100.0 * worsening / abs(before), 9) if before else math.copysign(math.inf, worsening)

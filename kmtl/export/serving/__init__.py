@@ -1,0 +1,1 @@
+"""What a TensorFlow Serving server needs beside a SavedModel: warm-up, configuration, requests."""
