@@ -41,3 +41,22 @@ def test_many_workers_smoke(tmp_path, workers):
     assert done.returncode == 0, done.stderr
     assert f"{workers} replicas, position_mae" in done.stdout
     assert not (tmp_path / "backups").exists()
+
+
+def test_export_forms_smoke(tmp_path):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "export_forms.py", "--smoke", "--out", tmp_path / "forms"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")},
+    )
+    assert done.returncode == 0, done.stderr
+    for words in ("SavedModel of", "LiteRT of", "ONNX of", "JPEG files in, labels out", "image_bytes"):
+        assert words in done.stdout
+    assert (tmp_path / "forms" / "digit_poses_float32.tflite").exists()
+    # What one epoch of a few batches has learned may be lost in rounding: such a file is refused by name.
+    for mode in ("float16", "dynamic", "int8", "int8_io"):
+        name = f"digit_poses_{mode}.tflite"
+        assert (tmp_path / "forms" / name).exists() != (f"{name} was not written" in done.stdout)

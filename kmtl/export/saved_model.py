@@ -63,7 +63,8 @@ def saved_model(
         images: Adds the signatures `image_bytes` and `<task>.image_bytes`, which take JPEG or PNG files in place of
             arrays; with `decode` their outputs are read, too.
         warmup: Samples of the inputs, an array if the model has one input, else a dict by input name. A server runs
-            them when it loads the version, so that the first request does not wait (needs the extra `serving`).
+            the first row and all rows when it loads the version, so that the first request does not wait. A few rows
+            are enough; a server that batches refuses more than its largest batch. Needs the extra `serving`.
         metrics: What `model.evaluate(test, return_dict=True)` returned, for `kmtl.json` and the card.
         about: Text for the card, or texts by heading such as `{"Data": "...", "Limits": "..."}`.
 

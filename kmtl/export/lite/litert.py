@@ -43,7 +43,7 @@ def litert(
     It has the signatures that `saved_model` has, over one set of weights: `serving_default` and one a task. Read it by
     signature runner, which returns outputs by name; the plain list of outputs comes in another order. A model in
     mixed precision is rebuilt in float32 with its weights first. The batch may have any size. The file describes
-    itself: `metadata.read` gives tasks, label names, units, versions and what the conversion cost.
+    itself: `kmtl.export.inspect` shows tasks, label names, units, versions and what the conversion cost.
 
     How numbers are stored:
 
@@ -82,6 +82,7 @@ def litert(
     Raises:
         ValueError: If an argument breaks its rule, all offenders at once; if the model uses an operation that LiteRT
             lacks; or if a metric worsens by more than `tolerance`.
+        OSError: If the disk is full or must not be written to; an old file stays what it was.
 
     >>> import keras
     >>> image = keras.Input((2,), name="image")
@@ -94,7 +95,7 @@ def litert(
     target = Path(path)
     with _checks.Refusals("litert") as refusals:
         outputs = signatures.task_outputs(refusals, model, tasks)
-        _refuse_path(refusals, target)
+        placing.refuse_file(refusals, target, ".tflite")
         quantizing.refuse_mode(refusals, quantize)
         _refuse_options(refusals, quantize, validation, tolerance, select_tf_ops)
         describing.refuse_told(refusals, metrics, None)
@@ -107,20 +108,10 @@ def litert(
     told = describing.description(model, outputs, name=target.stem, metrics=metrics)
     told.update(quantize=quantize, signatures=names, quality=[_plain(row) for row in rows])
     content = metadata.added(content, told, _line(outputs, quantize))
-    with placing.beside(target.parent) as scratch:
+    with placing.told("litert", target.parent), placing.beside(target.parent) as scratch:
         finished = scratch / "model.tflite"
         finished.write_bytes(content)
         return finished.replace(target)
-
-
-def _refuse_path(refusals: _checks.Refusals, target: Path) -> None:
-    """Records a `path` that cannot become a LiteRT file."""
-    if target.suffix != ".tflite":
-        fix = f"Write {str(target.with_suffix('.tflite'))!r}." if target.name else "Name a file."
-        refusals.add("path", "must end in .tflite", str(target), fix)
-    if target.is_dir():
-        refusals.add("path", "must be a file", str(target), "That is a folder: name a file inside it.")
-    placing.refuse_folder(refusals, "path", target.parent)
 
 
 def _refuse_options(

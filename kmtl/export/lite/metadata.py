@@ -32,18 +32,32 @@ def added(content: bytes, told: Mapping[str, Any], line: str) -> bytes:
     entry.name, entry.buffer = describing.FILE, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or ()), entry]
-    builder = _aligning_builder(len(content))
+    builder = _builder(len(content))
     builder.Finish(model.Pack(builder), file_identifier=_KIND)
     return bytes(builder.Output())
 
 
-def _aligning_builder(size: int) -> Any:
-    """Returns a builder that aligns every vector as weights must be; the package's own leaves that out."""
+def _builder(size: int) -> Any:
+    """Returns a builder that aligns weights, which the package's own does not, and stores equal arrays once.
+
+    Every signature has its own record of each tensor; with them the scales of each channel come again and again.
+    """
     import flatbuffers
 
     class Builder(flatbuffers.Builder):
+        def __init__(self, size: int) -> None:
+            super().__init__(size)
+            self.known: dict[tuple[str, bytes], int] = {}
+
+        def CreateNumpyVector(self, x: Any) -> int:  # noqa: N802 - the package's
+            key = (x.dtype.str, x.tobytes())
+            if key not in self.known:
+                self.known[key] = super().CreateNumpyVector(x)
+            return self.known[key]
+
         def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803 - the package's
-            return super().StartVector(elemSize, numElems, max(alignment, _ALIGNMENT))
+            # Weights are bytes, and no other vector is.
+            return super().StartVector(elemSize, numElems, _ALIGNMENT if elemSize == 1 else alignment)
 
     return Builder(size)
 

@@ -1,0 +1,71 @@
+"""Every block of docs/exporting.md runs as it stands, and its links hold."""
+
+import contextlib
+import functools
+import io
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import kmtl
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "exporting.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def write_model(path):
+    """A model whose decisions are sure, so that no rounding changes them."""
+    image = keras.Input((32, 32, 1), name="image")
+    features = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(image))
+    model = kmtl.MultiTaskModel.from_features(image, features, kmtl.data.tasks("digit_poses"))
+    model.get_layer("digit").set_weights([np.zeros((16, 10)), np.arange(10.0)])
+    model.compile()
+    model.save(path)
+
+
+def run(commands):
+    """Runs a block of shell commands with the environment's own programs first."""
+    path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", "-eu", "-c", commands]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
+    assert done.returncode == 0, (done.stdout, done.stderr[-2000:])
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is missing")
+def test_every_block_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kmtl.data, "load", functools.partial(kmtl.data.load, data_dir=tmp_path / "data"))
+    write_model("digit_poses.keras")
+    names, printed = {}, ""
+    for language, block in BLOCKS:
+        if language == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(compile(block, "docs/exporting.md", "exec"), names)
+            printed = out.getvalue()
+        elif language == "bash":
+            printed = run(block)
+        else:
+            assert (language, printed) == ("text", block)
+    assert "SavedModel" in printed
+    assert "quantized float16" in printed
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "digit_poses",
+        "digit_poses.onnx",
+        "digit_poses.tflite",
+        "lite",
+        "served",
+    ]
+
+
+def test_links_hold():
+    for link in re.findall(r"\]\(([\w./-]+\.md)\)", PAGE):
+        assert (ROOT / "docs" / link).exists(), link
