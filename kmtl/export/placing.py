@@ -94,9 +94,17 @@ def told(owner: str, folder: Path) -> Iterator[None]:
     except (tf.errors.OpError, OSError) as error:
         if isinstance(error, FileExistsError):
             raise
-        number = getattr(error, "errno", None) or errno.EIO
-        reason = str(error).partition("\n")[0]
+        number, reason = _cause(error)
         raise OSError(number, f"{owner}: could not write below {folder}; nothing was left there. {reason}") from error
+
+
+def _cause(error: Exception) -> tuple[int, str]:
+    """Returns the number and the words of what the system said; TensorFlow puts them behind much else."""
+    if isinstance(error, OSError):
+        return error.errno or errno.EIO, error.strerror or str(error)
+    words = str(error).partition(" [Op:")[0].rpartition("; ")[2].strip()
+    numbers = {os.strerror(number): number for number in errno.errorcode}
+    return numbers.get(words, errno.EIO), words
 
 
 def _sweep(folder: Path) -> None:

@@ -203,7 +203,9 @@ def test_a_truncated_artifact_is_refused_with_the_cause(convnet, images, written
     with (tmp_path / name).open("r+b") as file:
         file.truncate((tmp_path / name).stat().st_size // 2)
     with pytest.raises(
-        ValueError, match=r"^check: `artifact` must run on the samples, got \w+: [^\n]+ Export it again"
+        ValueError,
+        # Some releases of the interpreter crash on half a file.
+        match=r"^check: `artifact` must run on the samples, got (\w+: [^\n]+|a process killed by SIG\w+\.) Export it",
     ):
         kmtl.export.check(convnet, path, images)
 

@@ -87,7 +87,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(small, tmp_path):
             kmtl.export.saved_model(small, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert told.value.errno in (errno.EFBIG, errno.EIO)
+    assert told.value.errno == errno.EFBIG
     assert names(tmp_path) == [good.name]
     assert kmtl.export.saved_model(small, tmp_path).name == "2"
 
