@@ -160,3 +160,42 @@ def read_positions(model: Any, layer: Any) -> set[int]:
     inputs = [node.input_tensors for nodes in model._nodes_by_depth.values() for node in nodes]
     histories = [tensor._keras_history for tensor in keras.tree.flatten([inputs, model.output])]
     return {history.tensor_index for history in histories if history.operation is layer}
+
+
+def shared_tensors(model: Any, apart: type) -> list[Any]:
+    """Finds where a functional model with a dict of outputs parts into its outputs.
+
+    Args:
+        model: A functional model.
+        apart: Layers of this class serve each output alone, though they compute several.
+
+    Returns:
+        The Keras tensors that come from what every output needs, and that an output is or what else reads; none if
+        the outputs share nothing but the inputs.
+    """
+    depths = sorted(model._nodes_by_depth)
+    nodes = [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
+    needed: dict[int, set[str]] = {}
+    for name, tensor in model.output.items():
+        needed.setdefault(id(tensor), set()).add(name)
+    for node in nodes:  # from the outputs to the inputs
+        wanted = set().union(*(needed.get(id(tensor), set()) for tensor in node.outputs))
+        for tensor in node.input_tensors:
+            needed.setdefault(id(tensor), set()).update(wanted)
+    known = {id(tensor) for tensor in model.inputs}
+    produced: dict[int, Any] = {}
+    read = list(model.output.values())
+    for node in reversed(nodes):
+        wanted = set().union(*(needed.get(id(tensor), set()) for tensor in node.outputs))
+        inside = all(id(tensor) in known for tensor in node.input_tensors)
+        if wanted == set(model.output) and inside and not isinstance(node.operation, apart):
+            produced.update((id(tensor), tensor) for tensor in node.outputs)
+            known.update(id(tensor) for tensor in node.outputs)
+        else:
+            read += node.input_tensors
+    return list({id(tensor): tensor for tensor in read if id(tensor) in produced}.values())
+
+
+def has_mask(value: Any) -> bool:
+    """Whether Keras carries a mask along with a tensor."""
+    return getattr(value, "_keras_mask", None) is not None

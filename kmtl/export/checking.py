@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmtl import _checks, _extras
-from kmtl.export import fresh_process, parity, sampling, signatures
+from kmtl.export import fresh_process, parity, sampling, signatures, stems
 
 _AGAIN = "Export it again from this model."
 _NO_FLEX = "No Python package runs select TensorFlow ops since TensorFlow 2.20: export with built-in ops only."
@@ -165,7 +165,7 @@ def _keras_milliseconds(model: Any, outputs: dict[str, Any], arrays: dict[str, A
         return {task: values.numpy() for task, values in found.items()}
 
     with tf.device("CPU:0"):
-        compiled = signatures.traced(part, signatures.specs(part), signatures.unchanged, signatures.unchanged)
+        compiled = signatures.traced(stems.behind(None, part), signatures.specs(part))
         return fresh_process.timed(call)[1]
 
 

@@ -79,11 +79,11 @@ def endpoints(model: Any, outputs: Mapping[str, Any], forms: Forms) -> tuple[dic
         IMAGE_BYTES: ({**given, **files}, _reader(model, forms), tell),
     }
     with signatures.parts(model, outputs) as parts:
-        functions = signatures.base(parts)
+        functions = {name: signatures.traced(run, given) for name, run in parts.items()}
         for suffix in forms.suffixes():
-            further = {named(name, suffix): signatures.traced(part, *ways[suffix]) for name, part in parts.items()}
+            further = {named(name, suffix): signatures.traced(run, *ways[suffix]) for name, run in parts.items()}
             functions.update(further)
-        return functions, signatures.keeper(parts[signatures.JOINT], functions)
+        return functions, signatures.keeper(model, functions)
 
 
 def _reader(model: Any, forms: Forms) -> Any:

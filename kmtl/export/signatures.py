@@ -8,9 +8,11 @@ import keras
 import tensorflow as tf
 
 from kmtl import _checks
-from kmtl.export import pruning
+from kmtl.export import pruning, stems
 
 JOINT = "serving_default"
+# From values by name to values by name.
+Run = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def task_outputs(refusals: _checks.Refusals, model: Any, tasks: Sequence[str] | None = None) -> dict[str, Any]:
@@ -65,33 +67,17 @@ def inference_part(model: Any, outputs: Mapping[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def parts(model: Any, outputs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Gives the part of `model` behind each base signature: all `outputs` together, and each alone.
+def parts(model: Any, outputs: Mapping[str, Any]) -> Iterator[dict[str, Run]]:
+    """Gives what computes the outputs of each base signature: all `outputs` together, and each alone.
 
-    What is traced meanwhile shares one set of weights, that of these outputs alone; it must be given to `keeper`
-    before the end, since functions do not keep their variables.
+    What is traced meanwhile shares one set of weights, that of these outputs alone, and one graph of the layers that
+    all of them need. The weights must be given to `keeper` before the end: functions do not keep their variables.
     """
     wanted = {JOINT: outputs, **{task: {task: tensor} for task, tensor in outputs.items()}}
-    with pruning.cut(inference_part(model, outputs), copied=True):
-        yield {name: inference_part(model, some) for name, some in wanted.items()}
-
-
-def base(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Traces an inference function of every part.
-
-    Args:
-        found: What `parts` gives.
-
-    Returns:
-        Concrete functions by signature name. Each takes the inputs by the names of the `Input` layers, with a batch
-        dimension of any size, and returns outputs by task name.
-    """
-    return {name: traced(part, specs(part), unchanged, unchanged) for name, part in found.items()}
-
-
-def unchanged(values: Any) -> Any:
-    """Takes inputs, or gives outputs, as they are."""
-    return values
+    whole = inference_part(model, outputs)
+    with pruning.cut(whole, copied=True):
+        stem = stems.stem(whole, specs(whole))
+        yield {name: stems.behind(stem, inference_part(model, some)) for name, some in wanted.items()}
 
 
 def specs(model: Any) -> dict[str, Any]:
@@ -99,22 +85,26 @@ def specs(model: Any) -> dict[str, Any]:
     return {tensor.name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, tensor.name) for tensor in model.inputs}
 
 
-def traced(part: Any, given: dict[str, Any], read: Callable[..., Any], tell: Callable[..., Any]) -> Any:
-    """Traces `part` in inference mode; a model called in the signature would drag its training state along.
+def unchanged(values: Any) -> Any:
+    """Takes inputs, or gives outputs, as they are."""
+    return values
+
+
+def traced(run: Run, given: dict[str, Any], read: Run = unchanged, tell: Run = unchanged) -> Any:
+    """Traces a signature.
 
     Args:
-        part: A functional model with a dict of outputs.
+        run: Computes outputs by name from inputs by name.
         given: Specs of what the signature takes, by name.
-        read: Makes the model's inputs by name of that.
-        tell: Makes what the signature returns, by name, of the model's outputs.
+        read: Makes the inputs of that.
+        tell: Makes what the signature returns of the outputs.
+
+    Returns:
+        A concrete function, with a batch dimension of any size.
     """
-    names = [tensor.name for tensor in part.inputs]
 
     def infer(given: dict[str, Any]) -> dict[str, Any]:
-        inputs = read(given)
-        with pruning.cut(part):
-            outputs = part([inputs[name] for name in names], training=False)
-        return dict(tell(outputs))
+        return dict(tell(run(read(given))))
 
     return tf.function(infer, input_signature=[given]).get_concrete_function()
 
@@ -136,7 +126,7 @@ def keeper(model: Any, functions: dict[str, Any]) -> tf.Module:
 def save(model: Any, outputs: Mapping[str, Any], path: str) -> list[str]:
     """Writes a SavedModel with the signatures of `outputs` to `path` and returns the signatures' names."""
     with parts(model, outputs) as found:
-        functions = base(found)
-        kept = keeper(found[JOINT], functions)
+        functions = {name: traced(run, specs(model)) for name, run in found.items()}
+        kept = keeper(model, functions)
     tf.saved_model.save(kept, path, signatures=functions)
     return list(functions)

@@ -119,7 +119,7 @@ def test_further_signatures_are_left_alone_and_names_tell_nothing(rows, tmp_path
 
 def signature_functions(model):
     with signatures.parts(model, model.output) as parts:
-        return signatures.base(parts)
+        return {name: signatures.traced(run, signatures.specs(model)) for name, run in parts.items()}
 
 
 def test_some_of_the_tasks_are_compared_and_unknown_ones_refused(small, rows, tmp_path):

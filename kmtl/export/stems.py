@@ -1,0 +1,82 @@
+"""The part of a model that every task needs, as one graph for all signatures.
+
+A signature has a graph of its own. Traced whole for each, a deep trunk would be written once a signature, and the graph
+of many tasks could be larger than its weights.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from kmtl import hooks
+from kmtl.export import pruning
+from kmtl.tasks import FusedHeads
+
+Run = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Stem(NamedTuple):
+    """What is computed once for every task.
+
+    Attributes:
+        tensors: The Keras tensors that it gives.
+        function: A concrete function from the model's inputs, by name, to their values.
+    """
+
+    tensors: list[Any]
+    function: Any
+
+
+def stem(model: Any, specs: dict[str, Any]) -> Stem | None:
+    """Traces what all outputs of a model need.
+
+    Args:
+        model: A functional model with a dict of outputs.
+        specs: Specs of its inputs by name.
+
+    Returns:
+        The stem; None if the outputs share no layer, or if a layer behind it looks at a mask, which the edge of a graph
+        would not let through.
+    """
+    tensors = hooks.shared_tensors(model, FusedHeads)
+    if len(model.output) < 2 or not tensors:
+        return None
+    trunk = keras.Model(model.inputs, {str(place): tensor for place, tensor in enumerate(tensors)})
+    names = [tensor.name for tensor in model.inputs]
+    masked: list[bool] = []
+
+    def infer(given: dict[str, Any]) -> list[Any]:
+        found = trunk([given[name] for name in names], training=False)
+        values = [found[str(place)] for place in range(len(tensors))]
+        masked.extend([hooks.has_mask(value) for value in values])
+        return values
+
+    function = tf.function(infer, input_signature=[specs]).get_concrete_function()
+    return None if any(masked) else Stem(tensors, function)
+
+
+def behind(stem: Stem | None, part: Any) -> Run:
+    """Returns what computes the outputs of a model in inference mode, from what the stem gives.
+
+    A model called in a signature would drag its training state along.
+
+    Args:
+        stem: What is shared, or None.
+        part: A functional model with a dict of outputs, of the model that has the stem.
+    """
+    names = [tensor.name for tensor in part.inputs]
+    given = {id(tensor): place for place, tensor in enumerate(stem.tensors if stem else ())}
+    ready = {name: given[id(tensor)] for name, tensor in part.output.items() if id(tensor) in given}
+    left = {name: tensor for name, tensor in part.output.items() if name not in ready}
+    head = keras.Model([*stem.tensors, *part.inputs], left) if stem and left else part
+
+    def run(inputs: dict[str, Any]) -> dict[str, Any]:
+        values = list(stem.function(inputs)) if stem else []
+        with pruning.cut(head):
+            found = head([*values, *(inputs[name] for name in names)], training=False) if left else {}
+        found |= {name: values[place] for name, place in ready.items()}
+        return {name: found[name] for name in part.output}
+
+    return run
