@@ -22,11 +22,18 @@ class Stem(NamedTuple):
 
     Attributes:
         tensors: The Keras tensors that it gives.
-        function: A concrete function from the model's inputs, by name, to their values.
+        function: A concrete function from the model's inputs, by name, to their different values.
+        places: Which of these each tensor has.
     """
 
     tensors: list[Any]
     function: Any
+    places: list[int]
+
+    def values(self, inputs: dict[str, Any]) -> list[Any]:
+        """Computes the value of each tensor; equal ones are one object, which fused heads look at."""
+        found = list(self.function(inputs))
+        return [found[place] for place in self.places]
 
 
 def stem(model: Any, specs: dict[str, Any]) -> Stem | None:
@@ -46,15 +53,18 @@ def stem(model: Any, specs: dict[str, Any]) -> Stem | None:
     trunk = keras.Model(model.inputs, {str(place): tensor for place, tensor in enumerate(tensors)})
     names = [tensor.name for tensor in model.inputs]
     masked: list[bool] = []
+    places: list[int] = []
 
     def infer(given: dict[str, Any]) -> list[Any]:
         found = trunk([given[name] for name in names], training=False)
         values = [found[str(place)] for place in range(len(tensors))]
-        masked.extend([hooks.has_mask(value) for value in values])
-        return values
+        different = list({id(value): value for value in values}.values())
+        masked.extend([hooks.has_mask(value) for value in different])
+        places.extend([[one is value for one in different].index(True) for value in values])
+        return different
 
     function = tf.function(infer, input_signature=[specs]).get_concrete_function()
-    return None if any(masked) else Stem(tensors, function)
+    return None if any(masked) else Stem(tensors, function, places)
 
 
 def behind(stem: Stem | None, part: Any) -> Run:
@@ -73,7 +83,7 @@ def behind(stem: Stem | None, part: Any) -> Run:
     head = keras.Model([*stem.tensors, *part.inputs], left) if stem and left else part
 
     def run(inputs: dict[str, Any]) -> dict[str, Any]:
-        values = list(stem.function(inputs)) if stem else []
+        values = stem.values(inputs) if stem else []
         with pruning.cut(head):
             found = head([*values, *(inputs[name] for name in names)], training=False) if left else {}
         found |= {name: values[place] for name, place in ready.items()}
