@@ -29,15 +29,11 @@ CORE = [
     "mixed_float16",
     "`jit_compile=True`",
     "`update_every`, parameter level",
-    "`update_every`, feature level",
     '`solve="online"`',
-    "methods that need the gradients",
-    "a method that looks twice (`famo`)",
-    "penalties, added losses",
     "a loss that is not finite; nothing finite",
     "`BackupAndRestore`, interrupted and resumed",
 ]
-ON_MACHINES = CORE[:6]
+ON_MACHINES = CORE[:5]
 #: What cannot work, by feature: a part of the refusal.
 REFUSED = {"`jit_compile=True`": "keras-team/keras#19005"}
 #: float16 rounds what each replica sums.
