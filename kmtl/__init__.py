@@ -1,6 +1,19 @@
 """Multi-task learning for Keras 3 on TensorFlow: one model, a shared trunk, many named heads."""
 
-from kmtl import balancers, callbacks, data, distribution, evidence, export, metrics, sharing, tasks, trunks, weighting
+from kmtl import (
+    balancers,
+    callbacks,
+    data,
+    distribution,
+    evidence,
+    export,
+    metrics,
+    search,
+    sharing,
+    tasks,
+    trunks,
+    weighting,
+)
 from kmtl.model import MultiTaskModel
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Task
 
@@ -20,6 +33,7 @@ __all__ = [
     "evidence",
     "export",
     "metrics",
+    "search",
     "sharing",
     "tasks",
     "trunks",

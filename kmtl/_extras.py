@@ -5,6 +5,8 @@ from types import ModuleType
 
 _EXTRAS = {
     "keras_hub": "hub",
+    "keras_tuner": "search",
+    "moocore": "search",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "tensorflow_serving": "serving",

@@ -199,3 +199,43 @@ def shared_tensors(model: Any, apart: type) -> list[Any]:
 def has_mask(value: Any) -> bool:
     """Whether Keras carries a mask along with a tensor."""
     return getattr(value, "_keras_mask", None) is not None
+
+
+def replayed(model: Any, call: Callable[..., Any]) -> Any:
+    """Builds the outputs of a functional model once more, from its own inputs and layers.
+
+    Args:
+        model: A functional model; models inside it are opened.
+        call: Called as `call(layer, *args, **kwargs)` in place of the layer; it may add layers.
+
+    Returns:
+        Outputs in the structure of the model's.
+    """
+
+    def step(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        part = getattr(layer, "_functional", None) or layer  # what is inside of a `Sequential`
+        if isinstance(part, keras.Model) and hasattr(part, "_run_through_graph"):
+            return part._run_through_graph(args[0], call_fn=step)
+        return call(layer, *args, **kwargs)
+
+    return model._run_through_graph(model.inputs, call_fn=step)
+
+
+def first_reader(model: Any, layer: Any, name: str) -> Any:
+    """Finds what reads an output of a layer that returns a dict, dropout aside.
+
+    Args:
+        model: A functional model.
+        layer: One of its layers, called once.
+        name: Key of the output.
+
+    Returns:
+        The layer that reads it.
+    """
+    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
+    tensor = keras.tree.pack_sequence_as(dict.fromkeys(layer.names, 0), layer.output)[name]
+    while True:
+        reader = next(node for node in nodes if any(one is tensor for one in node.input_tensors))
+        if not isinstance(reader.operation, keras.layers.Dropout):
+            return reader.operation
+        tensor = reader.outputs[0]

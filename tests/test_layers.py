@@ -37,6 +37,7 @@ ORDER = [
     "distribution",
     "callbacks",
     "evidence",
+    "search",
     "export",
     "cli",
 ]

@@ -106,7 +106,7 @@ def _trained(
     )
     seconds = time.perf_counter() - start
     logs = model.evaluate(datasets.only(test, names), verbose=0, return_dict=True)
-    scores = {task.name: _scores(logs, task, tasks) for task in tasks}
+    scores = {task.name: task_scores(logs, task, tasks) for task in tasks}
     return model, Run(tuple(names), seed, scores, history.history, seconds, model.count_params())
 
 
@@ -121,7 +121,7 @@ def _built(build: Any, tasks: list[Task]) -> Any:
     return model
 
 
-def _scores(logs: dict[str, float], task: Task, tasks: Sequence[Task]) -> dict[str, float]:
+def task_scores(logs: dict[str, float], task: Task, tasks: Sequence[Task]) -> dict[str, float]:
     """The task's metrics out of the logs, without its loss; a longer task name that starts alike keeps its own."""
     prefix = f"{task.name}_"
     longer = [other.name for other in tasks if other.name.startswith(prefix)]

@@ -1,0 +1,21 @@
+"""The right loss weights, and the whole trade-off between tasks from one training."""
+
+from kmtl.search.conditioning import conditioned, folded
+from kmtl.search.film import FiLM
+from kmtl.search.front import front
+from kmtl.search.pictures import plot_front
+from kmtl.search.points import hypervolume, lattice, non_dominated
+from kmtl.search.result import Front, Point
+
+__all__ = [
+    "FiLM",
+    "Front",
+    "Point",
+    "conditioned",
+    "folded",
+    "front",
+    "hypervolume",
+    "lattice",
+    "non_dominated",
+    "plot_front",
+]

@@ -1,0 +1,140 @@
+"""The whole trade-off between tasks from one training."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from kmtl._checks import Refusals, is_number, is_whole, require, words
+from kmtl.evidence.comparing import task_scores
+from kmtl.feeding import preferences
+from kmtl.model import MultiTaskModel
+from kmtl.search import points
+from kmtl.search.conditioning import PREFERENCE, conditioned
+from kmtl.search.result import Front, Point
+from kmtl.search.scaling import LossScales
+from kmtl.tasks import Task
+
+# Steps of the lattice by number of tasks: 11, 21, 35 and 35 points.
+_STEPS = {2: 10, 3: 5, 4: 4, 5: 3}
+
+
+def front(
+    build: Callable[[], Any],
+    train: Any,
+    validation: Any,
+    *,
+    epochs: int,
+    steps: int | None = None,
+    alpha: float = 1.0,
+    edges: float = 0.2,
+    units: int = 64,
+    scale: str | Mapping[str, float] = "initial",
+    callbacks: Sequence[Any] = (),
+    seed: int = 0,
+    verbose: Any = "auto",
+) -> Front:
+    r"""Trains one model for every preference among its tasks, in plain `fit`.
+
+    The model that `build` makes gets an input `r`, one number a task, by which `FiLM` layers bend its features. Each
+    example draws a preference of its own and weighs the tasks' losses by it:
+
+        r ~ (1 - edges) Dirichlet(alpha, ..., alpha) + edges Uniform{e_1, ..., e_K}
+        loss = mean_b sum_k r_bk s_k L_bk,    s_k = 1 / size of the loss of task k
+
+    The scales `s_k` make a preference mean the same whatever the units of the losses. The loss weights given to
+    `compile` multiply them. Labels may be missing.
+
+    Linear weights find the convex part of a trade-off. A preference is no share of the result: it is what the search
+    is over.
+
+    Source: Dosovitskiy and Djolonga, "You Only Train Once: Loss-Conditional Training of Deep Networks", ICLR 2020; Chen
+    and Kwok, "Multi-Objective Deep Learning with Adaptive Reference Vectors", NeurIPS 2022.
+
+    Args:
+        build: Makes a compiled `MultiTaskModel` of two to five tasks, whose balancer is `"equal"`; called twice.
+        train: A tf.data.Dataset of batches `(x, {task: label})`.
+        validation: The same; the points are measured on it.
+        epochs: Of the training. One as long as a training with fixed weights costs as much as that (and about a tenth
+            for the further layers); three times as long gives a better front.
+        steps: The points are all preferences in multiples of `1 / steps`; None takes 10 for two tasks (11 points), 5
+            for three (21), 4 for four (35), 3 for five (35).
+        alpha: 1 draws uniformly, less draws more often near the edges.
+        edges: Share of the examples that want one task alone: the ends of the front are where it is weak.
+        units: Width of the hidden layer in each `FiLM`.
+        scale: The sizes of the losses. `"initial"` takes those of the untrained model on the validation set;
+            `"running"` lets them follow the losses there for the first quarter of the epochs, which favours the tasks
+            whose losses fall far; a dict gives them, such as those of single-task models.
+        callbacks: As in `fit`.
+        seed: Of the preferences that are drawn.
+        verbose: As in `fit`.
+
+    Returns:
+        The front: print it, `plot` it, `select` a preference, and take the plain model for it by `model(preference)`.
+
+    Raises:
+        ValueError: With all offenders.
+    """
+    base = build()
+    _check(base, train, validation)
+    _check_numbers(epochs, steps, alpha, edges)
+    scales = _scales(scale, list(base.tasks), epochs)
+    tasks, started = list(base.tasks.values()), time.perf_counter()
+    model = conditioned(base, units=units)
+    model.compile_from_config(base.get_compile_config())
+    names = [*(tensor.name for tensor in base.inputs), PREFERENCE]
+    watched = preferences.fixed(validation, names, [1 / len(tasks)] * len(tasks))
+    callbacks = [LossScales(watched, scales[0], epochs=scales[1]), *callbacks]
+    model.fit(
+        preferences.preferred(train, names, [task.name for task in tasks], alpha=alpha, edges=edges, seed=seed),
+        epochs=epochs,
+        validation_data=watched,
+        callbacks=callbacks,
+        verbose=verbose,
+    )
+    rows = points.lattice(len(tasks), steps or _STEPS[len(tasks)])
+    found = [_point(model, tasks, row, preferences.fixed(validation, names, row)) for row in rows.tolist()]
+    return Front(build, base, model, found, time.perf_counter() - started)
+
+
+def _point(model: Any, tasks: Sequence[Task], row: Sequence[float], data: Any) -> Point:
+    """Measures the model at one preference."""
+    logs = model.evaluate(data, verbose=0, return_dict=True)
+    losses = {task.name: {"loss": float(logs[f"{task.name}_loss"])} for task in tasks}
+    return Point(tuple(row), {task.name: losses[task.name] | task_scores(logs, task, tasks) for task in tasks})
+
+
+def _check(base: Any, train: Any, validation: Any) -> None:
+    """Refuses a build function that makes no fit model, and data that is no dataset."""
+    with Refusals("front") as refusals:
+        if not isinstance(base, MultiTaskModel) or not base.compiled:
+            refusals.add("build", "must return a compiled kmtl.MultiTaskModel", words(type(base).__name__))
+        elif len(base.tasks) not in _STEPS:
+            refusals.add("build", "must make a model of two to five tasks", list(base.tasks))
+        elif type(base.balancer).__name__ != "Equal":
+            fix = "Leave the balancer out: the preferences weigh the tasks."
+            refusals.add("build", "must compile with balancer='equal'", type(base.balancer).__name__, fix)
+        for argument, data in (("train", train), ("validation", validation)):
+            if not hasattr(data, "element_spec"):
+                fix = "Make one by kmtl.data.from_arrays."
+                refusals.add(argument, "must be a tf.data.Dataset of batches", words(type(data).__name__), fix)
+
+
+def _check_numbers(epochs: Any, steps: Any, alpha: Any, edges: Any) -> None:
+    """Refuses numbers out of range."""
+    with Refusals("front") as refusals:
+        for argument, value in (("epochs", epochs), ("steps", steps)):
+            if not (is_whole(value) and value >= 1) and not (argument == "steps" and value is None):
+                refusals.add(argument, "must be a whole number of at least 1", value)
+        if not is_number(alpha) or alpha <= 0:
+            refusals.add("alpha", "must be a positive number", alpha)
+        if not is_number(edges) or not 0 <= edges <= 1:
+            refusals.add("edges", "must be a number from 0 to 1", edges)
+
+
+def _scales(scale: Any, tasks: Sequence[str], epochs: int) -> tuple[Mapping[str, float] | None, int]:
+    """Returns the sizes of the losses, if they are given, and for how many epochs they follow the losses."""
+    given = isinstance(scale, Mapping)
+    good = given and set(scale) == set(tasks) and all(is_number(value) and value > 0 for value in scale.values())
+    rule = f"must be 'initial', 'running' or a positive number for each of {list(tasks)}"
+    require(good or scale in ("initial", "running"), "front", "scale", rule, scale)
+    return (scale if given else None), max(1, epochs // 4) if scale == "running" else 0
