@@ -60,3 +60,20 @@ def test_export_forms_smoke(tmp_path):
     for mode in ("float16", "dynamic", "int8", "int8_io"):
         name = f"digit_poses_{mode}.tflite"
         assert (tmp_path / "forms" / name).exists() != (f"{name} was not written" in done.stdout)
+
+
+def test_trade_off_smoke(tmp_path):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "trade_off.py", "--smoke", "--out", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")},
+    )
+    assert done.returncode == 0, done.stderr
+    for words in ("21 points in", "steps make the favoured task worse", "knee: {'digit':", "with each request"):
+        assert words in done.stdout
+    assert (tmp_path / "out" / "front.png").stat().st_size > 5000
+    for name in ("knee", "any_preference"):
+        assert (tmp_path / "out" / name / "1" / "saved_model.pb").exists()

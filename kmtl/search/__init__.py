@@ -1,6 +1,7 @@
 """The right loss weights, and the whole trade-off between tasks from one training."""
 
 from kmtl.search.conditioning import conditioned, folded
+from kmtl.search.dynamic import from_dynamic
 from kmtl.search.film import FiLM
 from kmtl.search.front import front
 from kmtl.search.pictures import plot_front
@@ -13,6 +14,7 @@ __all__ = [
     "Point",
     "conditioned",
     "folded",
+    "from_dynamic",
     "front",
     "hypervolume",
     "lattice",
