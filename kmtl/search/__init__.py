@@ -1,5 +1,6 @@
 """The right loss weights, and the whole trade-off between tasks from one training."""
 
+from kmtl.search.adapters import LowRankAdapter
 from kmtl.search.conditioning import conditioned, folded
 from kmtl.search.dynamic import from_dynamic
 from kmtl.search.film import FiLM
@@ -11,6 +12,7 @@ from kmtl.search.result import Front, Point
 __all__ = [
     "FiLM",
     "Front",
+    "LowRankAdapter",
     "Point",
     "conditioned",
     "folded",

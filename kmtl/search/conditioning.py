@@ -7,13 +7,17 @@ import keras
 import numpy as np
 
 from kmtl import hooks
-from kmtl._checks import Refusals, refusal, require, words
+from kmtl._checks import Refusals, refusal, require, whole, words
 from kmtl.model import MultiTaskModel
+from kmtl.search import adapters
 from kmtl.search.film import FiLM
 from kmtl.sharing import Fork
 from kmtl.tasks import FusedHeads
 
 PREFERENCE = "preference"
+# Up to here scales and shifts do as well as adapters and cost less (Chen and Kwok, ICML 2024).
+_FILM_TASKS = 5
+_RANK = 4
 _NORMALIZATIONS = (
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
@@ -21,23 +25,25 @@ _NORMALIZATIONS = (
 )
 
 
-def conditioned(model: Any, *, units: int = 64) -> MultiTaskModel:
+def conditioned(model: Any, *, units: int = 64, rank: int | None = None) -> MultiTaskModel:
     """Gives a model an input that says how much each task matters.
 
-    A `FiLM` layer comes behind each normalisation and, where a `kmtl.sharing.Fork` hands the features to the tasks,
-    before each task's head. It starts as the identity, so that the new model starts as the old one. It shares the old
-    model's layers, which must not be trained by themselves any more.
+    Up to five tasks: a `FiLM` layer comes behind each normalisation and, where a `kmtl.sharing.Fork` hands the features
+    to the tasks, before each task's head. More tasks, or with `rank`: a `LowRankAdapter` stands beside each dense and
+    convolutional layer that tasks share and that has no activation of its own. The new model starts as the old one
+    and shares its layers, which must not be trained by themselves any more.
 
     Args:
         model: A `MultiTaskModel` of two tasks or more, made by layers of its own.
         units: Width of the hidden layer in each `FiLM`.
+        rank: Rank of each task's change in a `LowRankAdapter`; None takes `FiLM` up to five tasks and 4 above.
 
     Returns:
         A `MultiTaskModel` with the further input `preference`, `(batch, tasks)`: rows of numbers from 0 to 1 that sum
         to 1, in the order of the tasks. It is not compiled.
 
     Raises:
-        ValueError: If the model has one task, an input named `preference`, or no place for a `FiLM`.
+        ValueError: If the model has one task, an input named `preference`, or no place for such a layer.
 
     >>> from kmtl.tasks import Classification, Regression
     >>> image = keras.Input((8,), name="image")
@@ -48,23 +54,47 @@ def conditioned(model: Any, *, units: int = 64) -> MultiTaskModel:
     """
     _check(model)
     preference = keras.Input((len(model.tasks),), name=PREFERENCE)
-    films: dict[int, FiLM] = {}
-
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        found = layer(*args, **kwargs)
-        if isinstance(layer, Fork):
-            return {name: _film(films, layer, name, units)([copy, preference]) for name, copy in found.items()}
-        if _has_place(layer):
-            return _film(films, layer, layer.name, units)([found, preference])
-        return found
-
+    added: dict[str, Any] = {}
+    if rank is None and len(model.tasks) <= _FILM_TASKS:
+        place, call = "a normalisation", _filming(added, preference, units)
+    else:
+        shared = {id(variable) for variable in model.shared_variables}
+        place = "a Dense or convolutional layer without activation"
+        call = _adapting(added, preference, whole("conditioned", "rank", _RANK if rank is None else rank, 1), shared)
     outputs = hooks.replayed(model, call)
-    if not films:
-        fix = "Put a normalisation into the trunk, or build the model by MultiTaskModel.from_features."
-        got = words("a model without normalisation and without a fork")
-        raise ValueError(refusal("conditioned", "model", "must have a place for FiLM", got, fix))
+    if not added:
+        fix = f"Put {place} into the trunk, as kmtl.trunks does."
+        raise ValueError(refusal("conditioned", "model", "must have a place for preferences", words("none"), fix))
     inputs = {tensor.name: tensor for tensor in [*model.inputs, preference]}
     return MultiTaskModel(inputs, outputs, tasks=list(model.tasks.values()))
+
+
+def _filming(added: dict[str, Any], preference: Any, units: int) -> Any:
+    """Returns what calls a layer and puts a `FiLM` behind it where there is a place for one."""
+
+    def film(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        found = layer(*args, **kwargs)
+        if isinstance(layer, Fork):
+            return {name: _film(added, layer, name, units)([copy, preference]) for name, copy in found.items()}
+        return _film(added, layer, layer.name, units)([found, preference]) if _has_place(layer) else found
+
+    return film
+
+
+def _adapting(added: dict[str, Any], preference: Any, rank: int, shared: set[int]) -> Any:
+    """Returns what calls a layer and adds an adapter's output where tasks share its kernel."""
+
+    def adapt(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        found = layer(*args, **kwargs)
+        if id(getattr(layer, "kernel", None)) in shared and layer.name not in added:
+            adapter = adapters.beside(layer, rank)
+            if adapter is not None:
+                added[layer.name] = adapter
+        if layer.name not in added:
+            return found
+        return keras.layers.Add()([found, added[layer.name]([args[0], preference])])
+
+    return adapt
 
 
 def _check(model: Any) -> None:
@@ -84,14 +114,12 @@ def _has_place(layer: Any) -> bool:
     return isinstance(layer, _NORMALIZATIONS) and bool(layer.scale and layer.center)
 
 
-def _film(films: dict[int, FiLM], layer: Any, name: str, units: int) -> FiLM:
+def _film(added: dict[str, Any], layer: Any, name: str, units: int) -> FiLM:
     """Returns the layer's FiLM, the same one for each of its calls."""
-    key = hash((id(layer), name))
-    if key not in films:
+    if name not in added:
         axis = getattr(layer, "axis", -1)
-        axis = axis if isinstance(axis, int) else axis[0]
-        films[key] = FiLM(units, axis=axis, name=f"{name}_film")
-    return films[key]
+        added[name] = FiLM(units, axis=axis if isinstance(axis, int) else axis[0], name=f"{name}_film")
+    return added[name]
 
 
 def folded(model: Any, origin: Any, base: Any, preference: Sequence[float] | Mapping[str, float]) -> Any:
@@ -101,8 +129,8 @@ def folded(model: Any, origin: Any, base: Any, preference: Sequence[float] | Map
 
         W' = W diag(s),    c' = c + W t
 
-    so that the plain model gives what the conditioned one gives at that preference, up to rounding, with its own number
-    of weights.
+    and the change of a `LowRankAdapter` into its layer's kernel, so that the plain model gives what the conditioned one
+    gives at that preference, up to rounding, with its own number of weights.
 
     Args:
         model: What `conditioned` made, trained.
@@ -126,6 +154,10 @@ def folded(model: Any, origin: Any, base: Any, preference: Sequence[float] | Map
             _into_normalization(twins[name], scale, shift)
         else:
             _into_head(base, name, scale, shift)
+    for layer in model.layers:
+        if isinstance(layer, adapters.LowRankAdapter):
+            kernel = twins[layer.name.removesuffix("_adapter")].kernel
+            kernel.assign(np.asarray(kernel) + layer.change(shares))
     return base
 
 

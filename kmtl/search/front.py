@@ -28,6 +28,7 @@ def front(
     alpha: float = 1.0,
     edges: float = 0.2,
     units: int = 64,
+    rank: int | None = None,
     scale: str | Mapping[str, float] = "initial",
     callbacks: Sequence[Any] = (),
     seed: int = 0,
@@ -35,8 +36,9 @@ def front(
 ) -> Front:
     r"""Trains one model for every preference among its tasks, in plain `fit`.
 
-    The model that `build` makes gets an input `r`, one number a task, by which `FiLM` layers bend its features. Each
-    example draws a preference of its own and weighs the tasks' losses by it:
+    The model that `build` makes gets an input `r`, one number a task, by which `FiLM` layers bend its features, or for
+    more than five tasks low-rank adapters its weights; see `kmtl.search.conditioned`. Each example draws a preference
+    of its own and weighs the tasks' losses by it:
 
         r ~ (1 - edges) Dirichlet(alpha, ..., alpha) + edges Uniform{e_1, ..., e_K}
         loss = mean_b sum_k r_bk s_k L_bk,    s_k = 1 / size of the loss of task k
@@ -51,16 +53,18 @@ def front(
     and Kwok, "Multi-Objective Deep Learning with Adaptive Reference Vectors", NeurIPS 2022.
 
     Args:
-        build: Makes a compiled `MultiTaskModel` of two to five tasks, whose balancer is `"equal"`; called twice.
+        build: Makes a compiled `MultiTaskModel` of two tasks or more, whose balancer is `"equal"`; called twice.
         train: A tf.data.Dataset of batches `(x, {task: label})`.
         validation: The same; the points are measured on it.
         epochs: Of the training. One as long as a training with fixed weights costs as much as that (and about a tenth
             for the further layers); three times as long gives a better front.
         steps: The points are all preferences in multiples of `1 / steps`; None takes 10 for two tasks (11 points), 5
-            for three (21), 4 for four (35), 3 for five (35).
+            for three (21), 4 for four (35), 3 for five (35); for more tasks the middle, the corners, and the points
+            half-way between.
         alpha: 1 draws uniformly, less draws more often near the edges.
         edges: Share of the examples that want one task alone: the ends of the front are where it is weak.
         units: Width of the hidden layer in each `FiLM`.
+        rank: Of the adapters that more than five tasks have in place of `FiLM`; a number takes adapters for fewer, too.
         scale: The sizes of the losses. `"initial"` takes those of the untrained model on the validation set;
             `"running"` lets them follow the losses there for the first quarter of the epochs, which favours the tasks
             whose losses fall far; a dict gives them, such as those of single-task models.
@@ -79,7 +83,7 @@ def front(
     _check_numbers(epochs, steps, alpha, edges)
     scales = _scales(scale, list(base.tasks), epochs)
     tasks, started = list(base.tasks.values()), time.perf_counter()
-    model = conditioned(base, units=units)
+    model = conditioned(base, units=units, rank=rank)
     model.compile_from_config(base.get_compile_config())
     names = [*(tensor.name for tensor in base.inputs), PREFERENCE]
     watched = preferences.fixed(validation, names, [1 / len(tasks)] * len(tasks))
@@ -91,7 +95,8 @@ def front(
         callbacks=callbacks,
         verbose=verbose,
     )
-    rows = points.lattice(len(tasks), steps or _STEPS[len(tasks)])
+    steps = steps or _STEPS.get(len(tasks))
+    rows = points.lattice(len(tasks), steps) if steps else points.rays(len(tasks))
     found = [_point(model, tasks, row, preferences.fixed(validation, names, row)) for row in rows.tolist()]
     return Front(build, base, model, found, time.perf_counter() - started)
 
@@ -108,8 +113,8 @@ def _check(base: Any, train: Any, validation: Any) -> None:
     with Refusals("front") as refusals:
         if not isinstance(base, MultiTaskModel) or not base.compiled:
             refusals.add("build", "must return a compiled kmtl.MultiTaskModel", words(type(base).__name__))
-        elif len(base.tasks) not in _STEPS:
-            refusals.add("build", "must make a model of two to five tasks", list(base.tasks))
+        elif len(base.tasks) < 2:
+            refusals.add("build", "must make a model of two tasks or more", list(base.tasks))
         elif type(base.balancer).__name__ != "Equal":
             fix = "Leave the balancer out: the preferences weigh the tasks."
             refusals.add("build", "must compile with balancer='equal'", type(base.balancer).__name__, fix)

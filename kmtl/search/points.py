@@ -9,6 +9,9 @@ import numpy as np
 from kmtl import _extras
 from kmtl._checks import require, words
 
+# Shares are sums of floats.
+_SAME = 1e-9
+
 
 def lattice(tasks: int, steps: int) -> Any:
     """All preferences whose numbers are multiples of `1 / steps`, in lexical order, `(points, tasks)`.
@@ -75,28 +78,32 @@ def _costs(values: Any, directions: Sequence[str]) -> Any:
     return array * np.where(np.array(directions) == "max", -1.0, 1.0)
 
 
+def rays(tasks: int) -> Any:
+    """Preferences for many tasks, of which a lattice would have too many: the middle, and two steps to each corner.
+
+    >>> rays(6).shape, rays(6)[1].round(3).tolist()
+    ((13, 6), [0.583, 0.083, 0.083, 0.083, 0.083, 0.083])
+    """
+    middle, corners = np.full((1, tasks), 1 / tasks), np.eye(tasks)
+    return np.concatenate([middle, (middle + corners) / 2, corners])
+
+
 def violations(preferences: Any, losses: Any) -> tuple[int, int]:
     """Counts where more preference for a task does not make its loss smaller.
 
-    Two points are compared if one comes from the other by moving one step of preference from one task to another:
-    then the loss of the task that gains should not grow.
+    Two points are compared for a task if the second gives it more and no other task more: then its loss should not be
+    larger there.
 
     Args:
-        preferences: A `lattice`.
+        preferences: `(points, tasks)`.
         losses: `(points, tasks)`.
 
     Returns:
         How many of the comparisons fail, and how many there are.
     """
-    steps = np.rint(np.asarray(preferences) / np.min(np.asarray(preferences)[np.asarray(preferences) > 0])).astype(int)
-    places = {tuple(row): place for place, row in enumerate(steps.tolist())}
-    failed = made = 0
-    for row, place in places.items():
-        for loser, winner in itertools.permutations(range(len(row)), 2):
-            moved = list(row)
-            moved[loser], moved[winner] = moved[loser] - 1, moved[winner] + 1
-            other = places.get(tuple(moved))
-            if other is not None:
-                made += 1
-                failed += bool(losses[other][winner] > losses[place][winner])
-    return failed, made
+    shares, found = np.asarray(preferences), np.asarray(losses)
+    gains = shares[None] - shares[:, None]  # from the first point to the second
+    more = gains > _SAME
+    alone = more & (more.sum(axis=-1, keepdims=True) == 1)
+    worse = found[None] > found[:, None]
+    return int((alone & worse).sum()), int(alone.sum())

@@ -1,5 +1,7 @@
 """One model for every preference, and the plain model that it is at one of them."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -52,6 +54,18 @@ def users_own():
     return kmtl.MultiTaskModel(image, outputs, tasks=tasks())
 
 
+def dilated():
+    """Convolutions of every kind that an adapter stands beside, and two that it does not."""
+    image = keras.Input((8, 8, 1), name="image")
+    hidden = keras.layers.Conv2D(4, 3, padding="same", dilation_rate=2)(image)
+    hidden = keras.layers.Conv2D(6, (3, 2), strides=2, use_bias=False)(keras.layers.ReLU()(hidden))
+    hidden = keras.layers.DepthwiseConv2D(2)(hidden)
+    hidden = keras.layers.Conv2D(4, 1, activation="relu")(hidden)
+    hidden = keras.layers.Reshape((-1, 4))(hidden)
+    twice = keras.layers.Conv1D(4, 2, padding="same")
+    return kmtl.MultiTaskModel.from_features(image, keras.layers.Flatten()(twice(twice(hidden))), tasks(3))
+
+
 BUILDS = {
     "batch": lambda: convolutional("batch"),
     "group": lambda: convolutional("group", hidden=5),
@@ -71,10 +85,25 @@ def stirred(model, seed=1):
     return model
 
 
-@pytest.fixture(params=BUILDS)
-def build(request):
+WAYS = {**dict.fromkeys(BUILDS), "batch, adapters": 2, "nested, adapters": 3, "own, adapters": 1}
+
+
+@pytest.fixture(params=[*WAYS, "dilated, adapters"])
+def way(request):
+    """A build function, and the rank of the adapters or None."""
     keras.utils.set_random_seed(3)
-    return BUILDS[request.param]
+    name = request.param.partition(",")[0]
+    return {**BUILDS, "dilated": dilated}[name], WAYS.get(request.param, 2)
+
+
+@pytest.fixture
+def build(way):
+    return way[0]
+
+
+@pytest.fixture
+def conditioning(way):
+    return functools.partial(conditioned, rank=way[1])
 
 
 @pytest.fixture
@@ -86,18 +115,18 @@ def preferences(count, tasks, seed=0):
     return np.random.default_rng(seed).dirichlet(np.ones(tasks), count).astype("float32")
 
 
-def test_it_starts_as_the_model_that_it_was_made_of(build, images):
+def test_it_starts_as_the_model_that_it_was_made_of(build, conditioning, images):
     model = build()
     before = {name: values.numpy() for name, values in model(images, training=False).items()}
-    both = conditioned(model)
+    both = conditioning(model)
     found = both({"image": images, "preference": preferences(5, len(model.tasks))}, training=False)
     assert list(found) == list(before)
     for name, values in before.items():
         np.testing.assert_allclose(found[name], values, atol=1e-6)
 
 
-def test_each_example_has_a_preference_of_its_own(build, images):
-    both = stirred(conditioned(build()))
+def test_each_example_has_a_preference_of_its_own(build, conditioning, images):
+    both = stirred(conditioning(build()))
     rows = preferences(5, len(both.tasks))
     together = both({"image": images, "preference": rows}, training=False)
     for place in range(5):
@@ -108,9 +137,9 @@ def test_each_example_has_a_preference_of_its_own(build, images):
     assert all(np.abs(other[name] - values).max() > 1e-4 for name, values in together.items())
 
 
-def test_folded_it_is_the_plain_model_of_the_base_size(build, images):
+def test_folded_it_is_the_plain_model_of_the_base_size(build, conditioning, images):
     origin, base = build(), build()
-    both = stirred(conditioned(origin))
+    both = stirred(conditioning(origin))
     for seed in range(3):
         (row,) = preferences(1, len(both.tasks), seed)
         expected = both({"image": images, "preference": np.tile(row, (5, 1))}, training=False)
@@ -173,7 +202,7 @@ def test_what_cannot_be_conditioned_is_told():
         (keras.Model(image, {"a": image * 2}), "must be a kmtl.MultiTaskModel, got Functional"),
         (one, r"must have two tasks or more, got \['zoo'\]"),
         (kmtl.MultiTaskModel.from_features(named, named, tasks()), "must not have an input of that name"),
-        (without_a_place(), "must have a place for FiLM"),
+        (without_a_place(), "must have a place for preferences"),
     ):
         with pytest.raises(ValueError, match=f"^conditioned: `model` {words}"):
             conditioned(model)

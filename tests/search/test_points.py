@@ -69,10 +69,21 @@ def test_the_lattice_holds_every_preference_once():
         np.testing.assert_allclose(rows.sum(axis=1), 1.0)
 
 
-def test_violations_count_steps_that_make_the_favoured_task_worse():
+def test_violations_count_where_more_preference_makes_a_task_worse():
     rows = points.lattice(2, 4)
     falling = np.stack([1 - rows[:, 0], 1 - rows[:, 1]], axis=1)
-    assert points.violations(rows, falling) == (0, 8)
-    falling[2, 0] = 2.0  # a bump: getting there is worse for the first task, leaving it for the second is not
-    assert points.violations(rows, falling) == (1, 8)
-    assert points.violations(points.lattice(3, 2), np.zeros((6, 3))) == (0, 18)
+    assert points.violations(rows, falling) == (0, 20)
+    falling[2, 0] = 2.0  # a bump for the first task in the middle: worse than both points with less preference for it
+    assert points.violations(rows, falling) == (2, 20)
+    three = points.lattice(3, 2)
+    pairs = [(a, b, k) for a, b in itertools.permutations(range(6), 2) for k in range(3)]
+    expected = [(a, b, k) for a, b, k in pairs if three[b, k] > three[a, k] and all(np.delete(three[b] <= three[a], k))]
+    assert points.violations(three, np.zeros((6, 3))) == (0, len(expected))
+
+
+def test_rays_go_from_the_middle_to_every_corner():
+    rows = points.rays(7)
+    assert rows.shape == (15, 7)
+    np.testing.assert_allclose(rows.sum(axis=1), 1.0)
+    # A task gains alone on the way to its corner from all other points, to its half from the middle and other halves.
+    assert points.violations(rows, np.zeros((15, 7)))[1] == 7 * (14 + 7)
