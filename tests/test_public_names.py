@@ -14,7 +14,8 @@ PROMISED = {
     "callbacks": "ClassificationReports DeltaM LossWeightScheduler",
     "weighting": "by_difficulty by_initial_loss by_label_count",
     "evidence": "compare plot_curves plot_samples",
-    "search": "FiLM Front LowRankAdapter Point conditioned folded from_dynamic front hypervolume lattice non_dominated plot_front",
+    "search": "FiLM Front LowRankAdapter Point conditioned folded from_dynamic front hypervolume lattice non_dominated "
+    "plot_front",
     "export": "Images check inspect litert load_keras onnx quality request_examples saved_model serving_config",
 }
 HEAVY = ["tensorflow_datasets", "sklearn", "pandas", "matplotlib", "keras_tuner", "ai_edge_litert"]
