@@ -4,11 +4,14 @@ import importlib
 from types import ModuleType
 
 _EXTRAS = {
+    "grpc": "search",
     "keras_hub": "hub",
     "keras_tuner": "search",
     "moocore": "search",
     "onnx": "onnx",
     "onnxruntime": "onnx",
+    "sklearn": "search",
+    "tensorboard": "search",
     "tensorflow_serving": "serving",
     "tf2onnx": "onnx",
 }

@@ -15,11 +15,11 @@ PROMISED = {
     "weighting": "by_difficulty by_initial_loss by_label_count",
     "evidence": "compare plot_curves plot_samples",
     "search": "FiLM Front LowRankAdapter Point conditioned folded from_dynamic front hypervolume lattice non_dominated "
-    "plot_front",
+    "plot_front Constrained DeltaM WeightSearch as_chief as_worker weights",
     "export": "Images check inspect litert load_keras onnx quality request_examples saved_model serving_config",
 }
 HEAVY = ["tensorflow_datasets", "sklearn", "pandas", "matplotlib", "keras_tuner", "ai_edge_litert"]
-HEAVY += ["onnx", "onnxruntime", "tensorflow_serving", "moocore"]
+HEAVY += ["onnx", "onnxruntime", "tensorflow_serving", "moocore", "tensorboard"]
 
 
 def test_promised_names_exist():

@@ -1,0 +1,171 @@
+"""A search by KerasTuner: how the tuner is made, and what is mended in it.
+
+Every name of KerasTuner's that is private, or whose behaviour is mended, stands here and in `serving.py`.
+"""
+
+import contextlib
+import inspect
+import io
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kmtl import _extras
+from kmtl._checks import near, require, words
+from kmtl.search.hypermodel import Trainee
+from kmtl.search.records import CHECKPOINT, RECORD, SCORE, write_json
+
+_OWNER = "weights"
+_TUNERS = {"random": "RandomSearch", "bayesian": "BayesianOptimization", "hyperband": "Hyperband"}
+_PAUSE = 0.2
+
+
+def loaded(tuner: Any) -> Any:
+    """Imports KerasTuner and what it needs but does not ask for.
+
+    Raises:
+        ImportError: With the line that installs what is not there.
+    """
+    keras_tuner = _extras.load("keras_tuner", _OWNER)
+    # KerasTuner imports it in every trial, whether it is used or not, and so every trial would fail.
+    _extras.load("tensorboard", _OWNER)
+    if tuner == "bayesian":
+        _extras.load("sklearn", _OWNER)
+    return keras_tuner
+
+
+def make_tuner(tuner: Any, trainee: Trainee, place: Path, max_trials: int | None, epochs: int, seed: int) -> Any:
+    """Makes the tuner over a trainee, resumed if the folder holds its trials.
+
+    Args:
+        tuner: A name, a class of tuners, or a function that is called as the class would be.
+        trainee: What a trial does.
+        place: The search's folder.
+        max_trials: How many trials; None for Hyperband, which counts by itself.
+        epochs: Of a trial, at most.
+        seed: Of what is drawn.
+    """
+    keras_tuner = loaded(tuner)
+    make = getattr(keras_tuner, _TUNERS[tuner]) if isinstance(tuner, str) else tuner
+    limit = {"max_trials": max_trials} if tuner != "hyperband" else {"max_epochs": epochs}
+    settings = {
+        "objective": keras_tuner.Objective(SCORE, "min"),
+        "directory": str(place.parent),
+        "project_name": place.name,
+        # KerasTuner takes a seed of 0 for none.
+        "seed": seed + 1,
+        "overwrite": False,
+        # Failures are told at the end; KerasTuner would end the search, and its chief would hang.
+        "max_consecutive_failed_trials": 10**9,
+        **limit,
+    }
+    has_trials = (place / "oracle.json").exists()
+    # It tells what it reloads whatever it is told.
+    silent = contextlib.redirect_stdout(io.StringIO()) if trainee.verbose == 0 else contextlib.nullcontext()
+    with silent:
+        made = make(_hypermodel(keras_tuner, trainee), **_accepted(make, settings))
+    rule = "must make a keras_tuner.Tuner"
+    require(isinstance(made, keras_tuner.Tuner), _OWNER, "tuner", rule, words(type(made).__name__))
+    # A worker's oracle is a line to the chief.
+    is_worker = not isinstance(made.oracle, keras_tuner.Oracle)
+    if has_trials and not is_worker and not made.oracle.trials:
+        # Under another role than before the tuner does not find its own file; the trials are there all the same.
+        made.oracle.reload()
+    _mend(made, trainee, is_worker)
+    return made
+
+
+def check_tuner(tuner: Any, max_trials: Any, folds: Any) -> None:
+    """Refuses an unknown name, and what Hyperband cannot do."""
+    fix = near(tuner, _TUNERS) if isinstance(tuner, str) else "Give a name, a class of tuners or a function."
+    good = tuner in _TUNERS if isinstance(tuner, str) else callable(tuner)
+    require(good, _OWNER, "tuner", "must be a known name, a keras_tuner.Tuner class or a function", tuner, fix)
+    fix = "Hyperband counts its trials by the epochs: leave it out."
+    require(tuner != "hyperband" or max_trials is None, _OWNER, "max_trials", "must be None here", max_trials, fix)
+    fix = "It goes on from one model's weights: take another tuner."
+    require(tuner != "hyperband" or folds is None, _OWNER, "folds", "must be None for Hyperband", folds, fix)
+
+
+def _accepted(make: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a tuner's constructor takes; those of its bases go through its keyword arguments."""
+    parameters = inspect.signature(make).parameters
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+        return dict(settings)
+    return {key: value for key, value in settings.items() if key in parameters}
+
+
+def _hypermodel(keras_tuner: Any, trainee: Trainee) -> Any:
+    """A trainee as KerasTuner knows it."""
+
+    class Weighted(keras_tuner.HyperModel):
+        def build(self, hp: Any) -> Any:
+            return trainee.build(hp)
+
+        def fit(self, hp: Any, model: Any, *, epochs: int, initial_epoch: int = 0, **given: Any) -> Any:
+            # KerasTuner's checkpoints are of every epoch; the trainee writes the last one to the same place.
+            others = [one for one in given.get("callbacks", []) if type(one).__name__ != "SaveBestEpoch"]
+            return trainee.fit(hp, model, epochs, initial_epoch, others)
+
+    return Weighted()
+
+
+def _mend(tuner: Any, trainee: Trainee, is_worker: bool) -> None:
+    """Has each trial leave a record, and the files be written whole or not at all."""
+    run, end = tuner.run_trial, tuner.on_trial_end
+    causes: dict[str, dict[str, Any]] = {}
+
+    def run_trial(trial: Any, *args: Any, **kwargs: Any) -> Any:
+        trainee.checkpoint = Path(tuner.get_trial_dir(trial.trial_id)) / CHECKPOINT
+        causes[trial.trial_id] = known = {"worker": tuner.tuner_id, "cause": "", "seconds": None}
+        started = time.perf_counter()
+        try:
+            return run(trial, *args, **kwargs)
+        except Exception as error:
+            known["cause"] = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            known["seconds"] = time.perf_counter() - started
+
+    def on_trial_end(trial: Any) -> None:
+        # A worker's message does not reach the chief; the record does.
+        write_json(Path(tuner.get_trial_dir(trial.trial_id)) / RECORD, causes.get(trial.trial_id, {}))
+        end(trial)
+
+    tuner.run_trial, tuner.on_trial_end = run_trial, on_trial_end
+    # A worker that is told to wait asks again at once, and keeps the chief busy.
+    tuner.pre_create_trial = lambda: time.sleep(_PAUSE if is_worker else 0.0)
+    if not is_worker:
+        _write_whole(tuner.oracle)
+        _settle(tuner.oracle)
+
+
+def _write_whole(oracle: Any) -> None:
+    """Has an oracle write its files whole: KerasTuner leaves half of one if it is killed in the middle."""
+
+    def save_trial(trial: Any) -> None:
+        write_json(Path(oracle._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
+
+    oracle.save = lambda: write_json(Path(oracle._get_oracle_fname()), oracle.get_state())
+    oracle._save_trial = save_trial
+
+
+def _settle(oracle: Any) -> None:
+    """Takes trials off the queue that ended in the moment of the kill: only those that were running run again."""
+    ended = {name for name, trial in oracle.trials.items() if trial.status in ("COMPLETED", "FAILED")}
+    oracle.end_order += [name for name in oracle._retry_queue if name in ended]
+    oracle._retry_queue = [name for name in oracle._retry_queue if name not in ended]
+
+
+def waiting(tuner: Any) -> list[str]:
+    """The trials that were running when the search ended before."""
+    return list(tuner.oracle._retry_queue)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hides warnings that are of KerasTuner's own making."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "currentThread|getName", DeprecationWarning)
+        yield

@@ -1,0 +1,218 @@
+"""Loss weights, and what is searched with them, by KerasTuner."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kmtl._checks import Refusals, is_whole, refusal, require, words
+from kmtl.search import objectives, serving, trials
+from kmtl.search.folders import Folder
+from kmtl.search.found import WeightSearch
+from kmtl.search.hypermodel import Builder, Trainee, initial_scores, scored
+from kmtl.search.joining import joined
+from kmtl.search.parts import parts
+from kmtl.search.records import no_success, read_trials
+from kmtl.search.space import Space, checked_space
+from kmtl.search.workers import Role, role
+from kmtl.tasks import Task
+
+_OWNER = "weights"
+_TRIALS = 20
+
+
+def weights(
+    build: Callable[..., Any],
+    train: Any,
+    validation: Any = None,
+    *,
+    tasks: Sequence[Task] | None = None,
+    objective: Any = "delta_m",
+    epochs: int = 5,
+    max_trials: int | None = None,
+    tuner: Any = "random",
+    reference: str | None = None,
+    low: float = 0.03,
+    high: float = 30.0,
+    balancers: Any = None,
+    learning_rate: tuple[float, float] | None = None,
+    folds: int | None = None,
+    callbacks: Callable[[], list[Any]] | None = None,
+    directory: str | Path = "searches",
+    project: str = "weights",
+    overwrite: bool = False,
+    seed: int = 0,
+    verbose: Any = "auto",
+) -> WeightSearch:
+    """Searches loss weights, and on demand a balancer and a learning rate, by KerasTuner.
+
+    Each trial builds a model, sets its loss weights, trains it and measures every task on the validation set after the
+    last epoch. The weights are ratios to a reference task, on losses that are first divided by their size at the start
+    (`Space` has the formula). They are set in the compiled model, so that nothing else of `compile` is lost.
+
+    A killed search that is called again goes on: trials that ended stay, the one that ran is run again. Inside
+    `kmtl.search.as_chief` and `as_worker` many processes share one search.
+
+    Args:
+        build: Makes a compiled `MultiTaskModel` without loss weights: `build(hp)`, or `build(hp, tasks)` if `tasks` is
+            given. What else is to be searched, as the width of the trunk, it draws from KerasTuner's `hp`.
+        train: A tf.data.Dataset of batches `(x, {task: label})`.
+        validation: The same, for the scores; None with `folds`.
+        tasks: The tasks; needed for single-task baselines, for which `build` is called with one task.
+        objective: `"delta_m"`, a `DeltaM`, a `Constrained`, or a function of `{task: {metric: value}}` to a number;
+            smaller is better. Baselines that are not given are trained once, each task alone, for the same epochs.
+        epochs: Of a trial; of Hyperband the most.
+        max_trials: None takes 20. A search that ended goes on with more. Hyperband counts by itself.
+        tuner: `"random"`, `"bayesian"`, `"hyperband"`, a `keras_tuner.Tuner` class, or a function that takes a
+            hypermodel and the settings of one.
+        reference: The task whose ratio is 1; None takes the first.
+        low: Smallest ratio.
+        high: Largest ratio.
+        balancers: Names to choose from, or `{name: {hyper-parameter: (low, high) or [choices]}}`; None keeps the
+            build's own.
+        learning_rate: `(low, high)`, drawn log-uniformly; None keeps the build's own.
+        folds: Cross-validation: the batches of `train`, which must come in one order, are dealt into so many folds, and
+            each trial trains as many models; None measures on `validation`.
+        callbacks: Makes fresh callbacks for each training; with them `fit` gets the validation set.
+        directory: Folder of searches.
+        project: This search's folder in it; one of another search is refused.
+        overwrite: Throws an older search in that folder away.
+        seed: Of what is drawn, and of every model's start.
+        verbose: As in `fit`.
+
+    Returns:
+        The result: print it, or take `best_weights`, `best_model()`, `table()`, `non_dominated()`.
+
+    Raises:
+        ImportError: If KerasTuner, or what it needs, is not installed.
+        ValueError: With what is wrong, before the first trial.
+        RuntimeError: If no trial succeeds, with the causes; if a chief or all workers are gone.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from kmtl import data
+    >>> from kmtl.model import MultiTaskModel
+    >>> from kmtl.tasks import Regression
+    >>> pair = [Regression("width"), Regression("age")]
+    >>> def build(hp):
+    ...     row = keras.Input((3,), name="row")
+    ...     features = keras.layers.Dense(hp.Int("units", 4, 8), activation="relu")(row)
+    ...     model = MultiTaskModel.from_features(row, features, pair)
+    ...     model.compile("adam")
+    ...     return model
+    >>> def worst(scores):
+    ...     return max(found["mae"] for found in scores.values())
+    >>> rows = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
+    >>> batches = data.from_arrays(rows, {"width": rows[:, 0], "age": rows[:, 1]}, pair, batch_size=16)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     settings = {"epochs": 1, "max_trials": 2, "directory": folder, "verbose": 0}
+    ...     found = weights(build, batches, batches, objective=worst, **settings)
+    >>> len(found.table()), round(sum(found.best_weights.values()), 6)
+    (2, 2.0)
+    """
+    _check(epochs, max_trials, seed, callbacks, project)
+    trials.check_tuner(tuner, max_trials, folds)
+    pairs = parts(train, validation, folds)
+    hp = trials.loaded(tuner).HyperParameters()
+    aim, builder, who = objectives.resolved(objective), Builder(build, tasks), role()
+    keras.utils.set_random_seed(seed)
+    probe = builder(hp)
+    space = _space(probe, hp, reference, low, high, balancers, learning_rate)
+    _check_aim(aim, probe, tasks)
+    folder = Folder(Path(directory) / project, _settings(space, aim, probe, hp, tuner, (epochs, seed, folds)))
+    if overwrite and not who.is_worker:
+        folder.clear()
+    trainee = Trainee(builder, space, aim, dict(probe.tasks), pairs, seed, callbacks, verbose)
+    with joined(who) if who.is_worker else nullcontext(), trials.quiet():
+        trainee.learn(
+            folder.joined() if who.is_worker else folder.opened(lambda: _measured(trainee, probe, hp, train, epochs))
+        )
+        _check_aim(trainee.objective, probe, tasks)
+        limit = max_trials or (None if tuner == "hyperband" else _TRIALS)
+        _run(trials.make_tuner(tuner, trainee, folder.place, limit, epochs, seed), who, folder, epochs, verbose)
+    found = read_trials(folder.place)
+    if all(trial.score is None for trial in found):
+        raise no_success(found, folder.place)
+    return WeightSearch(trainee, found, trainee.objective.baselines, folder.events())
+
+
+def _check(epochs: Any, max_trials: Any, seed: Any, callbacks: Any, project: Any) -> None:
+    """Refuses numbers out of range, and what is of the wrong kind."""
+    with Refusals(_OWNER) as refusals:
+        if max_trials is not None and not (is_whole(max_trials) and max_trials >= 1):
+            refusals.add("max_trials", "must be a whole number of at least 1, or None", max_trials)
+        if callbacks is not None and not callable(callbacks):
+            fix = "Each training needs its own: lambda: [...]."
+            refusals.add("callbacks", "must be a function that makes a list", callbacks, fix)
+        if not isinstance(project, str) or not project or "/" in project or "\\" in project:
+            refusals.add("project", "must be the name of a folder", project)
+        for argument, value, least in (("epochs", epochs, 1), ("seed", seed, 0)):
+            if not is_whole(value) or value < least:
+                refusals.add(argument, f"must be a whole number of at least {least}", value)
+
+
+def _space(probe: Any, hp: Any, reference: Any, low: Any, high: Any, balancers: Any, learning_rate: Any) -> Space:
+    """The space of what is drawn; refuses one task, and names that the build draws too."""
+    names = list(probe.tasks)
+    require(len(names) >= 2, _OWNER, "build", "must make a model of two tasks or more", names)
+    has_schedule = not isinstance(probe.optimizer.get_config().get("learning_rate"), float | int)
+    space = checked_space(names, reference, low, high, balancers, learning_rate, fixed_rate=has_schedule)
+    taken = sorted({one.name for one in hp.space} & set(space.names))
+    fix = "The search draws them itself."
+    require(not taken, _OWNER, "build", "must not draw hyper-parameters of these names", taken, fix)
+    return space
+
+
+def _check_aim(aim: objectives.Objective, probe: Any, tasks: Any) -> None:
+    """Refuses an objective on what is not there, or without the tasks to train its baselines."""
+    found = scored(dict.fromkeys(probe.metrics_names, 0.0), list(probe.tasks.values()))
+    aim.check(probe.tasks, {name: list(metrics) for name, metrics in found.items()})
+    if aim.needs() and tasks is None:
+        fix = "Pass `tasks`, so that build(hp, tasks) can make single-task models, or give the baselines."
+        raise ValueError(refusal(_OWNER, "objective", "must have baselines", words("none"), fix))
+
+
+def _settings(space: Space, aim: Any, probe: Any, hp: Any, tuner: Any, numbers: Any) -> dict[str, Any]:
+    """What tells one search from another."""
+    return {
+        "tasks": {name: type(task).__name__ for name, task in probe.tasks.items()},
+        "parameters": probe.count_params(),
+        "hyper-parameters": [one.get_config() for one in hp.space],
+        "objective": repr(aim),
+        "space": space._replace(losses={})._asdict(),
+        "tuner": tuner if isinstance(tuner, str) else getattr(tuner, "__qualname__", repr(type(tuner))),
+        **dict(zip(("epochs", "seed", "folds"), numbers, strict=True)),
+    }
+
+
+def _measured(trainee: Trainee, probe: Any, hp: Any, train: Any, epochs: int) -> dict[str, Any]:
+    """What all trials are measured against: losses at the start, and single-task models if they are asked for."""
+    losses = {name: metrics["loss"] for name, metrics in initial_scores(probe, train).items()}
+    baselines = None
+    if trainee.objective.needs():
+        baselines = {}
+        for task in trainee.tasks.values():
+            if trainee.verbose != 0:
+                print(f"Training {task.name!r} alone, for its baseline")
+            baselines[task.name] = trainee.alone(hp, task, epochs)
+    return {"losses": losses, "baselines": baselines}
+
+
+def _run(tuner: Any, who: Role, folder: Folder, epochs: int, verbose: Any) -> None:
+    """Runs the trials, or hands them out."""
+
+    def say(event: str) -> None:
+        folder.say(event)
+        if verbose != 0:
+            print(f"Search: {event}", flush=True)
+
+    if not who.is_worker:
+        for name in trials.waiting(tuner):
+            say(f"trial {name} was running when the search ended before and is run again")
+    if who.is_chief:
+        tuner.oracle.verbose = verbose
+        serving.serve(tuner, who, say)
+    else:
+        tuner.search(epochs=epochs, verbose=verbose)

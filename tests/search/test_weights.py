@@ -1,0 +1,474 @@
+import json
+import shutil
+
+import keras
+import keras_tuner
+import numpy as np
+import planted
+import pytest
+import tensorflow as tf
+
+import kmtl
+from kmtl import _extras
+from kmtl.search import trials
+from kmtl.search.objectives import Constrained, DeltaM
+from kmtl.search.parts import parts
+from kmtl.search.space import checked_space
+from kmtl.search.weights import weights
+from kmtl.search.workers import as_chief
+
+
+def with_width(hp):
+    """A build that draws something itself, and fails for one value of it."""
+    width = hp.Choice("width", [4, 8, 9], default=4)
+    if width == 9:
+        raise RuntimeError("too wide\nfor this machine")
+    one = keras.Input((1,), name="one")
+    features = keras.layers.Dense(width, activation="relu")(one)
+    model = kmtl.MultiTaskModel.from_features(one, features, planted.TASKS)
+    model.compile(keras.optimizers.Adam(0.01), steps_per_execution=2)
+    return model
+
+
+def drawn(space, model, **values):
+    """Applies a space to a model with these values drawn."""
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(values)
+    space.apply(hp, model)
+    return hp
+
+
+def space(**options):
+    settings = {"reference": None, "low": 0.1, "high": 10.0, "given": None, "learning_rate": None, **options}
+    return checked_space(["near", "far"], fixed_rate=False, **settings)
+
+
+# What is drawn.
+
+
+def test_weights_are_ratios_on_equal_losses_and_sum_to_the_number_of_tasks():
+    chosen = space()._replace(losses={"near": 0.25, "far": 250.0})
+    found = chosen.weights({"weight_far": 3.0})
+    assert sum(found.values()) == pytest.approx(2.0)
+    assert found["far"] * 250.0 / (found["near"] * 0.25) == pytest.approx(3.0)
+    other = space(reference="far")._replace(losses=chosen.losses).weights({"weight_near": 1 / 3})
+    assert other == pytest.approx(found)
+
+
+def test_what_is_drawn_is_set_and_the_rest_of_compile_stays():
+    model = with_width(keras_tuner.HyperParameters())
+    options = {"pcgrad": {}, "cagrad": {"radius": (0.2, 0.8)}}
+    chosen = space(given=options, learning_rate=(1e-4, 1e-1))
+    assert chosen.names == ["weight_far", "balancer", "cagrad_radius", "learning_rate"]
+    drawn(chosen, model, weight_far=3.0, balancer="cagrad", cagrad_radius=0.3, learning_rate=0.02)
+    assert type(model.balancer).__name__ == "CAGrad"
+    assert model.balancer.get_config()["radius"] == pytest.approx(0.3)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.02)
+    assert model.loss_weights == pytest.approx({"near": 0.5, "far": 1.5})
+    assert model.steps_per_execution == 2
+    assert isinstance(model.optimizer, keras.optimizers.Adam)
+
+
+def test_without_a_balancer_to_draw_the_builds_own_stays():
+    model = with_width(keras_tuner.HyperParameters())
+    model.compile("sgd", balancer="pcgrad")
+    before = model.balancer
+    hp = drawn(space(), model, weight_far=0.5)
+    assert model.balancer is before
+    assert [one.name for one in hp.space] == ["weight_far"]
+    assert hp.space[0].default == 1.0
+
+
+# The search itself.
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """Four trials, of which some fail."""
+    folder = tmp_path_factory.mktemp("searches")
+    return weights(
+        with_width,
+        planted.data(),
+        planted.data(),
+        objective=DeltaM(planted.BASELINES),
+        epochs=1,
+        max_trials=4,
+        seed=3,
+        directory=folder,
+        verbose=0,
+    )
+
+
+def test_the_table_shows_what_failed_and_why(found):
+    table = found.table()
+    failed = table[table["width"] == 9]
+    assert 0 < len(failed) < len(table) == 4
+    assert set(failed["status"]) == {"FAILED"}
+    assert all("RuntimeError: too wide\nfor this machine" in cause for cause in failed["cause"])
+    done = table[table["width"] != 9]
+    assert list(done["score"]) == sorted(done["score"])
+    assert not done["cause"].any()
+    for text in ("RuntimeError: too wide", "4 trials; best is trial", "far_mse"):
+        assert text in str(found)
+
+
+def test_trials_report_every_task_and_the_score_follows_from_that(found):
+    done = [trial for trial in found.trials if trial.score is not None]
+    for trial in done:
+        assert set(trial.metrics) == {"near_loss", "near_mse", "far_loss", "far_mse"}
+        assert trial.score == pytest.approx(
+            kmtl.metrics.delta_m(found.scores_of(trial), planted.BASELINES, found.tasks)
+        )
+    assert found.best.score == min(trial.score for trial in done)
+
+
+def test_the_best_model_is_the_trial_s_own_ready_to_go_on(found):
+    model = found.best_model()
+    logs = model.evaluate(planted.data(), verbose=0, return_dict=True)
+    for name, value in found.best.metrics.items():
+        assert logs[name] == pytest.approx(value, rel=1e-5)
+    assert model.loss_weights == pytest.approx(found.best_weights, rel=1e-6)
+    assert int(model.optimizer.iterations) == 8
+    model.fit(planted.data(), verbose=0)
+
+
+def test_non_dominated_trials_are_those_that_brute_force_finds(found):
+    done = [trial for trial in found.trials if trial.score is not None]
+    pairs = {trial.name: (trial.metrics["near_mse"], trial.metrics["far_mse"]) for trial in done}
+    kept = [
+        name
+        for name, pair in pairs.items()
+        if not any(all(np.less_equal(other, pair)) and other != pair for other in pairs.values())
+    ]
+    assert [trial.name for trial in found.non_dominated()] == kept
+
+
+def test_trials_are_points_of_a_trade_off_too(found, tmp_path):
+    points = found.points
+    shares = [point.preference[0] for point in points]
+    assert shares == sorted(shares)
+    for point, trial in zip(points, found.done, strict=True):
+        near, far = point.preference
+        assert near + far == pytest.approx(1.0)
+        assert far / near == pytest.approx(trial.values["weight_far"])
+    values, better = found.values({"far": "mse"})
+    assert better == ["min", "min"]
+    assert values[0].tolist() == [points[0].scores["near"]["mse"], points[0].scores["far"]["mse"]]
+    assert found.plot(tmp_path / "trials.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="Did you mean 'near'"):
+        found.values({"neer": "mse"})
+
+
+def test_a_failed_trial_has_no_model(found):
+    failed = next(trial for trial in found.trials if trial.status == "FAILED")
+    with pytest.raises(ValueError, match=rf"trial {failed.name}, failed"):
+        found.model_of(failed)
+
+
+def test_a_search_that_ended_goes_on_with_more_trials_and_not_with_another_space(found, tmp_path):
+    place = found.trials[0].place.parent
+    options = {
+        "objective": DeltaM(planted.BASELINES),
+        "epochs": 1,
+        "seed": 3,
+        "directory": place.parent,
+        "project": place.name,
+        "verbose": 0,
+    }
+    data = planted.data()
+    for changed, words in (({"high": 3.0}, "'high': 3.0"), ({"epochs": 2}, "epochs was 1 and is 2")):
+        with pytest.raises(ValueError, match=f"of another: .*{words}"):
+            weights(with_width, data, data, **{**options, **changed})
+    again = weights(with_width, data, data, max_trials=4, **options)
+    assert again.trials == found.trials
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="files of something else"):
+        weights(with_width, data, data, **{**options, "directory": tmp_path})
+    with pytest.raises(ValueError, match="files of something else"):
+        weights(with_width, data, data, **{**options, "directory": tmp_path, "project": "weights", "overwrite": True})
+    assert (tmp_path / "weights" / "notes.txt").read_text() == "mine"
+
+
+def copied(found, folder):
+    """The search's folder once more, with the options that continue it."""
+    shutil.copytree(found.trials[0].place.parent, folder / "weights")
+    return {
+        "objective": DeltaM(planted.BASELINES),
+        "epochs": 1,
+        "seed": 3,
+        "max_trials": 4,
+        "directory": folder,
+        "verbose": 0,
+    }
+
+
+def test_a_search_may_be_continued_in_another_role(found, tmp_path):
+    copied(found, tmp_path)
+    with as_chief("127.0.0.1:9999"), trials.quiet():
+        tuner = trials.make_tuner("random", found.trainee, tmp_path / "weights", 5, 1, 3)
+    assert sorted(tuner.oracle.trials) == [trial.name for trial in found.trials]
+    assert tuner.tuner_id == "chief"
+
+
+def test_a_trial_that_ended_in_the_moment_of_the_kill_is_not_repeated(found, tmp_path):
+    options = copied(found, tmp_path)
+    path = tmp_path / "weights" / "oracle.json"
+    state = json.loads(path.read_text())
+    last = state["end_order"].pop()
+    state["ongoing_trials"] = {"tuner0": last}
+    path.write_text(json.dumps(state))
+    trainings = []
+    again = weights(with_width, planted.data(), planted.data(), callbacks=lambda: trainings.append(1) or [], **options)
+    assert (trainings, again.events) == ([], [])
+    assert [trial.score for trial in again.trials] == [trial.score for trial in found.trials]
+
+
+def test_a_baseline_of_zero_is_refused_by_name_though_it_was_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr("kmtl.search.hypermodel.Trainee.alone", lambda *_: {"mse": 0.0})
+    with pytest.raises(ValueError, match=r"(?s)`baselines` of 'near'.* 'mse'.*`baselines` of 'far'"):
+        planted.search(tmp_path, tasks=planted.TASKS, objective="delta_m")
+
+
+def test_a_constraint_takes_trained_baselines(tmp_path, monkeypatch):
+    monkeypatch.setattr("kmtl.search.hypermodel.Trainee.alone", lambda *_: {"mse": 0.1})
+    aim = Constrained("far", "mse", keep={"near": {"mse": 0.5}})
+    result = planted.search(tmp_path, tasks=planted.TASKS, objective=aim, max_trials=2, epochs=10)
+    assert aim.baselines is None
+    for trial in result.trials:
+        assert (trial.score < 1.0) == (trial.metrics["near_mse"] <= 0.15)
+    assert len({trial.score < 1.0 for trial in result.trials}) == 2
+
+
+def test_no_success_names_the_causes(tmp_path):
+    def broken():
+        raise OSError("the disk is full")
+
+    with pytest.raises(RuntimeError, match=r"none of 2 in(.|\n)*OSError: the disk is full"):
+        planted.search(tmp_path, max_trials=2, callbacks=broken)
+
+
+def test_a_score_that_is_no_number_is_a_cause(tmp_path):
+    with pytest.raises(RuntimeError, match=r"the score is nan, from {'near_loss'"):
+        planted.search(tmp_path, max_trials=1, epochs=1, objective=lambda scores: scores["far"]["mse"] * np.nan)
+
+
+def test_baselines_that_are_not_given_are_those_of_compare_and_are_trained_once(tmp_path, monkeypatch):
+    options = {"tasks": planted.TASKS, "objective": "delta_m", "max_trials": 1, "epochs": 3, "seed": 4}
+    found = planted.search(tmp_path, **options)
+    data = planted.data()
+    compared = kmtl.evidence.compare(
+        lambda tasks: planted.build(None, tasks), planted.TASKS, data, data, epochs=3, seeds=[4], verbose=0
+    )
+    assert found.baselines["far"] == pytest.approx(compared.baselines["far"], rel=1e-5)
+    assert found.baselines["near"] == pytest.approx(compared.baselines["near"], rel=1e-5)
+    monkeypatch.setattr("kmtl.search.hypermodel.Trainee.alone", None)
+    again = planted.search(tmp_path, **options)
+    assert again.baselines == found.baselines
+    assert again.best.score == found.best.score
+
+
+def test_folds_measure_every_batch_once_and_train_on_the_others():
+    numbered = planted.data().enumerate().map(lambda place, element: (place, element[1]))
+    made = parts(numbered, None, 3)
+    measured = [[int(place) for place, _ in part.validation] for part in made]
+    assert sorted(place for fold in measured for place in fold) == list(range(8))
+    for part, fold in zip(made, measured, strict=True):
+        assert sorted(int(place) for place, _ in part.train) == [place for place in range(8) if place not in fold]
+
+
+def test_folds_refuse_batches_that_change_places():
+    labels = {"far": np.arange(64.0), "near": np.full(64, np.nan)}
+    rows = tf.data.Dataset.from_tensor_slices((np.ones((64, 1)), labels))
+    assert len(parts(rows.batch(4), None, 4)) == 4
+    with pytest.raises(ValueError, match="reshuffle_each_iteration=False"):
+        parts(rows.shuffle(64).batch(4), None, 4)
+    assert len(parts(rows.shuffle(64, reshuffle_each_iteration=False).batch(4), None, 4)) == 4
+    with pytest.raises(ValueError, match=r"`folds` .* got 17"):
+        parts(rows.batch(4), None, 17)
+
+
+def test_a_trial_of_folds_reports_the_mean_of_its_models(tmp_path):
+    trainings = []
+
+    class Count(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            trainings.append((self.params["epochs"], logs["val_far_mse"]))
+
+    data = planted.data()
+    result = weights(
+        planted.build,
+        data,
+        folds=4,
+        objective=DeltaM(planted.BASELINES),
+        epochs=2,
+        max_trials=1,
+        callbacks=lambda: [Count()],
+        directory=tmp_path,
+        verbose=0,
+    )
+    assert len(trainings) == 4
+    assert result.best.metrics["far_mse"] == pytest.approx(np.mean([value for _, value in trainings]))
+
+
+# What is wrong is refused before the first trial.
+
+
+def plain(hp):
+    return keras.Sequential([keras.layers.Dense(hp.Int("width", 1, 2))])
+
+
+def alone(hp):
+    return planted.build(hp, planted.TASKS[:1])
+
+
+def stubborn(hp, tasks):
+    assert tasks
+    return planted.build(hp)
+
+
+def uncompiled(hp):
+    model = planted.build(hp)
+    return kmtl.MultiTaskModel(model.inputs, model.output, tasks=planted.TASKS)
+
+
+def weighted(hp):
+    model = planted.build(hp)
+    model.set_loss_weights({"near": 3.0})
+    return model
+
+
+def meddling(hp):
+    hp.Float("weight_far", 1.0, 2.0)
+    return planted.build(hp)
+
+
+def scheduled(hp):
+    model = planted.build(hp)
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 100)))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "words"),
+    [
+        (plain, {}, "compiled kmtl.MultiTaskModel, got a Sequential"),
+        (uncompiled, {}, "one that is not compiled"),
+        (weighted, {}, "must not set `loss_weights`"),
+        (meddling, {}, "'weight_far'"),
+        (scheduled, {"learning_rate": (0.1, 0.2)}, "schedule"),
+        (alone, {}, "two tasks or more"),
+        (stubborn, {"tasks": planted.TASKS[::-1]}, "of the tasks that it is given"),
+        (planted.build, {"reference": "fur"}, "Did you mean 'far'"),
+        (planted.build, {"low": 2.0, "high": 1.0}, "low < high"),
+        (planted.build, {"learning_rate": 0.1}, "learning_rate"),
+        (planted.build, {"balancers": ["pcgrod"]}, "'pcgrad'"),
+        (planted.build, {"balancers": {"cagrad": {"d": (0.1, 0.2)}}}, "hyper-parameters of 'cagrad'"),
+        (planted.build, {"balancers": {"cagrad": {"radius": 0.1}}}, "or as a list"),
+        (planted.build, {"objective": "val_loss"}, "weighted loss"),
+        (planted.build, {"objective": "delta_m"}, "must have baselines"),
+        (planted.build, {"objective": Constrained("far", "mse", keep={"near": {"mse": 0.1}})}, "must have baselines"),
+        (planted.build, {"objective": DeltaM({"far": {"mse": 1.0}})}, "none for 'near'"),
+        (planted.build, {"tuner": "bayes"}, "'bayesian'"),
+        (planted.build, {"tuner": "hyperband", "max_trials": 3}, "Hyperband counts"),
+        (planted.build, {"tuner": "hyperband", "folds": 2}, "another tuner"),
+        (planted.build, {"folds": 2}, "must be None with folds"),
+        (planted.build, {"epochs": 0}, "epochs"),
+        (planted.build, {"max_trials": 2.5}, "max_trials"),
+        (planted.build, {"seed": -1}, "seed"),
+        (planted.build, {"project": ""}, "name of a folder"),
+        (planted.build, {"callbacks": [keras.callbacks.TerminateOnNaN()]}, "function that makes"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_and_leaves_no_folder(tmp_path, build, options, words):
+    settings = {"objective": DeltaM(planted.BASELINES), "verbose": 0, **options}
+    with pytest.raises(ValueError, match=r"^weights: ") as caught:
+        weights(build, planted.data(), planted.data(), directory=tmp_path, **settings)
+    assert words in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_build_that_takes_nothing_and_data_that_is_none_are_refused():
+    with pytest.raises(TypeError, match=r"build\(hp\)"):
+        weights(lambda: None, planted.data(), planted.data(), objective=DeltaM(planted.BASELINES))
+    with pytest.raises(TypeError, match=r"build\(hp, tasks\)"):
+        weights(plain, planted.data(), planted.data(), tasks=planted.TASKS)
+    with pytest.raises(ValueError, match=r"`train` must be a tf.data.Dataset of batches, got list") as caught:
+        weights(planted.build, [1], [2])
+    assert "`validation`" in str(caught.value)
+
+
+def test_without_tensorboard_the_line_that_installs_it_is_told(tmp_path, monkeypatch):
+    real = _extras.importlib.import_module
+
+    def without(name):
+        if name.startswith("tensorboard"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name="tensorboard")
+        return real(name)
+
+    monkeypatch.setattr(_extras.importlib, "import_module", without)
+    with pytest.raises(ImportError, match=r"'tensorboard.*pip install 'kmtl\[search\]'"):
+        planted.search(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# The answer is known.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuner", ["random", "bayesian"])
+def test_the_planted_weights_are_found(tmp_path, tuner):
+    result = planted.search(tmp_path, tuner=tuner, max_trials=20, seed=1)
+    place = float(result.best_model().get_layer("place").kernel[0, 0])
+    assert result.best_values["weight_far"] == pytest.approx(planted.RATIO, rel=0.35)
+    assert place == pytest.approx(planted.PLACE, abs=0.06)
+
+
+@pytest.mark.slow
+def test_val_loss_finds_an_end_of_the_range_instead(tmp_path):
+    chosen = checked_space(["near", "far"], None, 0.03, 30.0, None, None, fixed_rate=False)
+    chosen = chosen._replace(losses={"near": 0.25, "far": 250.0})
+
+    def build(hp):
+        model = planted.build(hp)
+        chosen.apply(hp, model)
+        return model
+
+    tuner = keras_tuner.RandomSearch(
+        build, objective="val_loss", max_trials=20, seed=2, directory=tmp_path, project_name="wrong"
+    )
+    with trials.quiet():
+        tuner.search(planted.data(), validation_data=planted.data(), epochs=10, verbose=0)
+    done = tuner.oracle.trials.values()
+    ratios = sorted(trial.hyperparameters.values["weight_far"] for trial in done)
+    best = tuner.get_best_hyperparameters()[0].values["weight_far"]
+    assert best in (ratios[0], ratios[-1])
+    assert abs(np.log(best / planted.RATIO)) > np.log(8)
+
+
+@pytest.mark.slow
+def test_hyperband_promotes_with_the_optimizer_s_state(tmp_path):
+    result = planted.search(tmp_path, tuner="hyperband", max_trials=None, epochs=3)
+    assert {trial.status for trial in result.trials} == {"COMPLETED"}
+    promoted = [trial for trial in result.trials if trial.origin]
+    assert promoted
+    for trial in promoted:
+        # Eight steps an epoch: one epoch before the promotion, two after.
+        assert int(result.model_of(trial).optimizer.iterations) == 24
+
+
+@pytest.mark.slow
+def test_a_tuner_of_the_user_s_own(tmp_path):
+    class Grid(keras_tuner.GridSearch):
+        pass
+
+    result = planted.search(tmp_path, tuner=Grid, max_trials=2, epochs=1)
+    assert len(result.trials) == 2
+    calls = []
+
+    def factory(hypermodel, *, objective, directory, project_name, max_trials):
+        calls.append(max_trials)
+        return Grid(hypermodel, objective, max_trials, directory=directory, project_name=project_name)
+
+    result = planted.search(tmp_path / "again", tuner=factory, max_trials=3, epochs=1)
+    assert (calls, len(result.trials)) == ([3], 3)
