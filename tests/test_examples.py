@@ -43,6 +43,7 @@ def test_many_workers_smoke(tmp_path, workers):
     assert not (tmp_path / "backups").exists()
 
 
+@pytest.mark.slow  # CI runs the command itself
 def test_export_forms_smoke(tmp_path):
     done = subprocess.run(
         [sys.executable, EXAMPLES / "export_forms.py", "--smoke", "--out", tmp_path / "forms"],
@@ -62,6 +63,7 @@ def test_export_forms_smoke(tmp_path):
         assert (tmp_path / "forms" / name).exists() != (f"{name} was not written" in done.stdout)
 
 
+@pytest.mark.slow  # CI runs the command itself
 def test_trade_off_smoke(tmp_path):
     done = subprocess.run(
         [sys.executable, EXAMPLES / "trade_off.py", "--smoke", "--out", tmp_path / "out"],

@@ -25,12 +25,8 @@ CORE = [
     "`predict`",
     "`steps_per_execution`",
     "gradient accumulation",
-    "`global_clipnorm`, `clipnorm`",
     "mixed_float16",
     "`jit_compile=True`",
-    "`update_every`, parameter level",
-    '`solve="online"`',
-    "a loss that is not finite; nothing finite",
     "`BackupAndRestore`, interrupted and resumed",
 ]
 ON_MACHINES = CORE[:5]
