@@ -10,6 +10,7 @@ import pytest
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
 
+@pytest.mark.slow  # CI runs the command itself
 def test_quickstart_smoke(tmp_path):
     done = subprocess.run(
         [sys.executable, EXAMPLES / "quickstart.py", "--smoke", "--out", tmp_path],
@@ -26,7 +27,8 @@ def test_quickstart_smoke(tmp_path):
     assert (tmp_path / "digit_poses" / "1" / "saved_model.pb").exists()
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow  # CI runs the command with one worker itself
+@pytest.mark.parametrize("workers", [1, 2])
 def test_many_workers_smoke(tmp_path, workers):
     program = [EXAMPLES / "many_workers.py", "--smoke", "--out", tmp_path]
     launcher = ["-m", "kmtl.distribution", "--workers", "2"] if workers > 1 else []

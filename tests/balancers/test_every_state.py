@@ -75,6 +75,7 @@ def kept(weights, each, balancer):
     return left * here.sum() / max(np.abs(left).sum(), 1e-30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_eager_graph_and_xla_agree(name):
     # XLA draws its random numbers by another algorithm.

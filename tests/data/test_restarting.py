@@ -93,6 +93,7 @@ def test_plain_iteration_is_one_pass_in_an_order_of_its_own(made, name):
     assert (first == second) == ("order" in name)
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same(made, folder, prepared):
     expected = {name: restarts.digests(stream_from(made(name), POSITION), 5) for name in WAYS}
     arguments = [str(pathlib.Path(restarts.__file__).parent), str(folder), str(prepared), str(POSITION), *WAYS]

@@ -1,6 +1,6 @@
 """Every cell of the table in `docs/distribution.md`: what works on one device works on two, and in two processes.
 
-The default suite takes the features of `CORE`, two processes the first of them; `-m slow` takes all.
+The default suite takes the features of `CORE` on two devices; `-m slow` takes all, and two processes.
 """
 
 import fcntl
@@ -73,6 +73,7 @@ def test_two_devices_give_the_numbers_of_one(numbers, text):
     compare(text, numbers("one core")[text], numbers("devices core")[text])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ON_MACHINES)
 def test_two_machines_give_the_numbers_of_one(numbers, text):
     compare(text, numbers("one core")[text], numbers("workers core")[text])

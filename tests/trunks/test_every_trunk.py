@@ -157,6 +157,7 @@ def test_exported_it_is_the_same(build, pixels, tmp_path):
     np.testing.assert_allclose(served.serve(image), model(image), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("units", [6, None])
 def test_xla_and_graph_agree(build, units, training, pixels):
