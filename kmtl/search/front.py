@@ -26,10 +26,12 @@ def front(
     epochs: int,
     steps: int | None = None,
     alpha: float = 1.0,
-    edges: float = 0.2,
+    edges: float = 0.0,
+    sharpness: tuple[float, float] = (0.0, 2.0),
     units: int = 64,
     rank: int | None = None,
     scale: str | Mapping[str, float] = "initial",
+    steps_per_epoch: int | None = None,
     callbacks: Sequence[Any] = (),
     seed: int = 0,
     verbose: Any = "auto",
@@ -40,17 +42,20 @@ def front(
     more than five tasks low-rank adapters its weights; see `kmtl.search.conditioned`. Each example draws a preference
     of its own and weighs the tasks' losses by it:
 
-        r ~ (1 - edges) Dirichlet(alpha, ..., alpha) + edges Uniform{e_1, ..., e_K}
+        r ~ (1 - edges) d^p / sum_j d_j^p + edges Uniform{e_1, ..., e_K},    d ~ Dirichlet(alpha, ..., alpha)
         loss = mean_b sum_k r_bk s_k L_bk,    s_k = 1 / size of the loss of task k
 
-    The scales `s_k` make a preference mean the same whatever the units of the losses. The loss weights given to
+    The power `p` goes from 0 to 2: the training begins as one with fixed, equal shares, and what a preference changes is
+    learned once there is something to change. The scales `s_k` make a preference mean the same whatever the units of the losses. The loss weights given to
     `compile` multiply them. Labels may be missing.
 
     Linear weights find the convex part of a trade-off. A preference is no share of the result: it is what the search
     is over.
 
     Source: Dosovitskiy and Djolonga, "You Only Train Once: Loss-Conditional Training of Deep Networks", ICLR 2020; Chen
-    and Kwok, "Multi-Objective Deep Learning with Adaptive Reference Vectors", NeurIPS 2022.
+    and Kwok, "Multi-Objective Deep Learning with Adaptive Reference Vectors", NeurIPS 2022; a power that grows is of
+    Dimitriadis, Frossard and Fleuret, "Pareto Low-Rank Adapters: Efficient Multi-Task Learning with Preferences", 2024,
+    who raise a fixed grid of preferences to it.
 
     Args:
         build: Makes a compiled `MultiTaskModel` of two tasks or more, whose balancer is `"equal"`; called twice.
@@ -62,12 +67,15 @@ def front(
             for three (21), 4 for four (35), 3 for five (35); for more tasks the middle, the corners, and the points
             half-way between.
         alpha: 1 draws uniformly, less draws more often near the edges.
-        edges: Share of the examples that want one task alone: the ends of the front are where it is weak.
+        edges: Share of the examples that want one task alone. They teach the ends of the front, where it is weak, and
+            take from everything else.
+        sharpness: The power `p` in the first batch and at the end; `(1, 1)` draws alike throughout.
         units: Width of the hidden layer in each `FiLM`.
         rank: Of the adapters that more than five tasks have in place of `FiLM`; a number takes adapters for fewer, too.
         scale: The sizes of the losses. `"initial"` takes those of the untrained model on the validation set;
             `"running"` lets them follow the losses there for the first quarter of the epochs, which favours the tasks
             whose losses fall far; a dict gives them, such as those of single-task models.
+        steps_per_epoch: As in `fit`; needed for a dataset without end.
         callbacks: As in `fit`.
         seed: Of the preferences that are drawn.
         verbose: As in `fit`.
@@ -80,7 +88,8 @@ def front(
     """
     base = build()
     _check(base, train, validation)
-    _check_numbers(epochs, steps, alpha, edges)
+    _check_numbers(epochs, steps, alpha, edges, sharpness)
+    length = steps_per_epoch or _length(train)
     scales = _scales(scale, list(base.tasks), epochs)
     tasks, started = list(base.tasks.values()), time.perf_counter()
     model = conditioned(base, units=units, rank=rank)
@@ -88,9 +97,11 @@ def front(
     names = [*(tensor.name for tensor in base.inputs), PREFERENCE]
     watched = preferences.fixed(validation, names, [1 / len(tasks)] * len(tasks))
     callbacks = [LossScales(watched, scales[0], epochs=scales[1]), *callbacks]
+    draws = preferences.Draws(alpha, edges, (float(sharpness[0]), float(sharpness[1])), epochs * length, seed)
     model.fit(
-        preferences.preferred(train, names, [task.name for task in tasks], alpha=alpha, edges=edges, seed=seed),
+        preferences.preferred(train, names, [task.name for task in tasks], draws),
         epochs=epochs,
+        steps_per_epoch=length,
         validation_data=watched,
         callbacks=callbacks,
         verbose=verbose,
@@ -99,6 +110,14 @@ def front(
     rows = points.lattice(len(tasks), steps) if steps else points.rays(len(tasks))
     found = [_point(model, tasks, row, preferences.fixed(validation, names, row)) for row in rows.tolist()]
     return Front(build, base, model, found, time.perf_counter() - started)
+
+
+def _length(train: Any) -> int:
+    """Batches of a pass; counted, where the dataset does not know."""
+    length = int(train.cardinality())
+    fix = "Pass it, or cut the dataset with take(n)."
+    require(length != -1, "front", "steps_per_epoch", "must be given for a dataset without end", words("none"), fix)
+    return length if length >= 0 else sum(1 for _ in train)
 
 
 def _point(model: Any, tasks: Sequence[Task], row: Sequence[float], data: Any) -> Point:
@@ -124,7 +143,7 @@ def _check(base: Any, train: Any, validation: Any) -> None:
                 refusals.add(argument, "must be a tf.data.Dataset of batches", words(type(data).__name__), fix)
 
 
-def _check_numbers(epochs: Any, steps: Any, alpha: Any, edges: Any) -> None:
+def _check_numbers(epochs: Any, steps: Any, alpha: Any, edges: Any, sharpness: Any) -> None:
     """Refuses numbers out of range."""
     with Refusals("front") as refusals:
         for argument, value in (("epochs", epochs), ("steps", steps)):
@@ -134,6 +153,9 @@ def _check_numbers(epochs: Any, steps: Any, alpha: Any, edges: Any) -> None:
             refusals.add("alpha", "must be a positive number", alpha)
         if not is_number(edges) or not 0 <= edges <= 1:
             refusals.add("edges", "must be a number from 0 to 1", edges)
+        pair = isinstance(sharpness, Sequence) and len(sharpness) == 2
+        if not (pair and all(is_number(power) and power >= 0 for power in sharpness)):
+            refusals.add("sharpness", "must be two numbers of at least 0, of the first batch and of the last", sharpness)
 
 
 def _scales(scale: Any, tasks: Sequence[str], epochs: int) -> tuple[Mapping[str, float] | None, int]:

@@ -190,7 +190,7 @@ def test_scales_follow_the_losses_and_then_stand_still():
 
 
 def test_preferences_are_drawn_as_told():
-    rows = preferences.drawn(20_000, 3, 1.0, 0.3, tf.constant([1, 2])).numpy()
+    rows = preferences.drawn(20_000, 3, 1.0, 0.3, 1.0, tf.constant([1, 2])).numpy()
     np.testing.assert_allclose(rows.sum(axis=1), 1.0, atol=1e-5)
     corners = (rows.max(axis=1) > 1 - 1e-6).mean()
     assert corners == pytest.approx(0.3, abs=0.015)
@@ -198,34 +198,67 @@ def test_preferences_are_drawn_as_told():
     inside = rows[rows.max(axis=1) < 1 - 1e-6]
     # A uniform draw from the triangle: E[r^2] = 2 / (K (K + 1)).
     assert (inside**2).mean() == pytest.approx(2 / 12, abs=0.005)
-    sharp = preferences.drawn(5000, 3, 0.1, 0.0, tf.constant([1, 2])).numpy()
+    sharp = preferences.drawn(5000, 3, 0.1, 0.0, 1.0, tf.constant([1, 2])).numpy()
     assert sharp.max(axis=1).mean() > 0.85 > rows.max(axis=1).mean()
     assert np.isfinite(sharp).all()
+
+
+def test_a_power_moves_preferences_from_the_middle_to_the_corners():
+    flat, plain, sharp = (
+        preferences.drawn(2000, 3, 0.1, 0.0, power, tf.constant([1, 2])).numpy() for power in (0.0, 1.0, 50.0)
+    )
+    np.testing.assert_allclose(flat, 1 / 3, rtol=1e-6)
+    np.testing.assert_allclose(sharp.sum(axis=1), 1.0, atol=1e-6)
+    assert sharp.max(axis=1).mean() > 0.99 > plain.max(axis=1).mean()
+    np.testing.assert_array_equal(sharp.argmax(axis=1), plain.argmax(axis=1))
+    draws = preferences.Draws(1.0, 0.0, (0.5, 2.5), 10, 0)
+    assert [float(draws.power(number)) for number in (0, 5, 10, 25)] == [0.5, 1.5, 2.5, 2.5]
+
+
+EVEN = preferences.Draws(1.0, 0.0, (1.0, 1.0), 1, 3)
 
 
 def test_each_pass_draws_anew_and_a_stream_goes_on_where_it_stood():
     arrays = np.zeros((6, 2), "float32"), {"a": np.zeros(6), "b": np.zeros(6)}
     rows = tf.data.Dataset.from_tensor_slices(arrays).batch(3)
-    options = {"alpha": 1.0, "edges": 0.0, "seed": 3}
-    made = preferences.preferred(rows, ["row", "preference"], ["a", "b"], **options)
-    first, second = ([batch[0]["preference"].numpy() for batch in made] for _ in range(2))
-    assert not np.array_equal(first, second)
-    for given, _, weights in made:
+    made = preferences.preferred(rows, ["row", "preference"], ["a", "b"], EVEN)
+    assert made.cardinality() == tf.data.INFINITE_CARDINALITY
+    found = [batch[0]["preference"].numpy() for batch in made.take(4)]
+    assert all(not np.array_equal(found[0], other) for other in found[1:])
+    for given, _, weights in made.take(2):
         np.testing.assert_array_equal(given["preference"][:, 1], weights["b"])
     numbered = kmtl.data.from_arrays(*arrays, [kmtl.Regression("a"), kmtl.Regression("b")], batch_size=3)
-    stream = preferences.preferred(numbered, ["row", "preference"], ["a", "b"], **options)
-    whole = [batch[0]["preference"].numpy() for batch in positions.stream_from(stream, 0).take(5)]
-    later = [batch[0]["preference"].numpy() for batch in positions.stream_from(stream, 3).take(2)]
-    np.testing.assert_array_equal(whole[3:], later)
+    for dataset in (rows, numbered):
+        stream = preferences.preferred(dataset, ["row", "preference"], ["a", "b"], EVEN)
+        whole = [batch[0]["preference"].numpy() for batch in positions.stream_from(stream, 0).take(5)]
+        later = [batch[0]["preference"].numpy() for batch in positions.stream_from(stream, 3).take(2)]
+        np.testing.assert_array_equal(whole[3:], later)
+        np.testing.assert_array_equal(whole[:4], found)
 
 
 def test_weights_that_are_there_are_multiplied():
     given = {"a": np.full(4, 2.0, "float32"), "b": np.array([0, 1, 0, 1], "float32")}
     rows = tf.data.Dataset.from_tensors((np.zeros((4, 2), "float32"), {"a": np.zeros(4), "b": np.zeros(4)}, given))
-    (batch,) = preferences.preferred(rows, ["row", "preference"], ["a", "b"], alpha=1.0, edges=0.0, seed=1)
+    (batch,) = preferences.preferred(rows, ["row", "preference"], ["a", "b"], EVEN).take(1)
     shares = batch[0]["preference"].numpy()
     np.testing.assert_allclose(batch[2]["a"], 2 * shares[:, 0])
     np.testing.assert_allclose(batch[2]["b"], [0, shares[1, 1], 0, shares[3, 1]])
+
+
+def test_a_set_of_unknown_length_and_one_without_end_give_the_same_front():
+    _, validation = sets()
+    train = validation.take(2)  # in one order
+    unknown = train.filter(lambda *_: True)
+    rows = {}
+    for name, given, options in (
+        ("unknown", unknown, {}),
+        ("endless", train.repeat(), {"steps_per_epoch": 2}),
+    ):
+        keras.utils.set_random_seed(1)
+        rows[name] = front(build, given, validation, epochs=2, steps=1, verbose=0, **options).values()[0]
+    np.testing.assert_allclose(rows["endless"], rows["unknown"], rtol=1e-6)
+    with pytest.raises(ValueError, match="^front: `steps_per_epoch` must be given for a dataset without end"):
+        front(build, train.repeat(), validation, epochs=1, verbose=0)
 
 
 def compiled(balancer="equal", tasks=2):
@@ -247,6 +280,8 @@ def test_what_is_wrong_is_told_before_anything_is_trained():
         ({"epochs": 0}, "`epochs` must be a whole number"),
         ({"steps": 0.5}, "`steps` must be a whole number"),
         ({"alpha": 0}, "`alpha` must be a positive number"),
+        ({"sharpness": 2.0}, "`sharpness` must be two numbers of at least 0"),
+        ({"sharpness": (1.0, -1.0)}, "`sharpness` must be two numbers of at least 0"),
         ({"edges": 1.5}, "`edges` must be a number from 0 to 1"),
         ({"scale": "first"}, "`scale` must be 'initial', 'running' or a positive number for each of"),
         ({"scale": {"zoo": 1.0}}, "`scale` must be 'initial'"),

@@ -1,0 +1,48 @@
+"""One training for every preference against a grid of trainings with fixed weights: hypervolume at a cost.
+
+python benchmarks/front.py --runs runs            # four sets by five seeds, resumed where it stopped; needs ../shared
+python benchmarks/front.py --runs runs --write    # the table alone
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+PROBLEMS, SEEDS = ("digit_poses", "multi_digits", "mnist_attributes", "fsdd"), range(5)
+HERE = pathlib.Path(__file__).parent
+
+
+def run(worker, folder, jobs, processes):
+    """Runs what is not there yet, each job in a process of one thread."""
+    folder.mkdir(parents=True, exist_ok=True)
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+
+    def one(job):
+        name, seed = job
+        path = folder / f"{name}_{seed}.json"
+        if path.exists():
+            return
+        with (folder / f"{name}_{seed}.log").open("w") as log:
+            command = [sys.executable, str(HERE / worker), name, str(seed), str(path)]
+            subprocess.run(command, env={**os.environ, **quiet, **threads}, stdout=log, stderr=log, check=True)
+
+    with ThreadPoolExecutor(processes) as pool:
+        list(pool.map(one, jobs))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=pathlib.Path, required=True, help="folder of what the trainings gave")
+    parser.add_argument("--write", action="store_true", help="do not train; write the table of what is there")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    if not options.write:
+        run("front_worker.py", options.runs, [(name, seed) for seed in SEEDS for name in PROBLEMS], options.processes)
+
+
+if __name__ == "__main__":
+    main()
