@@ -108,9 +108,12 @@ class Bench:
         model = reusable.model
         model.adapt(self.problem.data("train", self.seed))
         start = reusable.state()
-        sizes = {name: found["loss"] for name, found in scored(
-            model.evaluate(self.problem.data("train", self.seed), verbose=0, return_dict=True), self.tasks
-        ).items()}
+        sizes = {
+            name: found["loss"]
+            for name, found in scored(
+                model.evaluate(self.problem.data("train", self.seed), verbose=0, return_dict=True), self.tasks
+            ).items()
+        }
         points = [(row, alike(sizes, dict(zip(self.names, row, strict=True)))) for row in grid(len(self.names))]
         if len(self.names) > 2:
             # The eleventh: Keras's own sum of the losses.
@@ -142,7 +145,9 @@ class Bench:
             callbacks=[clock],
         )
         for point in found.points:
-            self.keep(f"front {units}", point.preference, self.measured(found.conditioned, point.preference), clock.seconds)
+            self.keep(
+                f"front {units}", point.preference, self.measured(found.conditioned, point.preference), clock.seconds
+            )
         return found.conditioned.count_params()
 
     def matched(self, parameters):
@@ -163,10 +168,19 @@ def main():
     width = bench.matched(parameters)
     bench.fixed("matched grid", width)
     plain = bench.problem.build(seed=seed).count_params()
-    directions = {task.name: {m: task.direction(m) for m in bench.rows[-1]["test"][task.name] if m != "loss"} for task in bench.tasks}
+    directions = {
+        task.name: {m: task.direction(m) for m in bench.rows[-1]["test"][task.name] if m != "loss"}
+        for task in bench.tasks
+    }
     found = {
-        "problem": name, "seed": seed, "epochs": bench.problem.epochs, "parameters": plain, "conditioned": parameters,
-        "width": width, "directions": directions, "rows": bench.rows,
+        "problem": name,
+        "seed": seed,
+        "epochs": bench.problem.epochs,
+        "parameters": plain,
+        "conditioned": parameters,
+        "width": width,
+        "directions": directions,
+        "rows": bench.rows,
         "examples": {split: len(images) for split, (images, _) in bench.problem.splits.items()},
     }
     scratch = path.with_suffix(".part")

@@ -9,6 +9,7 @@ from kmtl.search.front import front
 from kmtl.search.objectives import Constrained, DeltaM
 from kmtl.search.pictures import plot_front
 from kmtl.search.points import hypervolume, lattice, non_dominated
+from kmtl.search.report import Report, report
 from kmtl.search.result import Front, Point
 from kmtl.search.weights import weights
 from kmtl.search.workers import as_chief, as_worker
@@ -20,6 +21,7 @@ __all__ = [
     "Front",
     "LowRankAdapter",
     "Point",
+    "Report",
     "WeightSearch",
     "as_chief",
     "as_worker",
@@ -31,5 +33,6 @@ __all__ = [
     "lattice",
     "non_dominated",
     "plot_front",
+    "report",
     "weights",
 ]

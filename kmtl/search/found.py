@@ -73,7 +73,7 @@ class WeightSearch:
         keras_tuner = loaded("random")
         hp = keras_tuner.HyperParameters()
         hp.values = dict(trial.values)
-        model = self.trainee.build(hp)
+        model = self.trainee.fresh(hp)
         model.load_weights(trial.checkpoint)
         return model
 

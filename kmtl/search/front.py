@@ -155,7 +155,9 @@ def _check_numbers(epochs: Any, steps: Any, alpha: Any, edges: Any, sharpness: A
             refusals.add("edges", "must be a number from 0 to 1", edges)
         pair = isinstance(sharpness, Sequence) and len(sharpness) == 2
         if not (pair and all(is_number(power) and power >= 0 for power in sharpness)):
-            refusals.add("sharpness", "must be two numbers of at least 0, of the first batch and of the last", sharpness)
+            refusals.add(
+                "sharpness", "must be two numbers of at least 0, of the first batch and of the last", sharpness
+            )
 
 
 def _scales(scale: Any, tasks: Sequence[str], epochs: int) -> tuple[Mapping[str, float] | None, int]:

@@ -15,6 +15,7 @@ from kmtl.model import MultiTaskModel
 from kmtl.search.objectives import Objective
 from kmtl.search.parts import Part
 from kmtl.search.records import SCORE
+from kmtl.search.reusing import Reusable
 from kmtl.search.space import Space
 from kmtl.tasks import Task
 
@@ -95,6 +96,7 @@ class Trainee:
         self.callbacks = callbacks
         self.verbose = verbose
         self.checkpoint: Path | None = None
+        self._running: Reusable | None = None
 
     def learn(self, measured: Mapping[str, Any]) -> None:
         """Takes what was measured before the first trial: sizes of losses, and baselines if they were trained."""
@@ -103,15 +105,32 @@ class Trainee:
             self.objective = copy.copy(self.objective)
             self.objective.baselines = measured["baselines"]
 
-    def build(self, hp: Any) -> Any:
+    def fresh(self, hp: Any) -> Any:
         """Builds a model and sets what `hp` draws."""
+        model = self._compiled(hp)
+        self.space.set(hp, model)
+        # Else the optimizer's state is not there to be loaded, and promotions start it anew.
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    def build(self, hp: Any) -> Any:
+        """The same for a trial: the model of the trial before, set back, if it has the form of the new one.
+
+        Its steps are traced already, and what is drawn is mostly weights, which are variables.
+        """
+        built = Reusable(self._compiled(hp))
+        if self._running is None or not self._running.taken_by(built):
+            self._running = built
+        self.space.set(hp, self._running.model)
+        return self._running.model
+
+    def _compiled(self, hp: Any) -> Any:
+        """Builds a model under the balancer that `hp` draws."""
         keras.utils.set_random_seed(self.seed)
         model = self.builder(hp)
         rule = f"must make the same tasks each time, {list(self.space.tasks)}"
         require(list(model.tasks) == list(self.space.tasks), _OWNER, "build", rule, list(model.tasks))
-        self.space.apply(hp, model)
-        # Else the optimizer's state is not there to be loaded, and Hyperband's promotions start it anew.
-        model.optimizer.build(model.trainable_variables)
+        self.space.compile(hp, model)
         return model
 
     def fit(self, hp: Any, model: Any, epochs: int, initial_epoch: int, callbacks: Sequence[Any]) -> dict[str, float]:

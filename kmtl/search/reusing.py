@@ -1,7 +1,12 @@
 """One compiled model for many trainings: its traced steps stay, its state is set back."""
 
+import json
+import re
 from collections.abc import Sequence
 from typing import Any
+
+# Keras counts its names on from model to model.
+_COUNT = re.compile(r'_\d+"')
 
 
 class Reusable:
@@ -13,6 +18,10 @@ class Reusable:
 
     Args:
         model: A compiled `MultiTaskModel`.
+
+    Attributes:
+        model: The same.
+        fresh: Its state when this was made.
 
     >>> import keras
     >>> from kmtl.model import MultiTaskModel
@@ -30,6 +39,7 @@ class Reusable:
     def __init__(self, model: Any) -> None:
         model.optimizer.build(model.trainable_variables)
         self.model = model
+        self.form = form_of(model)
         self.fresh = self.state()
 
     def state(self) -> list[Any]:
@@ -37,6 +47,35 @@ class Reusable:
         return [variable.numpy().copy() for variable in self.model.training_state]
 
     def restore(self, state: Sequence[Any]) -> None:
-        """Sets the model back to a state that `state` returned."""
+        """Sets the model back to a state that `state` returned, of this model or of another of the same form."""
         for variable, value in zip(self.model.training_state, state, strict=True):
             variable.assign(value)
+
+    def taken_by(self, other: "Reusable") -> bool:
+        """Lets this model start as another one, whose place it takes; False, and nothing done, if it has another form.
+
+        Args:
+            other: What a trial has just built.
+        """
+        if self.form is None or self.form != other.form:
+            return False
+        self.restore(other.fresh)
+        return True
+
+
+def form_of(model: Any) -> str | None:
+    """Returns what two models that train alike have in common: layers, connections, settings, what `compile` was given.
+
+    Args:
+        model: A compiled `MultiTaskModel`.
+
+    Returns:
+        Text without the numbers that Keras adds to names; None if a layer cannot tell its settings.
+    """
+    try:
+        parts = [model.get_config(), model.get_compile_config()]
+    except NotImplementedError:
+        return None
+    # Objects without a form of their own show their address, which no other has.
+    told = json.dumps(parts, default=repr, sort_keys=True)
+    return _COUNT.sub('"', told)

@@ -51,11 +51,14 @@ class Space(NamedTuple):
         ratios = {name: float(values.get(f"weight_{name}", 1.0)) for name in self.tasks}
         return alike(self.losses, ratios)
 
-    def apply(self, hp: Any, model: Any) -> None:
-        """Draws from KerasTuner's `hp` and sets what was drawn in a compiled model."""
+    def compile(self, hp: Any, model: Any) -> None:
+        """Draws a balancer from KerasTuner's `hp`, if one is to be drawn, and compiles a compiled model with it."""
         if self.balancers:
             name = hp.Choice("balancer", list(self.balancers))
             self._recompile(model, name, self._options(hp, name))
+
+    def set(self, hp: Any, model: Any) -> None:
+        """Draws the learning rate and the loss weights and sets them, which leaves traced steps as they are."""
         if self.learning_rate:
             low, high = self.learning_rate
             model.optimizer.learning_rate = hp.Float("learning_rate", low, high, sampling="log")
@@ -65,7 +68,6 @@ class Space(NamedTuple):
             for name in self.tasks
             if name != self.reference
         }
-        # Last, since compiling sets the weights anew.
         model.set_loss_weights(self.weights(ratios))
 
     def _options(self, hp: Any, chosen: str) -> dict[str, Any]:

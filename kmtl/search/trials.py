@@ -14,11 +14,19 @@ from typing import Any
 
 from kmtl import _extras
 from kmtl._checks import near, require, words
+from kmtl.search.halving import make_halving
 from kmtl.search.hypermodel import Trainee
 from kmtl.search.records import CHECKPOINT, RECORD, SCORE, write_json
 
 _OWNER = "weights"
-_TUNERS = {"random": "RandomSearch", "bayesian": "BayesianOptimization", "hyperband": "Hyperband"}
+_TUNERS = {
+    "random": "RandomSearch",
+    "bayesian": "BayesianOptimization",
+    "hyperband": "Hyperband",
+    "halving": "Hyperband",
+}
+# These go on from the weights of an earlier trial.
+_PROMOTING = ("hyperband", "halving")
 _PAUSE = 0.2
 
 
@@ -43,13 +51,15 @@ def make_tuner(tuner: Any, trainee: Trainee, place: Path, max_trials: int | None
         tuner: A name, a class of tuners, or a function that is called as the class would be.
         trainee: What a trial does.
         place: The search's folder.
-        max_trials: How many trials; None for Hyperband, which counts by itself.
+        max_trials: How many trials; of halving, how many candidates begin; None for Hyperband, which counts by itself.
         epochs: Of a trial, at most.
         seed: Of what is drawn.
     """
     keras_tuner = loaded(tuner)
     make = getattr(keras_tuner, _TUNERS[tuner]) if isinstance(tuner, str) else tuner
-    limit = {"max_trials": max_trials} if tuner != "hyperband" else {"max_epochs": epochs}
+    limit: dict[str, Any] = {"max_epochs": epochs} if tuner in _PROMOTING else {"max_trials": max_trials}
+    if tuner == "halving":
+        make, limit = make_halving(keras_tuner), {**limit, "candidates": max_trials}
     settings = {
         "objective": keras_tuner.Objective(SCORE, "min"),
         "directory": str(place.parent),
@@ -85,7 +95,8 @@ def check_tuner(tuner: Any, max_trials: Any, folds: Any) -> None:
     fix = "Hyperband counts its trials by the epochs: leave it out."
     require(tuner != "hyperband" or max_trials is None, _OWNER, "max_trials", "must be None here", max_trials, fix)
     fix = "It goes on from one model's weights: take another tuner."
-    require(tuner != "hyperband" or folds is None, _OWNER, "folds", "must be None for Hyperband", folds, fix)
+    rule = f"must be None for {tuner!r}"
+    require(tuner not in _PROMOTING or folds is None, _OWNER, "folds", rule, folds, fix)
 
 
 def _accepted(make: Any, settings: Mapping[str, Any]) -> dict[str, Any]:

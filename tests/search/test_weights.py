@@ -34,7 +34,8 @@ def drawn(space, model, **values):
     """Applies a space to a model with these values drawn."""
     hp = keras_tuner.HyperParameters()
     hp.values = dict(values)
-    space.apply(hp, model)
+    space.compile(hp, model)
+    space.set(hp, model)
     return hp
 
 
@@ -431,7 +432,7 @@ def test_val_loss_finds_an_end_of_the_range_instead(tmp_path):
 
     def build(hp):
         model = planted.build(hp)
-        chosen.apply(hp, model)
+        chosen.set(hp, model)
         return model
 
     tuner = keras_tuner.RandomSearch(

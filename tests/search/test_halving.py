@@ -1,0 +1,71 @@
+"""Many candidates for few epochs, the best of them for more."""
+
+import planted
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kmtl.search.halving import cost, rungs
+from kmtl.search.weights import weights
+
+
+@given(st.integers(1, 300), st.integers(1, 200))
+def test_rungs_begin_with_all_and_end_with_all_epochs(candidates, epochs):
+    found = rungs(candidates, epochs)
+    assert found[0][0] == candidates
+    assert found[-1][1] == epochs
+    for (count, until), (fewer, further) in zip(found, found[1:], strict=False):
+        assert 1 <= fewer < count <= 3 * fewer
+        assert 1 <= until < further < 3 * (until + 1)
+    assert cost(candidates, epochs) <= candidates * epochs
+
+
+def test_a_halving_costs_what_its_rungs_say():
+    # Nine for 1 epoch, three of them for 2 more, one of these for 6 more.
+    assert rungs(9, 9) == [(9, 1), (3, 3), (1, 9)]
+    assert cost(9, 9) == 9 + 3 * 2 + 6
+
+
+def test_the_best_third_goes_on_and_the_best_of_all_is_found(tmp_path):
+    result = planted.search(tmp_path, tuner="halving", max_trials=9, epochs=9, seed=1)
+    by_epochs = {epochs: [trial for trial in result.trials if trial.epochs == epochs] for epochs in (1, 3, 9)}
+    assert [len(found) for found in by_epochs.values()] == [9, 3, 1]
+    for lower, upper in ((1, 3), (3, 9)):
+        ranked = sorted(by_epochs[lower], key=lambda trial: trial.score)
+        best = {trial.name for trial in ranked[: len(by_epochs[upper])]}
+        assert {trial.origin for trial in by_epochs[upper]} == best
+    names = {trial.name: trial for trial in result.trials}
+    for trial in by_epochs[9]:
+        assert trial.values == names[trial.origin].values
+        # Eight steps an epoch, gone on from the third.
+        assert int(result.model_of(trial).optimizer.iterations) == 72
+
+
+@pytest.mark.slow
+def test_a_killed_halving_goes_on(tmp_path, monkeypatch):
+    calls = []
+
+    def stop():
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return []
+
+    with pytest.raises(KeyboardInterrupt):
+        planted.search(tmp_path / "killed", tuner="halving", max_trials=6, epochs=3, seed=1, callbacks=stop)
+    killed = planted.search(tmp_path / "killed", tuner="halving", max_trials=6, epochs=3, seed=1, callbacks=list)
+    whole = planted.search(tmp_path / "whole", tuner="halving", max_trials=6, epochs=3, seed=1, callbacks=list)
+    assert [trial.values for trial in killed.trials] == [trial.values for trial in whole.trials]
+    assert [trial.score for trial in killed.trials] == pytest.approx([trial.score for trial in whole.trials])
+
+
+def test_what_a_halving_cannot_do_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="^weights: `folds` must be None for 'halving'"):
+        weights(planted.build, planted.data(), tuner="halving", folds=2, directory=tmp_path)
+
+
+@pytest.mark.slow
+def test_another_number_of_candidates_is_another_search(tmp_path):
+    planted.search(tmp_path, tuner="halving", max_trials=3, epochs=3)
+    with pytest.raises(ValueError, match="`project` must be a folder of this search.*candidates was 3 and is 4"):
+        planted.search(tmp_path, tuner="halving", max_trials=4, epochs=3)
