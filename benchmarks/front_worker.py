@@ -37,14 +37,17 @@ class Clock(keras.callbacks.Callback):
         self.times = []
 
     def on_epoch_begin(self, epoch, logs=None):
+        """Starts."""
         del epoch, logs
         self.start, self.end = time.process_time(), None
 
     def on_test_begin(self, logs=None):
+        """Stops before a validation."""
         del logs
         self.end = time.process_time()
 
     def on_epoch_end(self, epoch, logs=None):
+        """Takes the time."""
         del epoch, logs
         self.times.append((self.end or time.process_time()) - self.start)
 
@@ -81,7 +84,7 @@ class Bench:
         validation, test = scores
         row = {"way": way, "preference": list(preference), "validation": validation, "test": test, "seconds": seconds}
         self.rows.append(row)
-        print(way, np.round(preference, 2), f"{seconds:.1f} s", {k: v for k, v in test.items()}, flush=True)
+        print(way, np.round(preference, 2), f"{seconds:.1f} s", test, flush=True)
 
     def trained(self, way, model, preference, epochs):
         """Trains one model and keeps its scores."""

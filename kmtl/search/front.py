@@ -45,9 +45,9 @@ def front(
         r ~ (1 - edges) d^p / sum_j d_j^p + edges Uniform{e_1, ..., e_K},    d ~ Dirichlet(alpha, ..., alpha)
         loss = mean_b sum_k r_bk s_k L_bk,    s_k = 1 / size of the loss of task k
 
-    The power `p` goes from 0 to 2: the training begins as one with fixed, equal shares, and what a preference changes is
-    learned once there is something to change. The scales `s_k` make a preference mean the same whatever the units of the losses. The loss weights given to
-    `compile` multiply them. Labels may be missing.
+    The power `p` goes from 0 to 2: the training begins as one with fixed, equal shares, and what a preference changes
+    is learned once there is something to change. The scales `s_k` make a preference mean the same whatever the units
+    of the losses. The loss weights given to `compile` multiply them. Labels may be missing.
 
     Linear weights find the convex part of a trade-off. A preference is no share of the result: it is what the search
     is over.

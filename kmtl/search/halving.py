@@ -65,10 +65,10 @@ def make_halving(keras_tuner: Any) -> Any:
         def _get_num_brackets(self) -> int:
             return len(self.rungs)
 
-        def _get_size(self, bracket_num: int, round_num: int) -> int:
+        def _get_size(self, _: int, round_num: int) -> int:
             return self.rungs[round_num][0]
 
-        def _get_epochs(self, bracket_num: int, round_num: int) -> int:
+        def _get_epochs(self, _: int, round_num: int) -> int:
             return self.rungs[round_num][1]
 
     class Halving(keras_tuner.Hyperband):

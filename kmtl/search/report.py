@@ -92,17 +92,20 @@ def _check(tasks: Any, epochs: Any, budget: Any, ways: Any, balancers: Any, seed
         for argument, value, least in (("epochs", epochs, 1), ("budget", budget, 3)):
             if not is_whole(value) or value < least:
                 refusals.add(argument, f"must be a whole number of at least {least}", value)
-        for way in ways or ():
-            if way not in WAYS:
-                refusals.add("ways", "must be known", way, near(str(way), WAYS))
-        if isinstance(balancers, str) or not balancers:
-            refusals.add("balancers", "must hold at least one name", balancers)
-        else:
-            for name in balancers:
-                if name not in known.names():
-                    refusals.add("balancers", "must be known", name, near(str(name), known.names()))
+        _check_names(refusals, "ways", list(WAYS) if ways is None else ways, WAYS)
+        _check_names(refusals, "balancers", balancers, known.names())
         if not seeds or len(set(seeds)) != len(seeds) or not all(map(is_whole, seeds)):
             refusals.add("seeds", "must be different whole numbers, at least one", words(str(seeds)))
+
+
+def _check_names(refusals: Refusals, argument: str, given: Any, names: Iterable[str]) -> None:
+    """Records names that are not known."""
+    if isinstance(given, str) or not given:
+        refusals.add(argument, "must hold at least one name", given)
+        return
+    for name in given:
+        if name not in names:
+            refusals.add(argument, "must be known", name, near(str(name), names))
 
 
 class Report:
@@ -138,7 +141,7 @@ class Report:
         return {one.seed: one for one in self.outcomes if one.way == way}
 
     def table(self) -> Any:
-        """A row a way, as a pandas frame: cost, delta_m with half its 95 % interval, the difference to equal weights."""
+        """A row a way, as a pandas frame: cost, delta_m, the difference to equal weights; intervals are 95 % halves."""
         import pandas as pd
 
         return pd.DataFrame([self._row(way) for way in self.ways])

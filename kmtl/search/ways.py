@@ -89,8 +89,7 @@ class Trainer:
     def made(self, epochs: int, seed: int, tasks: Sequence[Task] | None = None, balancer: str | None = None) -> Any:
         """Builds a model from a seed; the one of the training before, set back, if it has the same form."""
         keras.utils.set_random_seed(seed)
-        given = list(tasks or self.tasks)
-        model = self.build(given, epochs) if self.knows_epochs else self.build(given)
+        model = self.plain(epochs, tasks or self.tasks)
         if balancer:
             chosen = keras.saving.serialize_keras_object(balancers.get(balancer))
             model.compile_from_config({**model.get_compile_config(), "balancer": chosen})
@@ -98,6 +97,10 @@ class Trainer:
         if self.running is None or not self.running.taken_by(built):
             self.running = built
         return self.running.model
+
+    def plain(self, epochs: int, tasks: Sequence[Task]) -> Any:
+        """Builds a model as the user does."""
+        return self.build(list(tasks), epochs) if self.knows_epochs else self.build(list(tasks))
 
     def fit(self, model: Any, epochs: int, train: Any = None) -> Any:
         """Trains a model and counts what that costs; returns its history."""
@@ -186,7 +189,7 @@ def _searched(trainer: Trainer, tuner: str, trials: int, epochs: int) -> tuple[A
     """Searches by KerasTuner; `epochs` is what that trains in all."""
     started = time.perf_counter()
     result = weights(
-        lambda hp, tasks: trainer.build(tasks, trainer.epochs) if trainer.knows_epochs else trainer.build(tasks),
+        lambda _, tasks: trainer.plain(trainer.epochs, tasks),
         trainer.train,
         trainer.validation,
         tasks=trainer.tasks,
@@ -226,7 +229,7 @@ def _front(trainer: Trainer) -> tuple[Any, str]:
 
     def build() -> Any:
         keras.utils.set_random_seed(trainer.seed)
-        return trainer.build(trainer.tasks, epochs) if trainer.knows_epochs else trainer.build(trainer.tasks)
+        return trainer.plain(epochs, trainer.tasks)
 
     found = front(build, trainer.train, trainer.validation, epochs=epochs, seed=trainer.seed, verbose=trainer.verbose)
     trainer.spend(epochs, time.perf_counter() - started)

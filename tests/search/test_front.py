@@ -257,7 +257,7 @@ def test_a_set_of_unknown_length_and_one_without_end_give_the_same_front():
         keras.utils.set_random_seed(1)
         rows[name] = front(build, given, validation, epochs=2, steps=1, verbose=0, **options).values()[0]
     np.testing.assert_allclose(rows["endless"], rows["unknown"], rtol=1e-6)
-    with pytest.raises(ValueError, match="^front: `steps_per_epoch` must be given for a dataset without end"):
+    with pytest.raises(ValueError, match=r"^front: `steps_per_epoch` must be given for a dataset without end"):
         front(build, train.repeat(), validation, epochs=1, verbose=0)
 
 

@@ -1,5 +1,7 @@
 """Many candidates for few epochs, the best of them for more."""
 
+import itertools
+
 import planted
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ def test_rungs_begin_with_all_and_end_with_all_epochs(candidates, epochs):
     found = rungs(candidates, epochs)
     assert found[0][0] == candidates
     assert found[-1][1] == epochs
-    for (count, until), (fewer, further) in zip(found, found[1:], strict=False):
+    for (count, until), (fewer, further) in itertools.pairwise(found):
         assert 1 <= fewer < count <= 3 * fewer
         assert 1 <= until < further < 3 * (until + 1)
     assert cost(candidates, epochs) <= candidates * epochs
@@ -42,7 +44,7 @@ def test_the_best_third_goes_on_and_the_best_of_all_is_found(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_halving_goes_on(tmp_path, monkeypatch):
+def test_a_killed_halving_goes_on(tmp_path):
     calls = []
 
     def stop():
@@ -60,12 +62,12 @@ def test_a_killed_halving_goes_on(tmp_path, monkeypatch):
 
 
 def test_what_a_halving_cannot_do_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="^weights: `folds` must be None for 'halving'"):
+    with pytest.raises(ValueError, match=r"^weights: `folds` must be None for 'halving'"):
         weights(planted.build, planted.data(), tuner="halving", folds=2, directory=tmp_path)
 
 
 @pytest.mark.slow
 def test_another_number_of_candidates_is_another_search(tmp_path):
     planted.search(tmp_path, tuner="halving", max_trials=3, epochs=3)
-    with pytest.raises(ValueError, match="`project` must be a folder of this search.*candidates was 3 and is 4"):
+    with pytest.raises(ValueError, match=r"`project` must be a folder of this search.*candidates was 3 and is 4"):
         planted.search(tmp_path, tuner="halving", max_trials=4, epochs=3)
