@@ -40,8 +40,12 @@ class Problem(NamedTuple):
         return kmtl.data.from_arrays(images, labels, self.tasks(), batch_size=size, shuffle=training, seed=seed)
 
     def build(self, tasks=None, *, units=1, width=1.0, seed=0, balancer="equal"):
-        """A fresh, compiled model; `units` is how long it will be trained, `width` widens the trunk."""
-        keras.utils.set_random_seed(seed)
+        """A fresh, compiled model; `units` is how long it will be trained, `width` widens the trunk.
+
+        A seed of None leaves it to the caller.
+        """
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
         image = keras.Input(self.splits["train"][0].shape[1:], name="image")
         model = kmtl.MultiTaskModel.from_features(image, trunk(image, self.patch, width), tasks or self.tasks())
         steps = units * self.epochs * -(-len(self.splits["train"][0]) // BATCH)
