@@ -1,5 +1,6 @@
 """A trade-off between tasks: its points, its measures, its picture, and the model at any place of it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -128,6 +129,7 @@ class Front:
         delta_m: Mapping[str, Mapping[str, float]] | None = None,
         constraint: Mapping[str, float] | None = None,
         knee: bool = False,
+        preference: Sequence[float] | Mapping[str, float] | None = None,
         metrics: Mapping[str, str] | None = None,
     ) -> Point:
         """Chooses a point by its scores on the validation set.
@@ -138,23 +140,27 @@ class Front:
                 left out. A bound is the worst value allowed.
             knee: The point nearest to the best value of every task at once, each scaled from its best (0) to its worst
                 (1) value on the front.
+            preference: One number a task, in order or by name: the point nearest to it. `model` takes any preference.
             metrics: As in `values`.
 
         Raises:
             ValueError: If not exactly one way is chosen, a bound holds for no point, or a baseline is not usable.
         """
-        ways = [delta_m is not None, constraint is not None, knee]
-        fix = "Pass `delta_m=baselines`, `constraint={task: bound}` or `knee=True`."
+        ways = [delta_m is not None, constraint is not None, knee, preference is not None]
+        fix = "Pass `delta_m=baselines`, `constraint={task: bound}`, `knee=True` or `preference=shares`."
         require(
             sum(ways) == 1,
             "select",
             "delta_m",
-            "or `constraint` or `knee` must say how",
+            "or `constraint`, `knee` or `preference` must say how",
             words("none" if not any(ways) else "several"),
             fix,
         )
         if delta_m is not None:
             return self._least_change(delta_m)
+        if preference is not None:
+            wanted = checked_preference("select", [task.name for task in self.tasks], preference)
+            return min(self.points, key=lambda point: math.dist(point.preference, wanted))
         values, better = self.values(metrics)
         signs = np.where(np.array(better) == "max", -1.0, 1.0)
         place = _knee(values * signs) if constraint is None else self._kept(constraint, values, signs)

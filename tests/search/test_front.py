@@ -105,12 +105,16 @@ def test_selection_by_change_constraint_and_knee():
     assert places[id(chosen.select(constraint={"ant": 0.79}))] == 1
     assert places[id(chosen.select(constraint={"ant": 0.5}, metrics={"zoo": "loss"}))] == 0
     assert places[id(chosen.select(knee=True))] == 1
+    # The points lie at shares 0, 1/3, 2/3 and 1 of the second task.
+    assert places[id(chosen.select(preference={"ant": 3.0, "zoo": 1.0}))] == 2
+    assert places[id(chosen.select(preference=(0.99, 0.01)))] == 0
     for wrong, words in (
         ({}, "must say how, got none"),
         ({"knee": True, "constraint": {"zoo": 1.0}}, "must say how, got several"),
         ({"constraint": {"zoo": 0.5}}, r"must hold for some point, got .*The best values are .*1\.0"),
         ({"constraint": {"zoo": 1.0, "ant": 1.0}}, "must bound all tasks of .* but one"),
         ({"constraint": {"bee": 1.0}}, "must bound all tasks of .* but one"),
+        ({"preference": (1.0, -1.0)}, "`preference` must give each of"),
         ({"knee": True, "metrics": {"zoo": "maee"}}, "Did you mean 'mae'"),
     ):
         with pytest.raises(ValueError, match=words):
