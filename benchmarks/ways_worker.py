@@ -9,7 +9,7 @@ from front_problems import PROBLEMS
 
 import kmtl
 
-BUDGET = 12
+BUDGET = 9
 WAYS = ("equal", "dynamic", "balancer", "longer", "random", "halving", "front")
 
 

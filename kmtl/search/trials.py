@@ -19,12 +19,7 @@ from kmtl.search.hypermodel import Trainee
 from kmtl.search.records import CHECKPOINT, RECORD, SCORE, write_json
 
 _OWNER = "weights"
-_TUNERS = {
-    "random": "RandomSearch",
-    "bayesian": "BayesianOptimization",
-    "hyperband": "Hyperband",
-    "halving": "Hyperband",
-}
+_TUNERS = {"random": "RandomSearch", "bayesian": "BayesianOptimization"}
 # These go on from the weights of an earlier trial.
 _PROMOTING = ("hyperband", "halving")
 _PAUSE = 0.2
@@ -56,10 +51,7 @@ def make_tuner(tuner: Any, trainee: Trainee, place: Path, max_trials: int | None
         seed: Of what is drawn.
     """
     keras_tuner = loaded(tuner)
-    make = getattr(keras_tuner, _TUNERS[tuner]) if isinstance(tuner, str) else tuner
-    limit: dict[str, Any] = {"max_epochs": epochs} if tuner in _PROMOTING else {"max_trials": max_trials}
-    if tuner == "halving":
-        make, limit = make_halving(keras_tuner), {**limit, "candidates": max_trials}
+    make, limit = _made_by(keras_tuner, tuner, max_trials, epochs)
     settings = {
         "objective": keras_tuner.Objective(SCORE, "min"),
         "directory": str(place.parent),
@@ -87,10 +79,21 @@ def make_tuner(tuner: Any, trainee: Trainee, place: Path, max_trials: int | None
     return made
 
 
+def _made_by(keras_tuner: Any, tuner: Any, max_trials: int | None, epochs: int) -> tuple[Any, dict[str, Any]]:
+    """What makes the tuner, and the settings by which it knows when to end."""
+    if tuner == "halving":
+        return make_halving(keras_tuner), {"candidates": max_trials, "max_epochs": epochs}
+    if tuner == "hyperband":
+        return keras_tuner.Hyperband, {"max_epochs": epochs}
+    make = getattr(keras_tuner, _TUNERS[tuner]) if isinstance(tuner, str) else tuner
+    return make, {"max_trials": max_trials}
+
+
 def check_tuner(tuner: Any, max_trials: Any, folds: Any) -> None:
     """Refuses an unknown name, and what Hyperband cannot do."""
-    fix = near(tuner, _TUNERS) if isinstance(tuner, str) else "Give a name, a class of tuners or a function."
-    good = tuner in _TUNERS if isinstance(tuner, str) else callable(tuner)
+    names = (*_TUNERS, *_PROMOTING)
+    fix = near(tuner, names) if isinstance(tuner, str) else "Give a name, a class of tuners or a function."
+    good = tuner in names if isinstance(tuner, str) else callable(tuner)
     require(good, _OWNER, "tuner", "must be a known name, a keras_tuner.Tuner class or a function", tuner, fix)
     fix = "Hyperband counts its trials by the epochs: leave it out."
     require(tuner != "hyperband" or max_trials is None, _OWNER, "max_trials", "must be None here", max_trials, fix)
