@@ -118,7 +118,7 @@ class Trainee:
 
         Its steps are traced already, and what is drawn is mostly weights, which are variables.
         """
-        built = Reusable(self._compiled(hp))
+        built = Reusable(self._compiled(hp), self.space.others(hp.values))
         if self._running is None or not self._running.taken_by(built):
             self._running = built
         self.space.set(hp, self._running.model)

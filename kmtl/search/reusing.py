@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ class Reusable:
 
     Args:
         model: A compiled `MultiTaskModel`.
+        *given: What it was built from, beside what its configuration tells: a loss that is a closure over a drawn
+            number is told by its name alone.
 
     Attributes:
         model: The same.
@@ -36,9 +39,10 @@ class Reusable:
     {'width': 1.0, 'age': 1.0}
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *given: Any) -> None:
         model.optimizer.build(model.trainable_variables)
         self.model = model
+        self.given = given
         self.form = form_of(model)
         self.fresh = self.state()
 
@@ -57,7 +61,7 @@ class Reusable:
         Args:
             other: What a trial has just built.
         """
-        if self.form is None or self.form != other.form:
+        if self.form is None or (self.form, self.given) != (other.form, other.given):
             return False
         self.restore(other.fresh)
         return True
@@ -70,11 +74,13 @@ def form_of(model: Any) -> str | None:
         model: A compiled `MultiTaskModel`.
 
     Returns:
-        Text without the numbers that Keras adds to names; None if a layer cannot tell its settings.
+        Text without the numbers that Keras adds to names; None if something cannot tell its settings.
     """
     try:
-        parts = [model.get_config(), model.get_compile_config()]
-    except NotImplementedError:
+        # Keras warns of functions that a file could not hold; nothing is written here.
+        with warnings.catch_warnings(action="ignore"):
+            parts = [model.get_config(), model.get_compile_config()]
+    except (NotImplementedError, TypeError, ValueError):
         return None
     # Objects without a form of their own show their address, which no other has.
     told = json.dumps(parts, default=repr, sort_keys=True)

@@ -51,6 +51,13 @@ class Space(NamedTuple):
         ratios = {name: float(values.get(f"weight_{name}", 1.0)) for name in self.tasks}
         return alike(self.losses, ratios)
 
+    def others(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the drawn values that are not set in variables: those of the build, and of the balancer."""
+        set_later = {f"weight_{name}" for name in self.tasks} | {"learning_rate"}
+        return {
+            name: value for name, value in values.items() if name not in set_later and not name.startswith("tuner/")
+        }
+
     def compile(self, hp: Any, model: Any) -> None:
         """Draws a balancer from KerasTuner's `hp`, if one is to be drawn, and compiles a compiled model with it."""
         if self.balancers:

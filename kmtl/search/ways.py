@@ -93,7 +93,7 @@ class Trainer:
         if balancer:
             chosen = keras.saving.serialize_keras_object(balancers.get(balancer))
             model.compile_from_config({**model.get_compile_config(), "balancer": chosen})
-        built = Reusable(model)
+        built = Reusable(model, epochs, list(model.tasks), balancer)
         if self.running is None or not self.running.taken_by(built):
             self.running = built
         return self.running.model

@@ -81,6 +81,28 @@ def test_another_form_is_another_model():
         assert not narrow.taken_by(Reusable(changed))
 
 
+def test_a_closure_over_what_was_drawn_is_not_mixed_up():
+    def own(hp):
+        margin = hp.Choice("margin", [0.0, 100.0])
+
+        def far(labels, predictions):
+            return keras.ops.mean(keras.ops.square(labels - predictions), axis=-1) + margin
+
+        model = build(None)
+        model.compile("adam", loss={"zoo": far})
+        return model
+
+    kept = trainee()
+    kept.builder = Builder(own, None)
+    losses = []
+    for margin in (0.0, 100.0):
+        hp = drawn(margin=margin)
+        losses.append(kept.fit(hp, kept.build(hp), 1, 0, [])["zoo_loss"])
+    # Its configuration names the function alone.
+    assert form_of(own(drawn(margin=0.0))) == form_of(own(drawn(margin=100.0)))
+    assert losses[1] == pytest.approx(losses[0] + 100)
+
+
 def test_a_layer_that_cannot_tell_its_settings_is_never_reused():
     class Scaled(keras.layers.Layer):
         def __init__(self, factor):
