@@ -26,7 +26,7 @@ def lines(folder):
         found = [one for one in told if one["problem"] == name]
         report = Report([Outcome(**row) for one in found for row in one["outcomes"]])
         out += [
-            f"## {name}",
+            f"## {name}, {len(found)} seeds",
             "",
             "| way | trainings | time | delta_m, % | against equal | |",
             "|---|---|---|---|---|---|",
