@@ -208,7 +208,9 @@ def normalized(each, normalize, past):
     return known[normalize] if normalize in known else np.mean([old.losses for old in past], axis=0)
 
 
-@pytest.mark.parametrize("normalize", ["l2", "loss", "loss+", "initial"])
+@pytest.mark.parametrize(
+    "normalize", ["l2", *(pytest.param(other, marks=pytest.mark.slow) for other in ("loss", "loss+", "initial"))]
+)
 @pytest.mark.parametrize("name", TABLE)
 def test_a_normaliser_is_the_method_on_divided_losses_and_gradients(name, normalize):
     if balancers.get(name).needs == "losses" and normalize != "initial":
