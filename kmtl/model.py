@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from kmtl import gradients, hooks
 from kmtl._checks import require, words
+from kmtl.interrupts import held
 from kmtl.losses import Examples
 from kmtl.replicated import ReplicatedModel
 
@@ -71,7 +73,11 @@ class MultiTaskModel(ReplicatedModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: losses, their weights, one update of every weight."""
-        batch = keras.utils.unpack_x_y_sample_weight(data)
+        with nullcontext() if tf.executing_eagerly() else held():
+            return self._traced(keras.utils.unpack_x_y_sample_weight(data))
+
+    def _traced(self, batch: Any) -> dict[str, Any]:
+        """The step as TensorFlow traces it."""
         if self.balancer.update_every > 1 and self._route in ("exact", "sliced"):
             # The forward pass goes with the branch: cut off from it, the gradients of pooling take a slow path.
             gradients.branch(self.balancer.due, lambda: self._step(batch), lambda: self._step(batch, due=False))

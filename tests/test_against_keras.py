@@ -65,6 +65,7 @@ def accumulating():
     return keras.optimizers.AdamW(0.01, gradient_accumulation_steps=2)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("optimizer", "options"),
     [
@@ -84,6 +85,7 @@ def test_twenty_steps_are_equal_bit_by_bit(optimizer, options):
         np.testing.assert_allclose(found[key], values, rtol=1e-5, err_msg=key)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_steps_in_mixed_precision_are_equal(policy):
     keras.config.set_dtype_policy(policy)
@@ -98,6 +100,7 @@ def test_steps_in_mixed_precision_are_equal(policy):
     assert type(models[0].optimizer) is type(models[1].optimizer)
 
 
+@pytest.mark.long
 def test_xla_takes_the_same_steps():
     models = pair(lambda: keras.optimizers.SGD(0.01), dropout=0.0, jit_compile=True)
     fitted(models, epochs=1)
@@ -134,6 +137,7 @@ def test_class_weights_are_those_of_stock_keras_with_one_task():
     assert_same_weights(stock, ours, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.long
 def test_the_validation_split_is_equal():
     models = pair(lambda: keras.optimizers.SGD(0.01))
     expected, found = fitted(models, epochs=1, validation_split=0.3)

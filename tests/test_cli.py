@@ -42,6 +42,7 @@ def test_a_saved_model_with_everything(saved, tmp_path, capsys):
     assert (tmp_path / "birds" / "4" / "assets.extra" / "tf_serving_warmup_requests").exists()
 
 
+@pytest.mark.long
 def test_all_forms_in_one_folder(saved, tmp_path, capsys):
     forms = ["--saved-model", "--litert", "--quantize", "int8", "--calibration", saved / "images.npy", "--onnx"]
     arguments = ["export", saved / "birds.keras", "--to", tmp_path, *forms, "--tolerance", 1]

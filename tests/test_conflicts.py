@@ -37,6 +37,7 @@ def test_conflicts_are_logged_from_the_gradients_by_hand():
     assert not any("cosine" in key or "failures" in key for key in model.evaluate(X, Y, verbose=0, return_dict=True))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("options", [{}, {"level": "features"}, {"update_every": 2}, {"gram_fraction": 0.5}])
 def test_tracking_changes_no_weight_of_a_gramian_method(options):
     tracked, plain = compiled(balancer=UPGrad(**options), track_conflicts=True), compiled(balancer=UPGrad(**options))

@@ -20,6 +20,7 @@ ORDER = [
     "gradients",
     "sharing",
     "hooks",
+    "interrupts",
     "feeding",
     "compiling",
     "state",

@@ -94,6 +94,7 @@ class Move(keras.callbacks.Callback):
             self.model.set_loss_weights(self.weights)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"balancer": "pcgrad"}])
 def test_weights_that_move_take_effect_in_the_next_step(options):
     model = compiled(**options)
@@ -122,6 +123,7 @@ def history(model, callback, epochs=4, **options):
     return fit(model, epochs=epochs, validation_data=(X, Y), callbacks=callback, **options)
 
 
+@pytest.mark.long
 def test_early_stopping_needs_no_mode():
     stop = keras.callbacks.EarlyStopping("val_species_accuracy", patience=1, start_from_epoch=0)
     assert len(history(still(), stop)["loss"]) == 2
@@ -132,6 +134,7 @@ def test_early_stopping_needs_no_mode():
     assert stop.wait == 0
 
 
+@pytest.mark.long
 def test_a_checkpoint_keeps_the_best_of_a_task(tmp_path):
     model = compiled(optimizer=keras.optimizers.SGD(0.5))
     keep = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="val_alive_accuracy", save_best_only=True)

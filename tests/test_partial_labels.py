@@ -195,6 +195,7 @@ def test_alike_tasks_are_computed_together_and_lone_ones_alone(network, kinds):
     assert sizes == [len(network.tasks) // len(kinds)] * len(kinds)
 
 
+@pytest.mark.sampled(12)
 def test_losses_are_those_of_the_labelled_rows(network, outcome, kind_name):
     (losses, _, _), (expected, _) = outcome
     for task in of_kind(network, kind_name):
@@ -266,6 +267,7 @@ def test_without_sample_weights_a_weighted_metric_is_the_plain_one(network, plai
         assert values[name] == values[name.replace("weighted_", "")]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("with_weights", [False, True])
 def test_a_batch_without_any_label_gives_zero_loss_zero_gradient_and_no_metric(network, batch, with_weights):
     rows, labels, weights = batch
@@ -278,6 +280,7 @@ def test_a_batch_without_any_label_gives_zero_loss_zero_gradient_and_no_metric(n
     assert list(values) == network.metrics.keys
 
 
+@pytest.mark.sampled(2)
 def test_one_task_without_labels_leaves_the_others_untouched(network, batch, plain):
     rows, labels, _ = batch
     (losses, (_, heads), values), _ = plain

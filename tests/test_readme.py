@@ -17,6 +17,7 @@ def test_readme_is_short():
     assert len(README.read_text().splitlines()) < 200
 
 
+@pytest.mark.long
 def test_the_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (code,) = blocks()

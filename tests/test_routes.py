@@ -31,6 +31,7 @@ def test_a_model_from_features_has_a_usable_cut():
     assert compiled([kmtl.Regression("age")], balancer="pcgrad").forks == []
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("options", [{}, {"gram_fraction": 0.5}, {"update_every": 2}])
 def test_a_cut_changes_the_way_and_not_the_gradients(options):
     cut, whole = compiled(balancer=UPGrad(**options)), compiled(balancer=UPGrad(**options))
@@ -94,6 +95,7 @@ def test_feature_level_balances_the_gradients_of_the_features():
     np.testing.assert_allclose([logs[f"{name}_weight"] for name in NAMES], weights, rtol=1e-4)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("form", ["graph", "xla", "eager"])
 def test_feature_level_trains_alike_in_every_mode(form):
     mode = {"graph": {}, "xla": {"jit_compile": True}, "eager": {"run_eagerly": True}}[form]
@@ -173,6 +175,7 @@ def test_the_state_of_every_fork_s_balancer_is_saved(tmp_path):
     assert_same_weights(model, again)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", [n for n in kmtl.balancers.names() if getattr(kmtl.balancers.get(n), "has_online", 0)])
 def test_online_weights_come_to_the_exact_ones_in_a_model(name):
     kind = type(kmtl.balancers.get(name))
@@ -188,6 +191,7 @@ def test_online_weights_come_to_the_exact_ones_in_a_model(name):
     assert gap @ gram @ gap < 1e-6 * (expected @ gram @ expected)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("is_cut", [True, False])
 def test_the_slopes_along_a_direction_are_inner_products_with_the_gradients(is_cut):
     model = compiled(balancer="upgrad")
@@ -252,6 +256,7 @@ def test_a_task_that_the_slice_does_not_show_keeps_its_last_weight():
     assert sum(logs[f"{name}_weight"] for name in NAMES) == pytest.approx(4, rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_second_look_leaves_statistics_and_random_draws_alone():
     def make(balancer):
         keras.utils.set_random_seed(2)

@@ -34,6 +34,7 @@ def path(tmp_path):
     return tmp_path / "model.keras"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("balancer", ["equal", "uncertainty", "pcgrad"])
 def test_ten_more_steps_are_the_same_after_a_reload(balancer, optimizer, path):
@@ -50,6 +51,7 @@ def test_ten_more_steps_are_the_same_after_a_reload(balancer, optimizer, path):
     assert one.history == other.history
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("balancer", ["uncertainty", "pcgrad"])
 def test_ten_more_steps_are_the_same_after_a_file_of_weights(balancer, tmp_path):
     first = model(balancer=balancer)
@@ -64,6 +66,7 @@ def test_ten_more_steps_are_the_same_after_a_file_of_weights(balancer, tmp_path)
     assert_same_weights(first, second)
 
 
+@pytest.mark.long
 def test_a_fresh_process_goes_on_with_nothing_but_kmtl(path, tmp_path):
     first = model(balancer="pcgrad")
     steps(first, 1)
@@ -88,6 +91,7 @@ print(list(loaded.tasks.values()), loaded.balancer.name, type(loaded).__name__)
             np.testing.assert_array_equal(end[f"arr_{place}"], weight)
 
 
+@pytest.mark.long
 def test_everything_compiled_is_restored(path):
     metrics = {"species": [keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2")], "age": ["mse", "mae"]}
     first = model(
@@ -153,6 +157,7 @@ def test_plain_weights_fit_and_leave_the_rest(tmp_path):
     assert_same_weights(twin, other)
 
 
+@pytest.mark.long
 def test_weights_fit_another_balancer_and_other_metrics(tmp_path):
     first = model(balancer="uncertainty")
     steps(first, 1)
@@ -172,6 +177,7 @@ class Break(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_a_backup_goes_on_where_training_broke(tmp_path):
     whole = model(balancer="uncertainty")
     steps(whole, 4)
@@ -185,6 +191,7 @@ def test_a_backup_goes_on_where_training_broke(tmp_path):
     assert_same_weights(whole, resumed)
 
 
+@pytest.mark.long
 def test_mixed_precision_is_restored_with_its_loss_scale(path):
     keras.config.set_dtype_policy("mixed_float16")
     try:

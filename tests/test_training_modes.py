@@ -23,6 +23,7 @@ def policy():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": True}], ids=["eager", "xla"])
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_eager_and_xla_take_the_steps_of_the_graph(balancer, options):
@@ -35,6 +36,7 @@ def test_eager_and_xla_take_the_steps_of_the_graph(balancer, options):
     assert_same_weights(graph, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_several_steps_an_execution_are_the_same_steps(balancer):
     single, several = compiled(balancer=balancer), compiled(balancer=balancer, steps_per_execution=5)
@@ -44,6 +46,7 @@ def test_several_steps_an_execution_are_the_same_steps(balancer):
     assert_same_weights(single, several)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_float16_learns_what_float32_learns(policy, balancer):
     full = compiled(optimizer=keras.optimizers.SGD(0.05), balancer=balancer)
@@ -78,6 +81,7 @@ class Short(kmtl.balancers.Balancer):
         return total / (1.0 + keras.ops.norm(total)), None
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("balancer", [BySize, Short])
 def test_balancers_see_unscaled_gradients(policy, balancer):
     full = compiled(balancer=balancer())
@@ -90,6 +94,7 @@ def test_balancers_see_unscaled_gradients(policy, balancer):
     np.testing.assert_allclose(half.get_layer("trunk").get_weights()[0] - start, moved, rtol=0.1, atol=2e-4)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_an_overflow_skips_the_step_and_not_the_logs(policy, balancer):
     policy("mixed_float16")
@@ -105,6 +110,7 @@ def test_an_overflow_skips_the_step_and_not_the_logs(policy, balancer):
         np.testing.assert_array_equal(new, old)
 
 
+@pytest.mark.long
 def test_bfloat16_learns(policy):
     policy("mixed_bfloat16")
     model = compiled(optimizer=keras.optimizers.Adam(0.02), balancer="pcgrad")

@@ -32,6 +32,7 @@ def test_every_balancer_has_a_row():
         assert type(row.make()) is type(balancers.get(name))
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", TABLE)
 def test_one_finite_float32_weight_a_task(name):
     row, ready = TABLE[name], bench(name, "rcrcr", scale="paper")
@@ -45,6 +46,7 @@ def test_one_finite_float32_weight_a_task(name):
         assert not row.positive or np.min(weights) >= 0
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", TABLE)
 def test_weights_sum_to_the_number_of_tasks_that_are_there(name):
     found = partly(cases(3, 8))
@@ -55,6 +57,7 @@ def test_weights_sum_to_the_number_of_tasks_that_are_there(name):
     assert not directions[~there.any(axis=1)].any()
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", TABLE)
 def test_a_lone_task_is_left_alone(name):
     found = cases(1, 3)
@@ -66,6 +69,7 @@ def test_a_lone_task_is_left_alone(name):
         assert aligned(direction, each.gradients[0]) > 1 - 1e-6
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.settled > 1 and row.symmetric])
 def test_a_permutation_of_the_tasks_permutes_the_weights(name):
     kinds = kinds_of(name)
@@ -78,6 +82,7 @@ def test_a_permutation_of_the_tasks_permutes_the_weights(name):
     np.testing.assert_allclose(same, directions, rtol=1e-3, atol=1e-3 * np.abs(directions).max())
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", TABLE)
 def test_identical_tasks_pull_as_one(name):
     gradient = np.arange(1.0, SIZE + 1)
@@ -113,6 +118,7 @@ def test_a_task_without_a_gradient_is_as_if_it_were_absent(name):
     np.testing.assert_array_equal(weights[:, there], absent[0][:, there])
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", TABLE)
 def test_an_absent_task_is_as_if_it_were_not_there(name):
     count = min(3, TABLE[name].settled + 1)
@@ -147,6 +153,7 @@ def conflict_checks():
         yield from ((name, count, count in promised) for count in promised + denied)
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize(("name", "count", "promised"), list(conflict_checks()))
 def test_a_direction_ascends_no_task_only_where_the_row_says_so(name, count, promised):
     ready = bench(name, "rcrcr", scale="paper") if count == 5 else bench(name, "r" * count)
@@ -159,6 +166,7 @@ def test_a_direction_ascends_no_task_only_where_the_row_says_so(name, count, pro
         assert any(ascent < -1e-2 for ascent in ascents)
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", TABLE)
 def test_the_papers_scale_differs_by_a_positive_factor_only(name):
     found = cases(3, 3)
@@ -168,6 +176,7 @@ def test_the_papers_scale_differs_by_a_positive_factor_only(name):
         assert aligned(direction, paper) > 1 - 1e-5
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", [name for name in OF_GRADIENTS if balancers.get(name).needs == "gram"])
 def test_a_gramian_balancer_combines_gradients_by_its_weights(name):
     each = cases(3, 1)[0]._replace(present=np.array([True, False, True]))
@@ -178,6 +187,7 @@ def test_a_gramian_balancer_combines_gradients_by_its_weights(name):
     np.testing.assert_allclose(found, expected[0], rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.sampled(19)
 @pytest.mark.parametrize("name", TABLE)
 def test_float32_agrees_with_float64_numpy(name):
     kinds = "rcrcr" if TABLE[name].repeats else kinds_of(name)

@@ -41,6 +41,7 @@ def own(ready):
     return {path: value for path, value in ready.state().items() if not path.endswith(left_out)}
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", TABLE)
 def test_hostile_input_leaves_everything_finite_and_is_counted(name):
     ready, calm = bench(name), cases(3, 2)
@@ -87,6 +88,7 @@ def test_eager_graph_and_xla_agree(name):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(other).max()))
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", TABLE)
 def test_later_steps_trace_nothing_anew(name):
     ready = bench(name)
@@ -129,6 +131,7 @@ def test_an_unknown_option_is_refused(name):
         TABLE[name].make(scale="summ")
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", TABLE)
 def test_restored_state_goes_on_where_it_stopped(name):
     ready, found = bench(name), partly(cases(3, 6))
@@ -148,6 +151,7 @@ def test_restored_state_goes_on_where_it_stopped(name):
     np.testing.assert_array_equal(again, expected)
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", TABLE)
 def test_a_task_that_vanishes_for_a_hundred_steps_comes_back_as_it_was(name):
     ready, found = bench(name), cases(3, 104)
@@ -163,6 +167,7 @@ def test_a_task_that_vanishes_for_a_hundred_steps_comes_back_as_it_was(name):
     assert np.isfinite(ready.go_on(found[103:])[1]).all()
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", TABLE)
 def test_a_batch_without_any_label_moves_no_state_of_a_task(name):
     ready, found = bench(name), cases(3, 2)
@@ -175,6 +180,7 @@ def test_a_batch_without_any_label_moves_no_state_of_a_task(name):
         np.testing.assert_array_equal(value, before[path], err_msg=path)
 
 
+@pytest.mark.sampled(19)
 @pytest.mark.parametrize("name", TABLE)
 def test_what_an_absent_task_brings_reaches_neither_weights_nor_state(name):
     ready, there = bench(name), np.array([True, False, True])
@@ -189,6 +195,7 @@ def test_what_an_absent_task_brings_reaches_neither_weights_nor_state(name):
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", list(filter(weighted, TABLE)))
 def test_smoothing_is_a_moving_average_of_the_weights(name):
     found, share = cases(2, 4), 0.6
@@ -208,6 +215,7 @@ def normalized(each, normalize, past):
     return known[normalize] if normalize in known else np.mean([old.losses for old in past], axis=0)
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(
     "normalize", ["l2", *(pytest.param(other, marks=pytest.mark.slow) for other in ("loss", "loss+", "initial"))]
 )

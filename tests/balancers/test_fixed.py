@@ -65,6 +65,7 @@ def test_weights_of_strangers_are_refused_before_training():
         Static(weights=(0, 0, 0)).prepare(TASKS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("distribution", ["normal", "dirichlet"])
 def test_random_weights_average_to_one_over_k(distribution):
     balancer = RLW(distribution=distribution, seed=3, scale="paper")
@@ -74,6 +75,7 @@ def test_random_weights_average_to_one_over_k(distribution):
     assert drawn.min() > 0
 
 
+@pytest.mark.long
 def test_the_dirichlet_weights_are_uniform_on_the_simplex():
     balancer = RLW(distribution="dirichlet", seed=3, scale="paper")
     drawn = np.stack([np.asarray(balancer.weigh(losses=LOSSES)) for _ in range(600)])

@@ -166,6 +166,7 @@ def test_plain_stch_is_torchjds(size, smoothness):
         np.testing.assert_allclose(balancer.weigh(losses=single(losses)), expected, rtol=1e-4)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("decay", [0.0, 0.001, 0.01])
 @pytest.mark.parametrize("size", SIZES)
 def test_famo_is_both_peers(size, decay):

@@ -109,6 +109,7 @@ def test_cagrads_scales_are_libmtls(radius, rescale):
         assert np.linalg.norm(direction - expected) < 1e-3 * np.linalg.norm(expected)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("normalize", ["l2", "loss", "loss+"])
 def test_mgdas_normalisers_are_libmtls_with_reasons_where_not(normalize):
     found, others = golden("MGDA_libmtl"), set()
@@ -176,6 +177,7 @@ def test_pcd_is_torchjds_but_for_the_start_of_its_average(size):
     assert max(errors) < 1e-2
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("alpha", [0.5, 1.5])
 @pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.1), ("adam", 0.01)])
 @pytest.mark.parametrize("size", SIZES)

@@ -62,6 +62,7 @@ def distance(gradients, weights, solve):
     return np.linalg.norm(weights @ gradients - exact) / np.linalg.norm(exact)
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("kind", ["equal", "correlated", "conflicting", "scaled"])
 @pytest.mark.parametrize("count", [2, 5, 10])
 @pytest.mark.parametrize("name", list(SOLVERS))
@@ -112,6 +113,7 @@ def test_full_doubt_and_gain_is_bfgs():
     np.testing.assert_allclose(after, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["mgda", "nash", "dual_projection"])
 def test_noise_leaves_the_mean_direction_and_stays_bounded(name):
     random, gradients, solve = np.random.default_rng(5), drawn("conflicting", 5), SOLVERS[name]

@@ -39,6 +39,7 @@ def first_batch(name, examples, **options):
         return images.numpy(), {key: value.numpy() for key, value in labels.items()}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", DOWNLOADED)
 def test_what_is_loaded_fits_the_tasks(name):
     with tfds.testing.mock_data(num_examples=7):

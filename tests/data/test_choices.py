@@ -59,6 +59,7 @@ def test_each_epoch_has_its_own_row():
     np.testing.assert_array_equal(drawn, [0] * 5 + [1] * 7)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("start", [1, 4095, 4096, 4097, 9000])
 def test_choices_resume_and_are_counted(start):
     table = annealed([1, 10, 100], epochs=4)

@@ -70,6 +70,7 @@ def test_labels_are_selected_and_ordered(loaded, fresh):
         assert [label.shape.rank for label in labels.values()] == [1, 1, 2, 1]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("fresh", [False, True])
 def test_epochs_differ_and_repeat_by_seed(loaded, fresh):
     one, again, other = (loaded(seed=seed, fresh=fresh)[0] for seed in (3, 3, 4))
@@ -119,6 +120,7 @@ def test_hidden_labels_stay_with_their_images_when_shuffled(loaded):
     assert sum(digit == -1 for digit in by_angle[0].values()) == 300
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("fresh", [False, True])
 def test_another_seed_hides_others(loaded, fresh):
     one, other = (epoch(loaded(seed=seed, hide=0.5, fresh=fresh, shuffle=False)[0])[1]["digit"] for seed in (0, 1))
@@ -163,6 +165,7 @@ def test_fresh_changes_the_poses_and_nothing_else(loaded):
         np.testing.assert_array_equal(epoch(part)[0], epoch(fresh_part)[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fresh", [False, True])
 def test_images_are_resized_on_request(loaded, fresh):
     options = {"splits": ("train[:20]", "validation[:20]", "test[:20]"), "fresh": fresh, "shuffle": False}

@@ -46,6 +46,7 @@ def rows(elements):
     return listed
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", restarts.SETS)
 def test_it_goes_on_exactly_where_it_stood(made, name):
     dataset = made(name)

@@ -87,6 +87,7 @@ def test_a_corrupt_record_is_named_by_file_and_number(shards):
     assert f"the whole shard {other.name}, got record {6 // SHARDS} corrupt" in lines[1]
 
 
+@pytest.mark.long
 def test_a_corrupt_record_met_in_training_is_explained(shards):
     path = corrupt(shards, 205)
     data = from_shards(shards, TASKS, shuffle=20)
@@ -300,6 +301,7 @@ tell("locked", "tfrecord")
 """
 
 
+@pytest.mark.long
 def test_a_full_disk_and_a_locked_folder_are_one_clear_error_each_and_nothing_is_left(tmp_path):
     for name in ("full", "locked"):
         (tmp_path / name).mkdir()
@@ -328,6 +330,7 @@ kmtl.data.write_shards(((np.zeros(1000), {"digit": 1}) for _ in iter(int, 1)), s
 """
 
 
+@pytest.mark.long
 def test_a_killed_write_leaves_no_folder_and_does_not_hinder_the_next(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "set")], stderr=subprocess.DEVNULL)
     try:

@@ -47,6 +47,7 @@ def gathered(batches):
     return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *listed)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shards", [1, 5, 64])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_is_read_is_what_was_written_in_order(tmp_path, kind, shards):
@@ -248,6 +249,7 @@ def process(tmp_path_factory):
     return done, sum(file.stat().st_size for file in (folder / "tfrecord").iterdir())
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_data(process):
     done, size = process
     peaks = list(map(float, done.stdout.split()))

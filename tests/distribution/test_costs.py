@@ -55,6 +55,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.long
 def test_what_crosses_is_what_the_model_says():
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=300)
     assert run.returncode == 0, run.stderr[-2000:]

@@ -113,6 +113,7 @@ def test_a_time_limit(program, folder):
     assert gone(folder)
 
 
+@pytest.mark.long
 def test_nothing_outlives_the_one_who_started_it(program, folder, tmp_path):
     # Two at once, since each imports TensorFlow: one is interrupted, one killed.
     other = tmp_path / "others"

@@ -48,6 +48,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.long
 def test_one_mirrored_strategy_a_process():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

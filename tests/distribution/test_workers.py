@@ -91,6 +91,7 @@ def lost(folder, victim, kind):
     return found, started[victim].returncode
 
 
+@pytest.mark.long
 def test_workers_train_together_and_sigterm_still_ends_one(tmp_path):
     found, code = lost(tmp_path, 1, signal.SIGTERM)
     # Ten steps, each adding 1 + 2, on both.

@@ -99,6 +99,7 @@ def real():
     return compare(build, TASKS, dataset(), dataset(seed=1), validation=dataset(seed=2), epochs=2, seeds=(3, 5))
 
 
+@pytest.mark.long
 def test_compare_trains_every_model_once_a_seed(real):
     assert [run.seed for run in real.joint] == [3, 5]
     assert list(real.separate) == ["speed", "kind", "kind_age"]
@@ -120,6 +121,7 @@ def test_compare_scores_are_what_the_models_score(real):
     assert real.separate["kind"][0].scores["kind"]["accuracy"] == pytest.approx(logs["kind_accuracy"])
 
 
+@pytest.mark.long
 def test_same_seed_same_numbers(real):
     again = compare(build, TASKS, dataset(), dataset(seed=1), epochs=2, seeds=(5,), verbose=0)
     assert again.joint[0].scores == real.joint[1].scores

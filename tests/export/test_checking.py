@@ -42,6 +42,7 @@ def written(convnet, tmp_path_factory):
     }
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("form", ["SavedModel", "LiteRT", "ONNX"])
 def test_every_form_is_run_timed_and_told(convnet, images, written, form):
     table = kmtl.export.check(convnet, written[form], images, tolerance=1e-5)
@@ -66,6 +67,7 @@ def quantized(model, images, dtype, path):
     return path
 
 
+@pytest.mark.sampled(1)
 # The converter calibrates by an interpreter that warns of its own end.
 @pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated:UserWarning")
 @pytest.mark.parametrize("dtype", [tf.int8, tf.uint8, tf.float32], ids=["int8", "uint8", "float"])
@@ -103,6 +105,7 @@ def test_the_median_leaves_out_the_first_call(monkeypatch, seconds, calls, media
     assert len(seconds) - len(left) == 1 + calls
 
 
+@pytest.mark.long
 def test_further_signatures_are_left_alone_and_names_tell_nothing(rows, tmp_path):
     row = keras.Input((4,), name="row")
     outputs = {"digit.decoded": keras.layers.Dense(2)(row), "digit": keras.layers.Dense(3)(row)}
@@ -132,6 +135,7 @@ def test_some_of_the_tasks_are_compared_and_unknown_ones_refused(small, rows, tm
         kmtl.export.check(small, path, rows)
 
 
+@pytest.mark.long
 def test_a_part_may_take_fewer_inputs_than_the_model(rows, tmp_path):
     row, more = keras.Input((4,), name="row"), keras.Input((2,), name="more")
     width = keras.layers.Dense(2)(row)
@@ -196,6 +200,7 @@ def test_select_operations_that_nothing_here_runs_are_told(small, rows, tmp_path
         kmtl.export.check(small, tmp_path / "m.tflite", rows)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["m.tflite", "m.onnx", "m/variables/variables.data-00000-of-00001"])
 def test_a_truncated_artifact_is_refused_with_the_cause(convnet, images, written, tmp_path, name):
     source = written["SavedModel"] if name.startswith("m/") else written["LiteRT" if "tfl" in name else "ONNX"]

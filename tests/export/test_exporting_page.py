@@ -40,6 +40,7 @@ def run(commands):
     return done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is missing")
 def test_every_block_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

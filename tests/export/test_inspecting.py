@@ -33,6 +33,7 @@ def forms(birds, tmp_path_factory):
     }
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("form", ["SavedModel", "LiteRT", "ONNX", "Keras"])
 def test_every_form_tells_its_tasks(forms, form):
     found = kmtl.export.inspect(forms[form])
@@ -155,6 +156,7 @@ def test_a_module_that_registers_the_layer_makes_it_load(tmp_path, monkeypatch):
     assert kmtl.export.load_keras(path, ["my_own_layers"]).layers[-1].name == "tripled"
 
 
+@pytest.mark.long
 def test_unregistered_layers_are_exported_all_the_same(tmp_path):
     """Graphs need no classes; only a `.keras` file does."""
     row = keras.Input((4,), name="row")

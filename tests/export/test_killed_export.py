@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 SCRIPT = pathlib.Path(__file__).parent / "exporting.py"
@@ -31,6 +32,7 @@ def read(version):
     return number
 
 
+@pytest.mark.long
 def test_ten_kills_leave_whole_versions_only(tmp_path):
     seed = random.SystemRandom().randrange(10**6)
     run("kill", tmp_path, 10, seed)
@@ -45,6 +47,7 @@ def test_ten_kills_leave_whole_versions_only(tmp_path):
     assert len(set(numbers)) == len(numbers), seed
 
 
+@pytest.mark.long
 def test_exports_at_once_give_a_version_each(tmp_path):
     run("together", tmp_path, 2, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3", "4", "5", "6"]

@@ -107,6 +107,7 @@ def assert_same(found, expected):
             np.testing.assert_allclose(found[key], values, atol=1e-6)
 
 
+@pytest.mark.long
 def test_the_native_loader_runs_every_signature(loader, birds, version, samples, tmp_path):
     signatures = tf.saved_model.load(str(version)).signatures
     assert len(signatures) == 3 * (1 + len(birds.tasks))
@@ -125,6 +126,7 @@ def test_the_native_loader_runs_every_signature(loader, birds, version, samples,
     assert "no signature birds" in done.stderr
 
 
+@pytest.mark.long
 def test_saved_model_cli_shows_and_runs_every_signature(birds, samples, tmp_path):
     options = {"decode": True, "images": kmtl.export.Images()}
     version = kmtl.export.saved_model(birds, tmp_path / "birds", tasks=["bird", "mark-1"], **options)

@@ -115,6 +115,7 @@ def test_an_export_that_fails_leaves_nothing(unsavable, small, tmp_path):
     assert entries(tmp_path) == ["1"]
 
 
+@pytest.mark.long
 def test_the_tables_of_a_text_layer_travel_with_it(tmp_path):
     text = keras.Input((), dtype="string", name="text")
     words = keras.layers.TextVectorization(output_sequence_length=3)
@@ -125,6 +126,7 @@ def test_the_tables_of_a_text_layer_travel_with_it(tmp_path):
     assert table.worst <= 1e-6
 
 
+@pytest.mark.long
 def test_one_dict_input_and_mixed_precision(rows, tmp_path):
     row = keras.Input((4,), name="row")
     hidden = keras.layers.Dense(3, dtype="mixed_bfloat16")(row)

@@ -20,6 +20,7 @@ CTRL_C = pathlib.Path(__file__).with_name("ctrl_c.py")
 MANY = ["plain", "averages", "backed up"] * 7
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kinds", [["plain", "averages"], pytest.param(MANY, marks=pytest.mark.slow)], ids=len)
 def test_ctrl_c_leaves_a_whole_model(tmp_path, kinds):
     generator = np.random.default_rng(len(kinds))
@@ -51,6 +52,7 @@ class FillUp(keras.callbacks.Callback):
             fill(self.disk, 0)
 
 
+@pytest.mark.long
 def test_a_full_disk_in_the_middle_loses_nothing(tmp_path):
     whole = train(tmp_path / "whole")
     with small_disk(tmp_path / "disk", "1m", pytest.skip) as disk:

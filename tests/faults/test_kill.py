@@ -36,6 +36,7 @@ def assert_equal(variant, tmp_path, moments, pool):
     return kills
 
 
+@pytest.mark.long
 def test_killed_twice(tmp_path, workers):
     moments = killing.moments(np.random.default_rng(1), 2, TOTAL)
     assert assert_equal("mix", tmp_path, moments, workers) == 2

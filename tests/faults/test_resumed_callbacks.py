@@ -71,6 +71,7 @@ def weights():
     return LossWeightScheduler(lambda epoch, weights: {"width": 0.5 * weights["width"]})
 
 
+@pytest.mark.long
 def test_patience_best_values_and_rates(tmp_path):
     callbacks = [early(), plateau, weights, early(min_delta=0, patience=50)]
     whole = assert_goes_on(tmp_path, callbacks=callbacks, epochs=12)
@@ -78,6 +79,7 @@ def test_patience_best_values_and_rates(tmp_path):
     assert whole["callback 0 stopped_epoch"] == "3"
 
 
+@pytest.mark.long
 def test_callbacks_of_the_user(tmp_path):
     # With a backup after every batch the second goes on behind the last batch of an epoch.
     moments = [(1, 2), (1, "end"), (3, 0)]
@@ -117,6 +119,7 @@ def checkpoints(folder):
     ]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning", "ignore:Exception ignored in")
 def test_checkpoints_and_logs_on_the_disk(tmp_path):
     folders = [tmp_path / "whole", tmp_path / "parts"]
@@ -140,6 +143,7 @@ def test_checkpoints_and_logs_on_the_disk(tmp_path):
         assert all(np.array_equal(*pair) for pair in zip(*loaded, strict=True)), name
 
 
+@pytest.mark.long
 def test_run_again_after_its_end(tmp_path):
     kept = {"epochs": EPOCHS, "verbose": 0, "batch_size": BATCH}
     whole, again = model(), model()

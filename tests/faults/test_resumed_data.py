@@ -79,6 +79,7 @@ MORE_DATA = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", [*DATA, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_DATA)])
 def test_it_goes_on(tmp_path, name):
     assert_goes_on(tmp_path, **{"moments": ((1, 2),), **(DATA | MORE_DATA)[name]})
@@ -200,6 +201,7 @@ def test_a_model_of_keras_is_refused(tmp_path):
         made.fit(X, Y["width"], verbose=0, callbacks=[BackupAndRestore(tmp_path)])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("steps_per_execution", [1, 2])
 def test_backups_change_no_number(tmp_path, steps_per_execution):
     def made():

@@ -77,6 +77,7 @@ def sets(tmp_path):
         yield along(kmtl.data.from_shards(path, TASKS), lambda batches: batches.prefetch(1))
 
 
+@pytest.mark.long
 def test_a_dataset_that_nobody_holds_is_freed(tmp_path):
     held = list(sets(tmp_path))
     for dataset in held:

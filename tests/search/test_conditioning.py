@@ -127,6 +127,7 @@ def test_it_starts_as_the_model_that_it_was_made_of(build, conditioning, images)
         np.testing.assert_allclose(found[name], values, atol=1e-6)
 
 
+@pytest.mark.sampled(4)
 def test_each_example_has_a_preference_of_its_own(build, conditioning, images):
     both = stirred(conditioning(build()))
     rows = preferences(5, len(both.tasks))
@@ -139,6 +140,7 @@ def test_each_example_has_a_preference_of_its_own(build, conditioning, images):
     assert all(np.abs(other[name] - values).max() > 1e-4 for name, values in together.items())
 
 
+@pytest.mark.sampled(4)
 def test_folded_it_is_the_plain_model_of_the_base_size(build, conditioning, images):
     origin, base = build(), build()
     both = stirred(conditioning(origin))
@@ -161,6 +163,7 @@ def test_a_preference_may_come_by_name_and_in_any_unit():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
 def test_both_forms_are_saved_and_exported(images, tmp_path):
     origin, base = nested(), nested()
     both = stirred(conditioned(origin))

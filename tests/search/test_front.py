@@ -45,6 +45,7 @@ def found():
     return front(build, train, validation, epochs=12, verbose=0)
 
 
+@pytest.mark.long
 def test_more_preference_for_a_task_makes_it_better(found):
     assert len(found.points) == 11
     values, better = found.values()
@@ -134,6 +135,7 @@ def test_the_picture_is_drawn_for_any_number_of_tasks(found, tmp_path, count):
     assert path.stat().st_size > 5000
 
 
+@pytest.mark.long
 def test_labels_may_be_missing():
     train, validation = sets(hide=0.6)
     keras.utils.set_random_seed(1)
@@ -144,6 +146,7 @@ def test_labels_may_be_missing():
     assert values[0, 1] < values[2, 1]
 
 
+@pytest.mark.long
 def test_many_tasks_have_adapters_and_the_rays_to_every_corner():
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(512, INPUTS)).astype("float32")
@@ -249,6 +252,7 @@ def test_weights_that_are_there_are_multiplied():
     np.testing.assert_allclose(batch[2]["b"], [0, shares[1, 1], 0, shares[3, 1]])
 
 
+@pytest.mark.long
 def test_a_set_of_unknown_length_and_one_without_end_give_the_same_front():
     _, validation = sets()
     train = validation.take(2)  # in one order

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 PROGRAM = """
 import json
@@ -45,6 +46,7 @@ print(json.dumps([found(None), found("mirrored")]))
 """
 
 
+@pytest.mark.long
 def test_two_replicas_give_the_front_of_one():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -28,6 +28,7 @@ def test_a_halving_costs_what_its_rungs_say():
     assert cost(9, 9) == 9 + 3 * 2 + 6
 
 
+@pytest.mark.long
 def test_the_best_third_goes_on_and_the_best_of_all_is_found(tmp_path):
     result = planted.search(tmp_path, tuner="halving", max_trials=9, epochs=9, seed=1)
     by_epochs = {epochs: [trial for trial in result.trials if trial.epochs == epochs] for epochs in (1, 3, 9)}

@@ -38,6 +38,7 @@ def gone(tmp_path, **options):
     return report(build, TASKS, *sets(), **{**settings, **options})
 
 
+@pytest.mark.long
 def test_ways_cost_what_they_say_and_are_scored_against_single_tasks(tmp_path):
     found = gone(tmp_path, ways=["halving", "dynamic", "equal"])
     # Named in any order, gone in that of the table.

@@ -30,6 +30,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.long
 def test_the_blocks_run(folder, capsys):
     names = {}
     for code in BLOCKS:

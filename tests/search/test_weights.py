@@ -100,6 +100,7 @@ def found(tmp_path_factory):
     )
 
 
+@pytest.mark.long
 def test_the_table_shows_what_failed_and_why(found):
     table = found.table()
     failed = table[table["width"] == 9]
@@ -231,6 +232,7 @@ def test_a_baseline_of_zero_is_refused_by_name_though_it_was_trained(tmp_path, m
         planted.search(tmp_path, tasks=planted.TASKS, objective="delta_m")
 
 
+@pytest.mark.long
 def test_a_constraint_takes_trained_baselines(tmp_path, monkeypatch):
     monkeypatch.setattr("kmtl.search.hypermodel.Trainee.alone", lambda *_: {"mse": 0.1})
     aim = Constrained("far", "mse", keep={"near": {"mse": 0.5}})
@@ -241,6 +243,7 @@ def test_a_constraint_takes_trained_baselines(tmp_path, monkeypatch):
     assert len({trial.score < 1.0 for trial in result.trials}) == 2
 
 
+@pytest.mark.long
 def test_no_success_names_the_causes(tmp_path):
     def broken():
         raise OSError("the disk is full")
@@ -254,6 +257,7 @@ def test_a_score_that_is_no_number_is_a_cause(tmp_path):
         planted.search(tmp_path, max_trials=1, epochs=1, objective=lambda scores: scores["far"]["mse"] * np.nan)
 
 
+@pytest.mark.long
 def test_baselines_that_are_not_given_are_those_of_compare_and_are_trained_once(tmp_path, monkeypatch):
     options = {"tasks": planted.TASKS, "objective": "delta_m", "max_trials": 1, "epochs": 3, "seed": 4}
     found = planted.search(tmp_path, **options)
@@ -289,6 +293,7 @@ def test_folds_refuse_batches_that_change_places():
         parts(rows.batch(4), None, 17)
 
 
+@pytest.mark.long
 def test_a_trial_of_folds_reports_the_mean_of_its_models(tmp_path):
     trainings = []
 

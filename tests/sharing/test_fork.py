@@ -33,6 +33,7 @@ def fitted(model, epochs=2):
     return model
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"steps_per_execution": 2}, {"run_eagerly": True}])
 def test_it_balances_in_plain_fit(options):
     alone, twin = plain(kmtl.balancers.Unit(factor="one", scale="paper"), **options), plain()

@@ -25,6 +25,7 @@ def penalty(model):
     return float(numbers(sum(model.losses)))
 
 
+@pytest.mark.sampled(14)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("side", [8, 28, 32, 64, 224])
 def test_any_size_builds(build, side, channels):
@@ -35,6 +36,7 @@ def test_known_sizes_cost_the_same_weights(build):
     assert len({build((side, side, 1)).count_params() for side in (8, 28, 32, 64)}) == 1
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("shape", [(8, 64, 1), (1, 1, 1), (3, 50, 2)])
 def test_odd_shapes_run(build, shape, pixels):
     features = numbers(build(shape)(pixels(2, *shape)))
@@ -86,6 +88,7 @@ def test_dropout_drops_and_rescales_in_training_only(build, pixels):
     np.testing.assert_allclose(dropped[kept], (expected / 0.75)[kept], rtol=1e-5)
 
 
+@pytest.mark.sampled(1)
 def test_test_mode_follows_training_mode_within_ninety_steps(build, pixels):
     """Momentum 0.9 leaves 0.0001 of the initial statistics after ninety steps; 0.99 would leave 0.4.
 
@@ -100,6 +103,7 @@ def test_test_mode_follows_training_mode_within_ninety_steps(build, pixels):
     assert gaps[89] == pytest.approx(0.9**30 * gaps[59], rel=0.1)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("normalization", "axis"), [("batch", 0), ("group", 1), ("layer", 1)])
 def test_features_are_normalized_before_their_activation(build, normalization, axis, pixels):
     """Six units are one group. The variance comes short of 1 by Keras's epsilon of 0.001."""
@@ -113,6 +117,7 @@ def test_features_are_normalized_before_their_activation(build, normalization, a
     np.testing.assert_allclose(bent(image, training=True), np.maximum(features, 0.0), atol=1e-5)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("normalization", ["layer", "group", None])
 def test_other_normalizations_see_one_example_at_a_time(build, normalization, pixels):
     model = build((16, 16, 1), normalization=normalization)
@@ -149,6 +154,7 @@ def test_saved_and_loaded_it_is_the_same(build, pixels, tmp_path):
     assert penalty(loaded) == pytest.approx(penalty(model), rel=1e-6)
 
 
+@pytest.mark.sampled(2)
 def test_exported_it_is_the_same(build, pixels, tmp_path):
     model = settle(build((16, 16, 1)))
     model.export(tmp_path / "saved", verbose=False)
@@ -171,6 +177,7 @@ def test_xla_and_graph_agree(build, units, training, pixels):
     np.testing.assert_allclose(compiled, plain, atol=1e-4 * np.abs(plain).max())
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("normalization", ["layer", "batch", "group"])
 def test_half_precision_is_near_full(build, normalization, pixels):
     image = pixels(4, 16, 16, 1)

@@ -42,6 +42,7 @@ def test_graddrop_is_torchjds_with_its_draws():
                 near(found, golden[f"{title}/{draw}/{kind}"], rows)
 
 
+@pytest.mark.slow
 def test_trimmed_mean_is_torchjds():
     golden, seen = np.load(GOLDEN / "TrimmedMean.npz"), 0
     for title in golden["cases"]:
@@ -60,6 +61,7 @@ def test_trimmed_mean_is_torchjds():
     assert seen == 85
 
 
+@pytest.mark.slow
 def test_krum_is_torchjds_but_for_ties_and_squares():
     golden, others = np.load(GOLDEN / "Krum.npz"), set()
     for title in golden["cases"]:

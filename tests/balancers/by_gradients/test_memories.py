@@ -109,6 +109,7 @@ def test_the_simplex_point_is_the_nearest():
     np.testing.assert_allclose(huge, [0.5, 0, 0.5])
 
 
+@pytest.mark.long
 def test_moco_comes_to_the_min_norm_point_of_steady_gradients():
     balancer = MoCo(scale="paper", gamma=1.0, gamma_decay=0.0)
     rows = np.array([[1.0, 0.0], [0.6, 0.8]], "float32") * [[5.0], [0.1]]
@@ -175,6 +176,7 @@ def test_a_memory_is_saved_and_goes_on(make):
     np.testing.assert_array_equal(step(balancer), step(again))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["moco", "db_mtl", "excess", "graddrop", "trimmed_mean"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_they_run_in_a_graph(name, compiled):

@@ -15,6 +15,7 @@ def test_documented_values():
     np.testing.assert_allclose(found, [0.67105, 0.33333, 0.42835], atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 @golden.needed
 @pytest.mark.parametrize("radius", [0.2, 0.5, 0.8])
 def test_exact_answers(radius):

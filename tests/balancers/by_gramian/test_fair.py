@@ -27,6 +27,7 @@ def test_exact_bargains():
         assert error < 5e-4
 
 
+@pytest.mark.sampled(1)
 @golden.needed
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
 def test_exact_fair_answers(alpha):

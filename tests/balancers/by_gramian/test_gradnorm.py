@@ -9,6 +9,7 @@ from keras import ops
 from kmtl.balancers.by_gramian import GradNorm
 
 
+@pytest.mark.sampled(4)
 @golden.needed
 @pytest.mark.parametrize("count", [2, 3, 5])
 @pytest.mark.parametrize("alpha", [0.5, 1.5])
@@ -25,6 +26,7 @@ def test_libmtls_sequence(count, alpha, optimizer, learning_rate):
         np.testing.assert_allclose(found, known[f"{key}/w"][step], rtol=tolerance)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_lengths_settle_at_the_rate_of_training(alpha):
     balancer = GradNorm(alpha=alpha, first_steps=1, learning_rate=0.02)

@@ -35,6 +35,7 @@ def test_three_tasks_in_a_fixed_order():
     np.testing.assert_allclose(found @ THREE, [1.82895, 2.18421, 3.49123, 2.39035], atol=1e-5)
 
 
+@pytest.mark.slow
 @golden.needed
 def test_torchjds_pcgrad_in_its_own_orders():
     known, number = np.load(golden.FOLDER / "PCGrad.npz"), 0
@@ -49,6 +50,7 @@ def test_torchjds_pcgrad_in_its_own_orders():
     assert number == 117
 
 
+@pytest.mark.sampled(3)
 @golden.needed
 @pytest.mark.parametrize(
     ("file", "variant", "state", "beta"),
@@ -123,6 +125,7 @@ def test_relabelled_tasks_in_relabelled_orders_have_relabelled_weights():
     )
 
 
+@pytest.mark.long
 def test_every_order_occurs_and_differs_from_task_to_task():
     """Weights over many draws fall on the values of the orders' products, and on more than one of them."""
     possible = []

@@ -21,6 +21,7 @@ def losses_of(history, epoch):
     return [history[f"{task.name}_loss"][epoch] for task in toys.tasks()]
 
 
+@pytest.mark.long
 def test_averages_are_those_of_the_logs():
     balancer = DWA()
     _, history = trained(balancer)
@@ -28,6 +29,7 @@ def test_averages_are_those_of_the_logs():
     np.testing.assert_allclose(balancer.memory.numpy(), expected, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_the_nadir_is_of_the_last_epoch_of_the_warm_up():
     balancer = STCH(warmup=2)
     _, history = trained(balancer)
@@ -60,6 +62,7 @@ def test_labels_are_counted():
     np.testing.assert_array_equal(balancer.labels.numpy(), 2 * np.array(counts))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [DWA, DTP, FAMO, STCH])
 def test_a_saved_model_goes_on_with_the_state(make, tmp_path):
     model, _ = trained(make())

@@ -24,6 +24,7 @@ def settled(tasks, method=Uncertainty):
     return balancer, np.asarray(weights)
 
 
+@pytest.mark.long
 def test_regressions_settle_at_the_published_optimum():
     balancer, weights = settled(REGRESSIONS)
     found = balancer.learned.numpy()
@@ -32,6 +33,7 @@ def test_regressions_settle_at_the_published_optimum():
     assert np.sum(weights * LOSSES + found / 2) == pytest.approx(0.98917, abs=1e-4)
 
 
+@pytest.mark.long
 def test_liebels_variances_settle_at_their_closed_form():
     balancer, weights = settled(MIXED, Liebel)
     variances = (LOSSES + np.sqrt(LOSSES**2 + 8 * LOSSES)) / 4
@@ -39,6 +41,7 @@ def test_liebels_variances_settle_at_their_closed_form():
     np.testing.assert_allclose(weights, 1 / (2 * variances), rtol=1e-3)
 
 
+@pytest.mark.long
 def test_imtls_scales_bring_every_loss_to_one():
     balancer, weights = settled(MIXED, IMTLL)
     np.testing.assert_allclose(balancer.learned.numpy(), -np.log(LOSSES), atol=1e-3)
@@ -47,6 +50,7 @@ def test_imtls_scales_bring_every_loss_to_one():
     assert total == pytest.approx(np.sum(1 + np.log(LOSSES)), abs=1e-4)
 
 
+@pytest.mark.long
 def test_classifications_settle_at_twice_the_variance():
     balancer, weights = settled(MIXED)
     np.testing.assert_allclose(balancer.learned.numpy(), np.log(LOSSES * [1, 2, 2]), atol=2e-4)

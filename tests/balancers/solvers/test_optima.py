@@ -64,6 +64,7 @@ def everyone(count):
     return ops.ones((count,), dtype="bool")
 
 
+@pytest.mark.sampled(84)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("name", METHODS)
@@ -75,6 +76,7 @@ def test_float32_agrees_with_the_reference(name, count, kind):
     assert np.linalg.norm(found - expected) < 1e-4 * np.linalg.norm(expected)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("count", [4, 7])
 @pytest.mark.parametrize("name", ["min_norm", "cagrad_0.8", "upgrad", "nash"])
 def test_xla_agrees_with_eager(name, count):
@@ -116,6 +118,7 @@ def test_an_absent_task_takes_no_part(name):
     np.testing.assert_allclose(weights[there], fewer, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("count", [1, 3, 7])
 @pytest.mark.parametrize("name", METHODS)
 def test_nobody_there_and_nothing_to_see(name, count):
@@ -161,6 +164,7 @@ def noisy(generator, count):
     return rows @ rows.T + 0.1 * (noise + noise.T) * (1 - np.eye(count))
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("count", [2, 5, 8])
 def test_an_estimated_gramian_gives_finite_weights_or_says_that_there_are_none(name, count):
@@ -237,6 +241,7 @@ def test_every_gain_is_the_fair_one(rows, alpha):
     np.testing.assert_allclose(gains / lengths, weights ** (-1 / alpha) / lengths, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize(
     "rows", [[[1.0, 0.0], [-1.0, 0.0]], [[1.0, 0.0], [-0.5, 0.8], [-0.5, -0.8]], [[2.0, 1.0], [-4.0, -2.0], [0.0, 1.0]]]

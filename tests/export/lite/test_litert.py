@@ -15,11 +15,13 @@ def test_every_signature_gives_the_keras_outputs(model, samples, tmp_path):
     assert table.size == path.stat().st_size
 
 
+@pytest.mark.long
 def test_signatures_share_the_weights(model, tmp_path):
     path = kmtl.export.litert(model, str(tmp_path / "pets.tflite"))
     assert path.stat().st_size < 1.1 * sum(weight.nbytes for weight in model.get_weights())
 
 
+@pytest.mark.long
 def test_names_that_look_alike_to_tensorflow_stay_apart(rows, tmp_path):
     first, second = keras.Input((4,), name="in-1"), keras.Input((4,), name="in.2")
     tasks = {"b-c": 1.0, "b.c": 10.0, "b_c": 100.0}
@@ -33,6 +35,7 @@ def test_names_that_look_alike_to_tensorflow_stay_apart(rows, tmp_path):
             np.testing.assert_allclose(found, scale * (rows - 2 * (rows + 1)), rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_a_model_in_mixed_precision_converts_as_its_float32_twin(policy, tmp_path):
     def build(dtype):
@@ -53,6 +56,7 @@ def test_a_model_in_mixed_precision_converts_as_its_float32_twin(policy, tmp_pat
     assert mixed.layers[1].compute_dtype == policy.removeprefix("mixed_")
 
 
+@pytest.mark.long
 def test_a_model_that_does_not_convert_leaves_the_old_file(small, tmp_path):
     path = kmtl.export.litert(small, tmp_path / "m.tflite")
     before = path.read_bytes()
@@ -82,6 +86,7 @@ def test_paths_that_cannot_become_a_file_are_refused(small, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.tflite", "note"]
 
 
+@pytest.mark.long
 def test_operations_of_tensorflow_come_in_only_when_asked_for(tmp_path):
     row = keras.Input((4,), name="row")
     recurrent = keras.layers.LSTM(2)(keras.layers.Reshape((2, 2))(row))

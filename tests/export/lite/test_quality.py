@@ -68,6 +68,7 @@ def table(found):
     return {(row.task, row.metric): row for row in found.rows}
 
 
+@pytest.mark.long
 def test_metrics_are_those_of_evaluate(model, exact, data):
     logs = model.evaluate(*data, return_dict=True, verbose=0)
     found = table(quality(model, exact, *data))

@@ -61,6 +61,7 @@ def quantized(pets, data, tmp_path_factory):
     return make
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", MODES)
 def test_every_signature_of_every_mode_gives_the_models_outputs_for_any_batch(pets, data, quantized, mode):
     run = running.runner(quantized(mode).read_bytes())
@@ -150,6 +151,7 @@ def test_the_file_tells_what_it_is(pets, data, quantized):
         assert stored["after"] == pytest.approx(row.after)
 
 
+@pytest.mark.long
 def test_int8_is_a_quarter_of_float32(tmp_path):
     row = keras.Input((64,), name="row")
     hidden = keras.layers.Dense(1024, activation="relu")(keras.layers.Dense(512, activation="relu")(row))

@@ -117,6 +117,7 @@ def operations(content):
     ]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:\\s*Warning. tf.lite.Interpreter is deprecated")
 def test_only_the_last_layers_of_the_tasks_named_stay_float(converted):
     code, number = schema.BuiltinOperator, schema.TensorType

@@ -125,6 +125,7 @@ def test_labels_need_the_flag_that_the_command_has(tmp_path):
         stand_in.started(without)
 
 
+@pytest.mark.long
 def test_a_version_that_warms_up_with_more_than_a_batch_holds_is_refused(tmp_path):
     served.exported(tmp_path / "pets")  # warms up with three rows
     with pytest.raises(

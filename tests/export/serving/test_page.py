@@ -100,6 +100,7 @@ class Reader:
         assert self.output.strip() == printed.strip()
 
 
+@pytest.mark.long
 @needs_tools
 def test_every_block_of_the_page_runs_as_written(data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -126,6 +127,7 @@ def test_the_page_is_short_says_what_was_not_run_and_its_links_hold():
         assert (ROOT / "docs" / link).exists(), link
 
 
+@pytest.mark.long
 def test_the_example_prints_a_command_and_requests_that_work(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(kmtl.data, "load", functools.partial(kmtl.data.load, data_dir=data))
     run_here(monkeypatch, EXAMPLE, "--smoke", "--out", tmp_path)

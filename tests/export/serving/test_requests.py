@@ -129,6 +129,7 @@ def test_replies_have_the_documented_shapes(served_pets):
     assert isinstance(rows["predictions"][0]["age-1.y"], float)
 
 
+@pytest.mark.long
 def test_the_grpc_client_as_written_brings_the_models_outputs(served_pets, direct, tmp_path):
     out = run(sys.executable, served_pets[2] / "grpc_client.py", cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""})
     first, *lines = out.splitlines()
