@@ -1,0 +1,122 @@
+"""Ctrl-C while a step is traced waits for the end of it; a second one does not."""
+
+import os
+import signal
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+import kmtl
+from kmtl.interrupts import held
+
+
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def in_a_block(*acts):
+    with held():
+        for act in acts:
+            act()
+
+
+def fail():
+    raise ValueError("shape")
+
+
+class Pressed(keras.layers.Layer):
+    """Presses Ctrl-C while it is traced in training, so many times in all; counts how often it went on after one."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.times = times
+        self.on = 0
+
+    def call(self, inputs, training=False):
+        if training and self.times:
+            self.times -= 1
+            press()
+            self.on += 1
+        return inputs * 1.0
+
+
+def model_of(layer, **options):
+    given = keras.Input((4,), name="x")
+    features = layer(keras.layers.Dense(3)(given))
+    model = kmtl.MultiTaskModel.from_features(given, features, [kmtl.Regression("wide"), kmtl.Regression("age")])
+    model.compile("sgd", balancer="upgrad", **options)
+    return model
+
+
+X = np.random.default_rng(0).normal(size=(12, 4)).astype("float32")
+Y = {"wide": X[:, 0] * 100, "age": X[:, 1]}
+
+
+def test_a_step_is_traced_to_its_end_and_not_taken():
+    layer = Pressed(1)
+    model = model_of(layer)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, batch_size=4, verbose=0)
+    assert layer.on == 1
+    assert model.optimizer.iterations == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    model.fit(X, Y, batch_size=4, verbose=0)
+    assert model.optimizer.iterations == 3
+
+
+def test_a_second_one_goes_through_at_once():
+    reached = []
+    with pytest.raises(KeyboardInterrupt):
+        in_a_block(press, lambda: reached.append("held"), press, lambda: reached.append("held again"))
+    assert reached == ["held"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_in_the_block_comes_first():
+    with pytest.raises(KeyboardInterrupt) as told:
+        in_a_block(press, fail)
+    assert isinstance(told.value.__context__, ValueError)
+
+
+@pytest.fixture
+def handled():
+    """Signals that a handler of the user's got."""
+    got = []
+    former = signal.signal(signal.SIGINT, lambda number, _: got.append(number))
+    yield got
+    signal.signal(signal.SIGINT, former)
+
+
+def test_a_handler_of_the_users_is_called_after_the_block(handled):
+    with held(), held():
+        press()
+        assert not handled
+    assert handled == [signal.SIGINT]
+
+
+def test_other_threads_and_ignored_signals_are_left_alone():
+    def look():
+        with held():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    found = []
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [signal.default_int_handler]
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with held():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+def test_an_eager_step_is_not_held():
+    layer = Pressed(1)
+    model = model_of(layer, run_eagerly=True)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, batch_size=4, verbose=0)
+    assert layer.on == 0
