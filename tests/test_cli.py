@@ -88,6 +88,7 @@ def test_what_is_wrong_is_one_message_and_a_status(saved, capsys):
     assert not (saved / "new").exists()
 
 
+@pytest.mark.long
 def test_the_command_is_installed_and_tells_its_options(saved):
     command = [sys.executable, "-m", "kmtl.cli"]
     done = subprocess.run([*command, "export", "--help"], capture_output=True, text=True, check=True)

@@ -258,6 +258,7 @@ def test_memory_does_not_grow_with_the_data(process):
     assert peaks[-1] - peaks[0] < 40, peaks
 
 
+@pytest.mark.long
 def test_a_process_may_end_with_iterators_in_the_middle(process):
     done, _ = process
     assert done.returncode == 0, done.stderr[-2000:]

@@ -114,6 +114,7 @@ def test_compare_trains_every_model_once_a_seed(real):
     assert real.separate["speed"][0].parameters == 8 * 64 + 8 + head
 
 
+@pytest.mark.long
 def test_compare_scores_are_what_the_models_score(real):
     logs = real.model.evaluate(dataset(seed=1), verbose=0, return_dict=True)
     assert real.joint[0].scores["speed"]["mae"] == pytest.approx(logs["speed_mae"])

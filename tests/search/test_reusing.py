@@ -49,6 +49,7 @@ def drawn(**values):
     return hp
 
 
+@pytest.mark.long
 def test_a_trial_by_the_model_of_the_one_before_gives_the_numbers_of_a_new_model():
     kept, expected = trainee(), trainee()
     first, second = drawn(weight_ant=0.3, learning_rate=0.05, width=8), drawn(weight_ant=4, learning_rate=0.01, width=8)

@@ -140,6 +140,7 @@ def test_the_example_prints_a_command_and_requests_that_work(data, tmp_path, mon
     assert "digit.decoded []:" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_example_serves_a_model_that_is_there(data, tmp_path, monkeypatch, capsys):
     image = keras.Input((32, 32, 1), name="image")
     model = kmtl.MultiTaskModel.from_features(image, keras.layers.Flatten()(image), kmtl.data.tasks("digit_poses"))
