@@ -74,13 +74,13 @@ class Stuck(keras.callbacks.Callback):
             time.sleep(600)
 
 
-def main(who, folder, address, trials, marker="", trainings="0"):
-    """One process of a search: the chief, a worker, or alone; it gets stuck after some trainings if it has a marker."""
+def main(who, folder, address, trials, marker="", trainings="0", tuner="random"):
+    """One process of a search: the chief, a worker, or alone. It gets stuck after some trainings if it has a marker."""
     done = itertools.count()
     stuck = (lambda: [Stuck(marker)] if next(done) >= int(trainings) else []) if marker else None
     roles = {"chief": lambda: as_chief(address, patience=4.0, wait=60.0), "alone": nullcontext}
     with roles.get(who, lambda: as_worker(address, who, wait=60.0))():
-        print(search(folder, max_trials=int(trials), callbacks=stuck))
+        print(search(folder, max_trials=int(trials), callbacks=stuck, tuner=tuner))
 
 
 if __name__ == "__main__":

@@ -264,6 +264,31 @@ def test_a_chief_and_two_workers_share_a_search_and_one_may_be_killed(tmp_path, 
     assert "is run again by worker 'good'" in told["chief"]
 
 
+@pytest.mark.long
+def test_what_is_promoted_in_a_halving_goes_on_with_another_worker(tmp_path, address):
+    marker, folder = tmp_path / "marker", tmp_path / "searches"
+    processes = {"chief": start("chief", folder, address, 9, "", 0, "halving")}
+    # Candidates train for one epoch; it is killed in the second epoch of the first that goes on.
+    processes["first"] = start("first", folder, address, 9, marker, 0, "halving")
+    try:
+        wait_for(marker, processes["first"])
+        processes["second"] = start("second", folder, address, 9, "", 0, "halving")
+        processes["first"].kill()
+        told = {name: processes[name].communicate(timeout=200)[0] for name in ("chief", "second")}
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.communicate()
+    assert {name: processes[name].returncode for name in told} == {"chief": 0, "second": 0}, told
+    result = read_trials(folder / "planted")
+    assert [trial.status for trial in result] == ["COMPLETED"] * 13, told
+    assert {trial.worker for trial in result if trial.epochs == 1} == {"first"}
+    assert {trial.worker for trial in result if trial.epochs > 1} == {"second"}
+    alone = planted.search(tmp_path, tuner="halving", max_trials=9)
+    assert [trial.values for trial in alone.trials] == [trial.values for trial in result]
+    assert [trial.score for trial in alone.trials] == pytest.approx([trial.score for trial in result], rel=1e-5)
+
+
 @pytest.mark.slow
 def test_a_killed_search_goes_on_without_repeating_what_ended(tmp_path):
     marker = tmp_path / "marker"
