@@ -12,6 +12,7 @@ ROOT = pathlib.Path(kmtl.__file__).parent
 ORDER = [
     "_checks",
     "_extras",
+    "interrupts",
     "tasks",
     "trunks",
     "losses",
@@ -20,7 +21,6 @@ ORDER = [
     "gradients",
     "sharing",
     "hooks",
-    "interrupts",
     "feeding",
     "compiling",
     "state",

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.vectors import gramian
+from kmtl.interrupts import held
 
 
 class Gramians(NamedTuple):
@@ -47,11 +48,12 @@ def measured(
 
     @tf.function(reduce_retracing=True)
     def look(batch: Any) -> tuple[Any, Any, Any]:
-        with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
-            losses, present = forward(*batch)
-            parts = tf.unstack(losses)
-        rows = Backward(tape, parts, None, shared, shared, cut()).rows()
-        return losses, present, gramian(rows)
+        with held():
+            with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
+                losses, present = forward(*batch)
+                parts = tf.unstack(losses)
+            rows = Backward(tape, parts, None, shared, shared, cut()).rows()
+            return losses, present, gramian(rows)
 
     found = [tuple(value.numpy() for value in look(batch)) for batch in batches]
     losses, present, grams = (np.stack(values) for values in zip(*found, strict=True))
