@@ -44,7 +44,7 @@ def test_the_best_third_goes_on_and_the_best_of_all_is_found(tmp_path):
         assert int(result.model_of(trial).optimizer.iterations) == 72
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_halving_goes_on(tmp_path):
     calls = []
 

@@ -421,8 +421,8 @@ def test_without_tensorboard_the_line_that_installs_it_is_told(tmp_path, monkeyp
 # The answer is known.
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("tuner", ["random", "bayesian"])
+@pytest.mark.long
+@pytest.mark.parametrize("tuner", ["random", pytest.param("bayesian", marks=pytest.mark.slow)])
 def test_the_planted_weights_are_found(tmp_path, tuner):
     result = planted.search(tmp_path, tuner=tuner, max_trials=20, seed=1)
     place = float(result.best_model().get_layer("place").kernel[0, 0])
@@ -452,7 +452,7 @@ def test_val_loss_finds_an_end_of_the_range_instead(tmp_path):
     assert abs(np.log(best / planted.RATIO)) > np.log(8)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_hyperband_promotes_with_the_optimizer_s_state(tmp_path):
     result = planted.search(tmp_path, tuner="hyperband", max_trials=None, epochs=3)
     assert {trial.status for trial in result.trials} == {"COMPLETED"}
@@ -463,7 +463,7 @@ def test_hyperband_promotes_with_the_optimizer_s_state(tmp_path):
         assert int(result.model_of(trial).optimizer.iterations) == 24
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_tuner_of_the_user_s_own(tmp_path):
     class Grid(keras_tuner.GridSearch):
         pass

@@ -237,7 +237,7 @@ def test_a_roster_is_deserted_only_after_the_last_word(clock):
 # Real processes.
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_chief_and_two_workers_share_a_search_and_one_may_be_killed(tmp_path, address):
     marker = tmp_path / "marker"
     folder = tmp_path / "searches"
@@ -289,7 +289,7 @@ def test_what_is_promoted_in_a_halving_goes_on_with_another_worker(tmp_path, add
     assert [trial.score for trial in alone.trials] == pytest.approx([trial.score for trial in result], rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_search_goes_on_without_repeating_what_ended(tmp_path):
     marker = tmp_path / "marker"
     process = start("alone", tmp_path, "", 4, marker, 2)
