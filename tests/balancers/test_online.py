@@ -62,7 +62,7 @@ def distance(gradients, weights, solve):
     return np.linalg.norm(weights @ gradients - exact) / np.linalg.norm(exact)
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("kind", ["equal", "correlated", "conflicting", "scaled"])
 @pytest.mark.parametrize("count", [2, 5, 10])
 @pytest.mark.parametrize("name", list(SOLVERS))

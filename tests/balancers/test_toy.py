@@ -76,6 +76,7 @@ def test_the_front_is_where_the_gradients_oppose_each_other():
     assert not toy.on_front((7.5, -8.43))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", [*QUICK, *SLOW])
 def test_paths_are_those_of_float64(name):
     for place, expected in zip(CALM, AFTER_8000[name], strict=True):

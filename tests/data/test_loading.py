@@ -145,6 +145,7 @@ def test_fresh_images_are_what_their_labels_say(loaded, prepared):
             np.testing.assert_allclose(drawn[index, ..., 0], draw(images[sources[index]], *pose), atol=1e-4)
 
 
+@pytest.mark.long
 def test_fresh_changes_the_poses_and_nothing_else(loaded):
     options = {"shuffle": False, "labels": EVERYTHING, "splits": ("train[:5000]", *PART[1:])}
     prepared_train, *rest = loaded(**options)

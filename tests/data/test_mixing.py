@@ -120,7 +120,7 @@ SAMPLINGS = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_sources_are_drawn_as_often_as_asked(name):
     options, weights = SAMPLINGS[name]
@@ -150,7 +150,7 @@ def test_an_annealed_epoch_defaults_to_every_example_once():
     assert listed(implied, 40) != listed(mix(sources(), steps_per_epoch=3, **options), 40)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shuffle", [0, 4])
 @pytest.mark.parametrize("counted", [True, False])
 @pytest.mark.parametrize("start", [1, 37, 4100])

@@ -46,7 +46,7 @@ def rows(elements):
     return listed
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", restarts.SETS)
 def test_it_goes_on_exactly_where_it_stood(made, name):
     dataset = made(name)

@@ -88,6 +88,7 @@ def samples(model):
     return {one.name: made[one.dtype]((4, *one.shape[1:])).astype(one.dtype) for one in model.inputs}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("build", BUILDS)
 def test_every_signature_gives_the_models_outputs(build, tmp_path):
     keras.utils.set_random_seed(1)

@@ -87,6 +87,7 @@ def test_callbacks_of_the_user(tmp_path):
     assert whole["callback 0 batches"] == str(EPOCHS * STEPS)
 
 
+@pytest.mark.long
 def test_a_stop_that_was_on_the_disk_already(tmp_path):
     whole = assert_goes_on(tmp_path, ["end", "end"], callbacks=[early(patience=1)], epochs=12)
     assert len(whole["epochs"]) == 2

@@ -79,7 +79,7 @@ MORE_DATA = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", [*DATA, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_DATA)])
 def test_it_goes_on(tmp_path, name):
     assert_goes_on(tmp_path, **{"moments": ((1, 2),), **(DATA | MORE_DATA)[name]})

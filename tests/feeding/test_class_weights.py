@@ -60,6 +60,7 @@ def test_of_arrays(expected):
     assert_same_weights(expected, fitted(class_weight=WANTED), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.long
 def test_of_a_dataset(expected):
     assert_same_weights(expected, fitted(dataset(), None, class_weight=WANTED), rtol=1e-6, atol=1e-7)
 

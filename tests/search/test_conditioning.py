@@ -117,6 +117,7 @@ def preferences(count, tasks, seed=0):
     return np.random.default_rng(seed).dirichlet(np.ones(tasks), count).astype("float32")
 
 
+@pytest.mark.sampled(4)
 def test_it_starts_as_the_model_that_it_was_made_of(build, conditioning, images):
     model = build()
     before = {name: values.numpy() for name, values in model(images, training=False).items()}

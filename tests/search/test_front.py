@@ -57,6 +57,7 @@ def test_more_preference_for_a_task_makes_it_better(found):
     assert found.violations() < 0.3
 
 
+@pytest.mark.long
 def test_the_points_are_what_the_conditioned_and_the_folded_model_give(found):
     _, validation = sets()
     rows = np.concatenate([batch.numpy() for batch, _ in validation])

@@ -114,6 +114,7 @@ def test_the_table_shows_what_failed_and_why(found):
         assert text in str(found)
 
 
+@pytest.mark.long
 def test_trials_report_every_task_and_the_score_follows_from_that(found):
     done = [trial for trial in found.trials if trial.score is not None]
     for trial in done:

@@ -55,6 +55,7 @@ def rows(n=7):
     return np.random.default_rng(4).normal(size=(n, WIDTH)).astype("float32")
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("hidden", [(), (6,), (6, 4, 3)])
 def test_outputs_equal_those_of_separate_heads(kind, hidden):
     separate, fused, _ = both(kind, hidden=hidden)

@@ -53,6 +53,7 @@ def test_unknown_size_is_the_global_average_of_any_size(build, pixels):
         np.testing.assert_allclose(loose(image), fixed(image), rtol=1e-5)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("pooling", ["average", "max"])
 def test_only_the_grid_knows_where(build, pooling):
     image = np.zeros((2, 64, 64, 1), "float32")

@@ -98,6 +98,7 @@ def follows(balancer, golden, size, key, times=1.0):
         np.testing.assert_allclose(found, expected, atol=2e-6 * np.linalg.norm(expected), rtol=0)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("size", SIZES)
 def test_moco_by_softmax_is_libmtls(size):
     golden = np.load(GOLDEN / "MoCo_seq_libmtl.npz")
@@ -112,6 +113,7 @@ def test_db_mtl_is_libmtls(size):
     follows(DBMTL(beta=0.5, decay=0.5, scale="paper"), golden, size, "beta0.5_sigma0.5")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("size", SIZES)
 def test_excess_is_libmtls_and_torchjds(size):
     golden = np.load(GOLDEN / "ExcessMTL_seq_libmtl.npz")

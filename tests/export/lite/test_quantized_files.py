@@ -61,7 +61,7 @@ def quantized(pets, data, tmp_path_factory):
     return make
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("mode", MODES)
 def test_every_signature_of_every_mode_gives_the_models_outputs_for_any_batch(pets, data, quantized, mode):
     run = running.runner(quantized(mode).read_bytes())
