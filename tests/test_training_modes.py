@@ -23,7 +23,7 @@ def policy():
     keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": True}], ids=["eager", "xla"])
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_eager_and_xla_take_the_steps_of_the_graph(balancer, options):

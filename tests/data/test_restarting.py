@@ -56,6 +56,7 @@ def test_it_goes_on_exactly_where_it_stood(made, name):
         assert restarts.digests(stream_from(dataset, position), 4) == whole[position : position + 4], position
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", restarts.SETS)
 def test_it_is_the_stream_of_the_same_elements_without_end(made, name):
     dataset = made(name)
@@ -64,6 +65,7 @@ def test_it_is_the_stream_of_the_same_elements_without_end(made, name):
     assert stream.cardinality() == tf.data.INFINITE_CARDINALITY
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", restarts.FINITE)
 def test_each_pass_sees_each_example_once(made, name):
     dataset = made(name)

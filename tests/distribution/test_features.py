@@ -68,7 +68,7 @@ def numbers(tmp_path_factory):
     return of
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.long
 @pytest.mark.parametrize("text", CORE)
 def test_two_devices_give_the_numbers_of_one(numbers, text):
     compare(text, numbers("one core")[text], numbers("devices core")[text])
