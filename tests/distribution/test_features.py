@@ -1,6 +1,6 @@
 """Every cell of the table in `docs/distribution.md`: what works on one device works on two, and in two processes.
 
-The default suite takes the features of `CORE` on two devices; `-m slow` takes all, and two processes.
+`-m long`, which CI runs, takes the features of `CORE` on two devices; `-m slow` takes all, and two processes.
 """
 
 import fcntl
