@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from kmtl.compiled import CompiledModel
 from kmtl.gradients import is_replicated
+from kmtl.interrupts import held
 
 
 class ReplicatedModel(CompiledModel):
@@ -31,6 +33,9 @@ class ReplicatedModel(CompiledModel):
             super().make_train_function(force=True)
             run = self.train_function
 
+        # The first call traces; what is around the step is traced there, too.
+        first = [] if self.run_eagerly else [held]
+
         def function(iterator: Any) -> dict[str, Any]:
             most, progress = self.steps_per_execution, self._progress
             number = most if progress is None else progress.next(most)
@@ -38,7 +43,8 @@ class ReplicatedModel(CompiledModel):
                 # These batches were taken before the training was interrupted; the iterator stands behind them.
                 progress.logs = progress.logs or self.get_metrics_result()
                 return progress.logs
-            return run(iterator if number == most else itertools.islice(iterator, number))
+            with first.pop()() if first else nullcontext():
+                return run(iterator if number == most else itertools.islice(iterator, number))
 
         self.train_function = function
         return function

@@ -36,7 +36,9 @@ def test_ctrl_c_leaves_a_whole_model(tmp_path, kinds):
         run.process.send_signal(signal.SIGINT)
         line = run.until(lambda line: line.startswith("whole"))
         assert line is not None, run.end()[1][-3000:]
-        assert (line == "whole 0") == early
+        # One that comes while the first step is traced takes effect after it.
+        steps = int(line.split()[1])
+        assert steps <= 1 if early else steps >= wanted
     assert run.end()[0] == 0
 
 
