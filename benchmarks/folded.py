@@ -17,7 +17,7 @@ from serving import compared, network, size
 from timing import header, spread
 
 import kmtl
-from kmtl.search import conditioned, folded
+from kmtl.front import conditioned, folded
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "folded.md"
 

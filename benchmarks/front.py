@@ -22,7 +22,7 @@ NOTE = (
     "way starts from the same seeds. `grid`: preferences spread over the simplex, on losses divided by those of the "
     "untrained model (of three tasks the eleventh is Keras's own sum). `matched grid`: a trunk as much wider as the "
     "conditioned model has weights. `3 of the grid`: the middle and both ends of two tasks, the shares of 0.6 of "
-    "three. `longer 3`: one training with equal shares, three times as long. `front`: `kmtl.search.front` as it comes, "
+    "three. `longer 3`: one training with equal shares, three times as long. `front`: `kmtl.front.train` as it comes, "
     "its own lattice of points. Time: CPU seconds of training without tracing, in runs. Volumes: hypervolume of the "
     "test values of the points that validation calls non-dominated, over the grid's, within 1.1 times the grid's worst "
     "values (mean over seeds); metrics are error rates and mean absolute errors. Middle: points that give each task "

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from kmtl.evidence.comparison import interval
-from kmtl.search import hypervolume, non_dominated
+from kmtl.front import hypervolume, non_dominated
 
 WAYS = ("grid", "matched grid", "3 of the grid", "longer 3", "front 1", "front 3")
 RUNS = {"grid": 11, "matched grid": 11, "3 of the grid": 3, "longer 3": 3, "front 1": 1, "front 3": 3}

@@ -10,10 +10,10 @@ import numpy as np
 from front_problems import PROBLEMS
 
 import kmtl
-from kmtl.feeding import preferences
+from kmtl.evidence.reusable import Reusable
+from kmtl.front import preferences
+from kmtl.front.loss_scales import alike
 from kmtl.search.hypermodel import scored
-from kmtl.search.reusing import Reusable
-from kmtl.search.scaling import alike
 
 # Shares of the tasks: the ends keep a little of each, so that no run of the grid is thrown away on an untrained head.
 END = 0.02
@@ -138,7 +138,7 @@ class Bench:
     def front(self, units):
         """One training for all preferences."""
         clock = Clock()
-        found = kmtl.search.front(
+        found = kmtl.front.train(
             lambda: self.problem.build(units=units, seed=self.seed),
             self.problem.data("train", self.seed),
             self.validation,

@@ -26,7 +26,7 @@ import tensorflow as tf
 from timing import header, ratios, spread
 
 import kmtl
-from kmtl.feeding.positions import along, stream_from
+from kmtl.feeding.resume import along, stream_from
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "streaming.md"
 MEBIBYTE = 2**20

@@ -40,9 +40,9 @@ def main():
     train, validation, test = kmtl.data.load("digit_poses", fresh=True, splits=splits)
     epochs = 1 if options.smoke else 12
     keras.utils.set_random_seed(0)
-    found = kmtl.search.front(builder(epochs * len(train)), train, validation, epochs=epochs, verbose=2)
+    found = kmtl.front.train(builder(epochs * len(train)), train, validation, epochs=epochs, verbose=2)
     print(f"\n{found}\n")
-    print("picture", kmtl.search.plot_front(found, options.out / "front.png"))
+    print("picture", kmtl.front.plot_front(found, options.out / "front.png"))
 
     point = found.select(knee=True)
     plain = found.model(point)

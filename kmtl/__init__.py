@@ -7,14 +7,15 @@ from kmtl import (
     distribution,
     evidence,
     export,
+    front,
     metrics,
     search,
     sharing,
     tasks,
     trunks,
-    weighting,
 )
-from kmtl.model import MultiTaskModel
+from kmtl.model.model import MultiTaskModel
+from kmtl.search import from_data as weighting
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Task
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "distribution",
     "evidence",
     "export",
+    "front",
     "metrics",
     "search",
     "sharing",

@@ -21,8 +21,8 @@ import tensorflow as tf
 
 import kmtl
 from kmtl.search.objectives import DeltaM
+from kmtl.search.roles import as_chief, as_worker
 from kmtl.search.weights import weights
-from kmtl.search.workers import as_chief, as_worker
 
 ROOT = 1000**0.5
 PLACE, RATIO = 2 / 3, 2.0

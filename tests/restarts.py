@@ -8,7 +8,7 @@ import pandas as pd
 import tensorflow as tf
 
 import kmtl
-from kmtl.feeding.positions import stream_from
+from kmtl.feeding.resume import stream_from
 
 ROWS, BATCH = 23, 4
 TASKS = [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kmtl
-from kmtl.interrupts import held
+from kmtl._interrupts import held
 
 
 def press():

@@ -12,7 +12,10 @@ ROOT = pathlib.Path(kmtl.__file__).parent
 ORDER = [
     "_checks",
     "_extras",
-    "interrupts",
+    "_types",
+    "_interrupts",
+    "_replicas",
+    "_keras_private",
     "tasks",
     "trunks",
     "losses",
@@ -20,29 +23,20 @@ ORDER = [
     "balancers",
     "gradients",
     "sharing",
-    "hooks",
     "feeding",
-    "compiling",
-    "state",
-    "backups",
-    "planning",
-    "assembly",
-    "looking",
-    "listening",
-    "fitting",
-    "compiled",
-    "replicated",
-    "model",
-    "data",
-    "weighting",
-    "distribution",
     "callbacks",
-    "evidence",
-    "search",
+    "data",
+    "distribution",
+    "model",
     "export",
+    "evidence",
+    "front",
+    "search",
     "cli",
 ]
-TENSORFLOW = {"gradients", "hooks", "feeding", "replicated", "model", "data", "distribution", "export"}
+TENSORFLOW = {
+    *("_replicas", "_keras_private", "gradients", "feeding", "data", "distribution", "model", "export", "front"),
+}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kmtl.state import LossWeights, RandomState
+from kmtl.model.saved_state import LossWeights, RandomState
 
 
 class Store(dict):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kmtl
-from kmtl.weighting import by_difficulty, by_initial_loss, by_label_count, power_weights
+from kmtl.search.from_data import by_difficulty, by_initial_loss, by_label_count, power_weights
 
 TASKS = [kmtl.Regression("width", standardize=False), kmtl.Classification("kind", 3)]
 X = np.linspace(0, 1, 40).reshape(10, 4).astype("float32")

@@ -1,6 +1,5 @@
 """How the tasks' losses or gradients are balanced against each other."""
 
-from kmtl.balancers.advice import Advice, advise
 from kmtl.balancers.base import Balancer
 from kmtl.balancers.by_gradients import (
     DBMTL,
@@ -66,7 +65,6 @@ __all__ = [
     "SI",
     "STCH",
     "UWSO",
-    "Advice",
     "Aligned",
     "Balancer",
     "CAGrad",
@@ -96,7 +94,6 @@ __all__ = [
     "UPGrad",
     "Uncertainty",
     "Unit",
-    "advise",
     "get",
     "names",
     "register",

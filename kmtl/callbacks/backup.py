@@ -8,10 +8,10 @@ from typing import Any
 import keras
 
 from kmtl._checks import is_whole, refusal, require, whole, words
-from kmtl.backups import Backups, read_arrays, write_arrays
+from kmtl.callbacks.backup_files import Backups, read_arrays, write_arrays
 from kmtl.callbacks.states import CallbackStates
+from kmtl.feeding.plan import Start
 from kmtl.gradients import is_first_machine, is_replicated, of_first
-from kmtl.planning import Start
 
 _OWNER = "BackupAndRestore"
 _STATE = "state.npz"
@@ -26,7 +26,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     callbacks count (as `EarlyStopping`), and the number of the next batch.
 
     `fit` then takes its data as an endless stream whose order is a function of a seed and the batch's number:
-    see `kmtl.feeding.positions.stream_from`. The sets of `kmtl.data` begin anywhere at little cost; any other
+    see `kmtl.feeding.resume.stream_from`. The sets of `kmtl.data` begin anywhere at little cost; any other
     `tf.data.Dataset` is read and dropped up to the batch, and must give the same batches in every process (a shuffle
     needs a seed); a `PyDataset` is asked for its batches by index and must not wait for the ends of epochs; a
     generator is run up to the batch.

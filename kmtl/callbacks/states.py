@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kmtl.backups import read_arrays, write_arrays
+from kmtl.callbacks.backup_files import read_arrays, write_arrays
 
 _ARRAYS = "callbacks.npz"
 # Set for every training anew; Keras turns `min_delta` around by the monitor's direction when it first looks at it.

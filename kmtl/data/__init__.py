@@ -1,15 +1,15 @@
 """Datasets with named labels, some of them missing."""
 
-from kmtl.data.catalogue import names, tasks
+from kmtl.data.built_in.catalogue import names, tasks
+from kmtl.data.built_in.loading import load
+from kmtl.data.built_in.preparing import register
 from kmtl.data.hiding import hide_labels
-from kmtl.data.loading import load
-from kmtl.data.mixing import mix, steps_per_epoch
-from kmtl.data.preparing import register
-from kmtl.data.sharded import from_shards
+from kmtl.data.mixing.mix import mix, steps_per_epoch
+from kmtl.data.mixing.splitting import only, split_by_task
+from kmtl.data.shards.reading import from_shards
+from kmtl.data.shards.verifying import check_shards
+from kmtl.data.shards.writing import write_shards
 from kmtl.data.sources import from_arrays, from_folder, from_frame
-from kmtl.data.splitting import only, split_by_task
-from kmtl.data.verifying import check_shards
-from kmtl.data.writing import write_shards
 
 __all__ = [
     "check_shards",

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals, near, words
 from kmtl.data.frames import check_frame
-from kmtl.data.proportions import is_whole
+from kmtl.data.mixing.proportions import is_whole
 
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _SHOWN = 3

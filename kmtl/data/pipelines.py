@@ -6,9 +6,9 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl._checks import Refusals
-from kmtl.data.proportions import is_whole
-from kmtl.feeding.passes import Order, endless
-from kmtl.feeding.positions import restartable
+from kmtl.data.mixing.proportions import is_whole
+from kmtl.feeding.order import Order, endless
+from kmtl.feeding.resume import restartable
 
 
 def check_batches(refusals: Refusals, batch_size: Any, seed: Any) -> None:

@@ -11,7 +11,7 @@ from kmtl.data.folders import check_image, image_paths, image_reader, label_tabl
 from kmtl.data.frames import check_frame, feature_arrays, feature_columns, labels_and_weights
 from kmtl.data.labels import task_list
 from kmtl.data.pipelines import check_batches, gathered, parts, read
-from kmtl.feeding.passes import Order
+from kmtl.feeding.order import Order
 from kmtl.tasks import Task
 
 
@@ -32,7 +32,7 @@ def from_arrays(
     are the same labels. Inputs in float64 become float32.
 
     tf.data's own state orders the passes of plain iteration. The stream that resumed training
-    reads (`kmtl.feeding.positions.stream_from`) orders pass `p` by `(seed, p)` alone.
+    reads (`kmtl.feeding.resume.stream_from`) orders pass `p` by `(seed, p)` alone.
 
     Args:
         x: One array or a dict of arrays by input name, examples first; numbers, finite, or text.

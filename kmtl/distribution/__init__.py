@@ -4,8 +4,8 @@ from kmtl.distribution.clusters import Cluster, check_cluster
 from kmtl.distribution.costs import Sizes, StepCost, cost
 from kmtl.distribution.failures import explained
 from kmtl.distribution.launching import launch
-from kmtl.distribution.sources import from_hosts, from_kubernetes, from_slurm
 from kmtl.distribution.strategies import logical_devices, strategy
+from kmtl.distribution.tf_config import from_hosts, from_kubernetes, from_slurm
 
 __all__ = [
     "Cluster",

@@ -12,11 +12,11 @@ import keras
 import tensorflow as tf
 
 from kmtl._checks import refusal
+from kmtl.distribution._tensorflow_private import has_started, watch
 from kmtl.distribution.clusters import Cluster
 from kmtl.distribution.failures import explained
-from kmtl.distribution.guarding import ended_after
-from kmtl.distribution.meeting import meet
-from kmtl.distribution.private import has_started, watch
+from kmtl.distribution.rendezvous import meet
+from kmtl.distribution.watchdog import ended_after
 
 _OWNER = "strategy"
 # Seconds that TensorFlow may take to start once all workers have met; it needs about one.

@@ -7,10 +7,10 @@ import keras
 import tensorflow as tf
 
 from kmtl._checks import Refusals, is_number, is_whole, near, refusal, whole, words
+from kmtl.distribution._tensorflow_private import has_started
 from kmtl.distribution.clusters import Cluster, check_cluster, is_configured
 from kmtl.distribution.failures import explained
 from kmtl.distribution.joining import join
-from kmtl.distribution.private import has_started
 from kmtl.feeding import explainable
 
 _KINDS = ("auto", "mirrored", "multi_worker")

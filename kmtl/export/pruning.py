@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from kmtl import hooks
+from kmtl import _keras_private
 from kmtl.tasks import FusedHeads
 
 
@@ -24,7 +24,7 @@ def cut(part: Any, *, copied: bool = False) -> Iterator[None]:
             if isinstance(layer, FusedHeads):
                 # Keras flattens a dict of outputs in the order of its sorted keys.
                 names = sorted(layer.names)
-                needed = [names[position] for position in hooks.read_positions(part, layer)]
+                needed = [names[position] for position in _keras_private.read_positions(part, layer)]
                 if len(needed) < len(names):
                     stack.enter_context(layer.only(needed, copied=copied))
         yield

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from kmtl import hooks
+from kmtl import _keras_private
 from kmtl.export import pruning
 from kmtl.tasks import FusedHeads
 
@@ -47,7 +47,7 @@ def stem(model: Any, specs: dict[str, Any]) -> Stem | None:
         The stem; None if the outputs share no layer, or if a layer behind it looks at a mask, which the edge of a graph
         would not let through.
     """
-    tensors = hooks.shared_tensors(model, FusedHeads)
+    tensors = _keras_private.shared_tensors(model, FusedHeads)
     if len(model.output) < 2 or not tensors:
         return None
     trunk = keras.Model(model.inputs, {str(place): tensor for place, tensor in enumerate(tensors)})
@@ -59,7 +59,7 @@ def stem(model: Any, specs: dict[str, Any]) -> Stem | None:
         found = trunk([given[name] for name in names], training=False)
         values = [found[str(place)] for place in range(len(tensors))]
         different = list({id(value): value for value in values}.values())
-        masked.extend([hooks.has_mask(value) for value in different])
+        masked.extend([_keras_private.has_mask(value) for value in different])
         places.extend([[one is value for one in different].index(True) for value in values])
         return different
 

@@ -1,11 +1,11 @@
 """From whatever Keras accepts to checked `(x, {task: label}, {task: weight})` batches."""
 
-from kmtl.feeding.census import Census, TaskCensus, check_census
-from kmtl.feeding.doors import feed
-from kmtl.feeding.explaining import explainable, explained
-from kmtl.feeding.feeds import Feed, arrays_feed
+from kmtl.feeding.arrays import Feed, arrays_feed
+from kmtl.feeding.class_weights import class_tables
+from kmtl.feeding.errors import explainable, explained
+from kmtl.feeding.feed import feed
 from kmtl.feeding.inputs import InputForm
-from kmtl.feeding.weighting import class_tables
+from kmtl.feeding.label_statistics import Census, TaskCensus, check_census
 
 __all__ = [
     "Census",

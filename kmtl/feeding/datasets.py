@@ -8,9 +8,9 @@ import keras
 import tensorflow as tf
 
 from kmtl._checks import Refusals, words
-from kmtl.feeding.feeds import Feed
+from kmtl.feeding.arrays import Feed
 from kmtl.feeding.inputs import InputForm
-from kmtl.feeding.positions import along, stream_from
+from kmtl.feeding.resume import along, stream_from
 from kmtl.feeding.structure import check_keys, check_label
 from kmtl.tasks import Task
 

@@ -1,11 +1,6 @@
 """Per-task gradients of the shared weights, and what balancers make of them."""
 
-from kmtl.gradients.again import Again, drawn
-from kmtl.gradients.backward import Backward, Cut
-from kmtl.gradients.gate import Gate
-from kmtl.gradients.graph import shared_among
-from kmtl.gradients.measuring import Gramians, batched, measured
-from kmtl.gradients.replicas import (
+from kmtl._replicas import (
     branch,
     is_first_machine,
     is_many_machines,
@@ -14,7 +9,12 @@ from kmtl.gradients.replicas import (
     replicas,
     sum_over_replicas,
 )
+from kmtl.gradients.backward import Backward, Cut
+from kmtl.gradients.gate import Gate
+from kmtl.gradients.graph import shared_among
+from kmtl.gradients.measuring import Gramians, batched, measured
 from kmtl.gradients.routes import Balanced, Known, exact, kept, online, sliced, tracked
+from kmtl.gradients.second_pass import Again, drawn
 from kmtl.gradients.vectors import added, all_finite, cleaned, flat, gradients_of, gramian, unflat, weighted_sum
 
 __all__ = [

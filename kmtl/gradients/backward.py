@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kmtl.gradients.replicas import sum_over_replicas
+from kmtl._replicas import sum_over_replicas
 from kmtl.gradients.vectors import added, cleaned, gradients_of, weighted_sum
 
 

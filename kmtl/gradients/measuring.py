@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kmtl._interrupts import held
 from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.vectors import gramian
-from kmtl.interrupts import held
 
 
 class Gramians(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from kmtl._replicas import branch, sum_over_replicas
 from kmtl.gradients.backward import Backward
-from kmtl.gradients.replicas import branch, sum_over_replicas
 from kmtl.gradients.vectors import all_finite, flat, gramian, unflat, weighted_sum
 
 

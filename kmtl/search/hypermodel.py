@@ -11,11 +11,11 @@ import numpy as np
 
 from kmtl._checks import refusal, require, words
 from kmtl.evidence.comparing import task_scores
-from kmtl.model import MultiTaskModel
+from kmtl.evidence.reusable import Reusable
+from kmtl.model.model import MultiTaskModel
 from kmtl.search.objectives import Objective
 from kmtl.search.parts import Part
 from kmtl.search.records import SCORE
-from kmtl.search.reusing import Reusable
 from kmtl.search.space import Space
 from kmtl.tasks import Task
 

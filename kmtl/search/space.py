@@ -7,7 +7,7 @@ import keras
 
 from kmtl import balancers
 from kmtl._checks import Refusals, is_number, near, words
-from kmtl.search.scaling import alike
+from kmtl.front.loss_scales import alike
 
 _OWNER = "weights"
 

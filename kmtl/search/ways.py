@@ -10,13 +10,13 @@ import keras
 
 from kmtl import balancers
 from kmtl import data as datasets
+from kmtl.evidence.reusable import Reusable
+from kmtl.front import train as front
 from kmtl.metrics import delta_m
-from kmtl.search.dynamic import from_dynamic
-from kmtl.search.front import front
+from kmtl.search.from_dynamic import from_dynamic
 from kmtl.search.halving import cost
 from kmtl.search.hypermodel import scored
 from kmtl.search.objectives import DeltaM
-from kmtl.search.reusing import Reusable
 from kmtl.search.weights import weights
 from kmtl.tasks import Task
 

@@ -8,16 +8,16 @@ from typing import Any
 import keras
 
 from kmtl._checks import Refusals, is_whole, refusal, require, words
-from kmtl.search import objectives, serving, trials
+from kmtl.search import chief, objectives, tuners
 from kmtl.search.folders import Folder
-from kmtl.search.found import WeightSearch
 from kmtl.search.halving import CANDIDATES
 from kmtl.search.hypermodel import Builder, Trainee, initial_scores, scored
-from kmtl.search.joining import joined
 from kmtl.search.parts import parts
 from kmtl.search.records import no_success, read_trials
+from kmtl.search.roles import Role, role
 from kmtl.search.space import Space, checked_space
-from kmtl.search.workers import Role, role
+from kmtl.search.weight_search import WeightSearch
+from kmtl.search.worker import joined
 from kmtl.tasks import Task
 
 _OWNER = "weights"
@@ -94,7 +94,7 @@ def weights(
     >>> import tempfile
     >>> import numpy as np
     >>> from kmtl import data
-    >>> from kmtl.model import MultiTaskModel
+    >>> from kmtl.model.model import MultiTaskModel
     >>> from kmtl.tasks import Regression
     >>> pair = [Regression("width"), Regression("age")]
     >>> def build(hp):
@@ -114,9 +114,9 @@ def weights(
     (2, 2.0)
     """
     _check(epochs, max_trials, seed, callbacks, project)
-    trials.check_tuner(tuner, max_trials, folds)
+    tuners.check_tuner(tuner, max_trials, folds)
     pairs = parts(train, validation, folds)
-    hp = trials.loaded(tuner).HyperParameters()
+    hp = tuners.loaded(tuner).HyperParameters()
     aim, builder, who = objectives.resolved(objective), Builder(build, tasks), role()
     keras.utils.set_random_seed(seed)
     probe = builder(hp)
@@ -128,12 +128,12 @@ def weights(
     if overwrite and not who.is_worker:
         folder.clear()
     trainee = Trainee(builder, space, aim, dict(probe.tasks), pairs, seed, callbacks, verbose)
-    with joined(who) if who.is_worker else nullcontext(), trials.quiet():
+    with joined(who) if who.is_worker else nullcontext(), tuners.quiet():
         trainee.learn(
             folder.joined() if who.is_worker else folder.opened(lambda: _measured(trainee, probe, hp, train, epochs))
         )
         _check_aim(trainee.objective, probe, tasks)
-        _run(trials.make_tuner(tuner, trainee, folder.place, limit, epochs, seed), who, folder, epochs, verbose)
+        _run(tuners.make_tuner(tuner, trainee, folder.place, limit, epochs, seed), who, folder, epochs, verbose)
     found = read_trials(folder.place)
     if all(trial.score is None for trial in found):
         raise no_success(found, folder.place)
@@ -211,10 +211,10 @@ def _run(tuner: Any, who: Role, folder: Folder, epochs: int, verbose: Any) -> No
             print(f"Search: {event}", flush=True)
 
     if not who.is_worker:
-        for name in trials.waiting(tuner):
+        for name in tuners.waiting(tuner):
             say(f"trial {name} was running when the search ended before and is run again")
     if who.is_chief:
         tuner.oracle.verbose = verbose
-        serving.serve(tuner, who, say)
+        chief.serve(tuner, who, say)
     else:
         tuner.search(epochs=epochs, verbose=verbose)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kmtl
-from kmtl.balancers import advise
+from kmtl.evidence import advise
 
 X = np.random.default_rng(0).normal(size=(96, 4)).astype("float32")
 

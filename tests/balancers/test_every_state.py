@@ -139,7 +139,7 @@ def test_restored_state_goes_on_where_it_stopped(name):
     store = {}
     ready.balancer.save_own_variables(store)
     store = {key: variable.numpy() for key, variable in store.items()}
-    # Keras's files leave random generators out; `kmtl.state.RandomState` saves them.
+    # Keras's files leave random generators out; `kmtl.model.saved_state.RandomState` saves them.
     seeds = [variable for variable in ready.balancer.variables if variable.name == "seed_generator_state"]
     drawn = [variable.numpy() for variable in seeds]
     expected, _ = ready.go_on(found[3:])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kmtl.data.preparing import SHIPPED, prepare
+from kmtl.data.built_in.preparing import SHIPPED, prepare
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from kmtl.data.built_in.digits import SPLIT_SIZES, balanced, source_digits, split_sources
+from kmtl.data.built_in.transforms import draw, to_bytes
 from kmtl.data.digit_poses import digit_poses_dataset_builder as digit_poses
-from kmtl.data.digits import SPLIT_SIZES, balanced, source_digits, split_sources
 from kmtl.data.multi_digits import multi_digits_dataset_builder as multi_digits
 from kmtl.data.multi_digits.multi_digits_dataset_builder import enlarged
-from kmtl.data.transforms import draw, to_bytes
 
 FEW = MappingProxyType({"train": 60, "validation": 20, "test": 10})
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.datasets.oxford_iiit_pet import oxford_iiit_pet_dataset_builder
 
-from kmtl.data.catalogue import find, names, tasks
-from kmtl.data.loading import load
+from kmtl.data.built_in.catalogue import find, names, tasks
+from kmtl.data.built_in.loading import load
 from kmtl.tasks import BinaryClassification, Classification, Regression
 
 DOWNLOADED = ["shapes3d", "dsprites", "celeb_a", "oxford_iiit_pet"]

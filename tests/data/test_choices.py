@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from kmtl.data.choices import choices, consumed, shuffled_passes
-from kmtl.data.proportions import annealed, proportional
+from kmtl.data.mixing.choices import choices, consumed, shuffled_passes
+from kmtl.data.mixing.proportions import annealed, proportional
 
 
 def taken(dataset, number):

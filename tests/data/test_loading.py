@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from kmtl.data.catalogue import find
-from kmtl.data.digits import source_digits
-from kmtl.data.loading import load
-from kmtl.data.reading import column
-from kmtl.data.transforms import ANGLES, SCALES, draw
+from kmtl.data.built_in.catalogue import find
+from kmtl.data.built_in.digits import source_digits
+from kmtl.data.built_in.loading import load
+from kmtl.data.built_in.reading import column
+from kmtl.data.built_in.transforms import ANGLES, SCALES, draw
 
 KNOWN = "Known: 'digit_poses', 'multi_digits', 'shapes3d', 'dsprites', 'celeb_a', 'oxford_iiit_pet'."
 PART = ("train[:600]", "validation[:60]", "test[:60]")
@@ -193,8 +193,8 @@ def test_a_directory_may_begin_at_home(prepared, monkeypatch):
 def test_a_set_above_the_limits_is_read_from_disk_every_epoch(loaded, monkeypatch):
     options = {"splits": ("train[:300]", "validation[:30]", "test[:30]"), "hide": 0.5}
     in_memory = epoch(loaded(shuffle=False, **options)[0])[1]
-    monkeypatch.setattr("kmtl.data.loading._READ_AT_ONCE", 0)
-    monkeypatch.setattr("kmtl.data.loading._KEPT", 100 * 32 * 32)
+    monkeypatch.setattr("kmtl.data.built_in.loading._READ_AT_ONCE", 0)
+    monkeypatch.setattr("kmtl.data.built_in.loading._KEPT", 100 * 32 * 32)
     streamed = loaded(**options)[0]
     first, second = epoch(streamed)[1], epoch(streamed)[1]
     assert (first["angle"] != second["angle"]).any()

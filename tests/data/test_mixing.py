@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from kmtl.data.mixing import mix, steps_per_epoch
+from kmtl.data.mixing.mix import mix, steps_per_epoch
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression
 
 TASKS = [

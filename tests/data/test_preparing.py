@@ -8,8 +8,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 import kmtl.data
+from kmtl.data.built_in.preparing import SHIPPED, prepare, register
 from kmtl.data.digit_poses import digit_poses_dataset_builder as digit_poses
-from kmtl.data.preparing import SHIPPED, prepare, register
 
 FEW = {"train": 30, "validation": 10, "test": 10}
 

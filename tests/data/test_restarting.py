@@ -10,7 +10,7 @@ import pytest
 import restarts
 import tensorflow as tf
 
-from kmtl.feeding.positions import stream_from
+from kmtl.feeding.resume import stream_from
 
 POSITION = 9
 # One of each way to make a stream.

@@ -15,9 +15,9 @@ import tensorflow as tf
 
 import kmtl
 from kmtl.data import check_shards, from_shards, write_shards
-from kmtl.data.manifests import FORMATS
-from kmtl.feeding.explaining import explained
-from kmtl.feeding.positions import along
+from kmtl.data.shards.manifests import FORMATS
+from kmtl.feeding.errors import explained
+from kmtl.feeding.resume import along
 
 TASKS = [kmtl.Classification("digit", classes=10)]
 ROWS, SHARDS = 400, 4

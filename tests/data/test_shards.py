@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import kmtl
 from kmtl.data import check_shards, from_shards, write_shards
-from kmtl.data.manifests import FORMATS
+from kmtl.data.shards.manifests import FORMATS
 
 ROWS = 37
 TASKS = [
@@ -215,7 +215,7 @@ def test_a_model_trains_on_shards(tmp_path):
 PROCESS = """
 import resource, sys
 import kmtl, numpy as np
-from kmtl.feeding.positions import stream_from
+from kmtl.feeding.resume import stream_from
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

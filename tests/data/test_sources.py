@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from kmtl.data.mixing import mix
+from kmtl.data.mixing.mix import mix
 from kmtl.data.sources import from_arrays, from_folder, from_frame
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmtl.data.mixing import mix
-from kmtl.data.splitting import only, split_by_task
+from kmtl.data.mixing.mix import mix
+from kmtl.data.mixing.splitting import only, split_by_task
 from kmtl.tasks import Regression
 
 NAN = float("nan")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmtl.data.digits import source_digits
-from kmtl.data.transforms import ANGLES, CANVAS, SCALES, draw, draw_batch, inverse_affine, poses, to_bytes
+from kmtl.data.built_in.digits import source_digits
+from kmtl.data.built_in.transforms import ANGLES, CANVAS, SCALES, draw, draw_batch, inverse_affine, poses, to_bytes
 
 
 def centroid(image):

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from toys import build, examples, tasks
 
 import kmtl
-from kmtl.feeding.positions import stream_from
+from kmtl.feeding.resume import stream_from
 
 FEATURES = {}
 X, Y = examples(40, hidden=0.4, seed=2)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from kmtl.distribution import guarding
+from kmtl.distribution import watchdog
 
 PROGRAM = """
 import ctypes, runpy, sys
@@ -15,7 +15,7 @@ with ended_after(0.5, "the reason"):
 
 
 def test_a_process_that_stands_still_is_ended_and_says_why():
-    command = [sys.executable, "-c", PROGRAM, guarding.__file__]
+    command = [sys.executable, "-c", PROGRAM, watchdog.__file__]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == -9
     assert done.stderr == "the reason\n"
@@ -23,7 +23,7 @@ def test_a_process_that_stands_still_is_ended_and_says_why():
 
 def test_the_watcher_goes_with_its_block(capfd):
     begin = time.monotonic()
-    with guarding.ended_after(60.0, "never"):
+    with watchdog.ended_after(60.0, "never"):
         pass
     assert time.monotonic() - begin < 10.0
     assert capfd.readouterr().err == ""

@@ -11,7 +11,7 @@ import pytest
 
 from kmtl.distribution.clusters import Cluster
 from kmtl.distribution.launching import free_ports
-from kmtl.distribution.meeting import meet
+from kmtl.distribution.rendezvous import meet
 
 LIMIT = 20.0
 

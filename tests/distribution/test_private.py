@@ -8,7 +8,7 @@ from tensorflow.python.distribute import collective_all_reduce_strategy
 from tensorflow.python.eager import context
 
 from kmtl.distribution import Cluster
-from kmtl.distribution.private import has_started, watch
+from kmtl.distribution._tensorflow_private import has_started, watch
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver
 
 from kmtl.distribution import check_cluster, from_hosts, from_kubernetes, from_slurm
-from kmtl.distribution.sources import expanded_nodes
+from kmtl.distribution.tf_config import expanded_nodes
 
 
 def slurm(nodes="n[9-10]", tasks="2(x2)", rank="0", **others):

@@ -1,4 +1,4 @@
-"""Kills processes at one line after the other of `kmtl.backups`: `python kill_inside.py FOLDER PACKAGE STRIDE`.
+"""Kills processes at one line after the other of `backup_files`: `python kill_inside.py FOLDER PACKAGE STRIDE`.
 
 Each process saves backups 1, 2, 2 again and 3, and deletes them all. After its death the folder must hold an undamaged
 backup, no older than the last that was saved, or none if that was being deleted. Prints how many were killed.
@@ -18,8 +18,8 @@ if __name__ == "__main__":
     # The package's own `__init__` brings TensorFlow, with which it takes ten times as long to fork.
     sys.modules["kmtl"] = types.ModuleType("kmtl")
     sys.modules["kmtl"].__path__ = [sys.argv[2]]
-import kmtl.backups
-from kmtl.backups import Backups, read_arrays, write_arrays
+import kmtl.callbacks.backup_files
+from kmtl.callbacks.backup_files import Backups, read_arrays, write_arrays
 
 NUMBERS = [1, 2, 2, 3]
 
@@ -37,7 +37,7 @@ def killer(line):
     left = [line]
 
     def trace(frame, event, _):
-        if frame.f_code.co_filename not in (kmtl.backups.__file__, shutil.__file__):
+        if frame.f_code.co_filename not in (kmtl.callbacks.backup_files.__file__, shutil.__file__):
             return None
         left[0] -= event == "line"
         if left[0] <= 0:

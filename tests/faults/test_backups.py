@@ -11,8 +11,8 @@ import pytest
 from faults.disks import fill, make_read_only, small_disk
 
 import kmtl
-from kmtl.backups import Backups, read_arrays, write_arrays
 from kmtl.callbacks import BackupAndRestore
+from kmtl.callbacks.backup_files import Backups, read_arrays, write_arrays
 
 HERE = pathlib.Path(__file__).parent
 

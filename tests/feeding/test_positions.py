@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import kmtl
-from kmtl.feeding.explaining import explainable, explained
-from kmtl.feeding.positions import along, restart_of, restartable, stream_from
+from kmtl.feeding.errors import explainable, explained
+from kmtl.feeding.resume import along, restart_of, restartable, stream_from
 
 TASKS = [kmtl.Classification("digit", classes=10)]
 

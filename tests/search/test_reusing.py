@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 import kmtl
+from kmtl.evidence.reusable import Reusable, form_of
 from kmtl.search.hypermodel import Builder, Trainee
 from kmtl.search.objectives import Custom
 from kmtl.search.parts import Part
-from kmtl.search.reusing import Reusable, form_of
 from kmtl.search.space import checked_space
 
 TASKS = [kmtl.Regression("zoo", unit="mm"), kmtl.Classification("ant", 3)]

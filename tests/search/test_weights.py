@@ -10,12 +10,12 @@ import tensorflow as tf
 
 import kmtl
 from kmtl import _extras
-from kmtl.search import trials
+from kmtl.search import tuners
 from kmtl.search.objectives import Constrained, DeltaM
 from kmtl.search.parts import parts
+from kmtl.search.roles import as_chief
 from kmtl.search.space import checked_space
 from kmtl.search.weights import weights
-from kmtl.search.workers import as_chief
 
 
 def with_width(hp):
@@ -208,8 +208,8 @@ def copied(found, folder):
 
 def test_a_search_may_be_continued_in_another_role(found, tmp_path):
     copied(found, tmp_path)
-    with as_chief("127.0.0.1:9999"), trials.quiet():
-        tuner = trials.make_tuner("random", found.trainee, tmp_path / "weights", 5, 1, 3)
+    with as_chief("127.0.0.1:9999"), tuners.quiet():
+        tuner = tuners.make_tuner("random", found.trainee, tmp_path / "weights", 5, 1, 3)
     assert sorted(tuner.oracle.trials) == [trial.name for trial in found.trials]
     assert tuner.tuner_id == "chief"
 
@@ -444,7 +444,7 @@ def test_val_loss_finds_an_end_of_the_range_instead(tmp_path):
     tuner = keras_tuner.RandomSearch(
         build, objective="val_loss", max_trials=20, seed=2, directory=tmp_path, project_name="wrong"
     )
-    with trials.quiet():
+    with tuners.quiet():
         tuner.search(planted.data(), validation_data=planted.data(), epochs=10, verbose=0)
     done = tuner.oracle.trials.values()
     ratios = sorted(trial.hyperparameters.values["weight_far"] for trial in done)

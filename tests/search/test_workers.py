@@ -11,10 +11,11 @@ import keras_tuner
 import planted
 import pytest
 
-from kmtl.search import serving, trials
-from kmtl.search.joining import joined
+from kmtl.search import chief as chief_module
+from kmtl.search import tuners
 from kmtl.search.records import read_trials
-from kmtl.search.workers import Limits, Role, as_chief, as_worker, role
+from kmtl.search.roles import Limits, Role, as_chief, as_worker, role
+from kmtl.search.worker import joined
 
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
@@ -138,13 +139,13 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     found = Clock()
-    monkeypatch.setattr(serving, "time", found)
+    monkeypatch.setattr(chief_module, "time", found)
     return found
 
 
 @pytest.fixture
 def chief(tmp_path, clock):
-    assert serving.time is clock
+    assert chief_module.time is clock
     space = keras_tuner.HyperParameters()
     space.Float("weight_far", 0.1, 10.0, sampling="log")
     objective = keras_tuner.Objective("score", "min")
@@ -152,20 +153,20 @@ def chief(tmp_path, clock):
     oracle._set_project_dir(str(tmp_path), "search")
     oracle.verbose = 0
     events = []
-    made = serving.Chief(oracle, serving.Roster(Limits(10.0, 50.0), events.append))
+    made = chief_module.Chief(oracle, chief_module.Roster(Limits(10.0, 50.0), events.append))
     made.events = events
     return made
 
 
 def ask(chief, worker):
     chief.roster.hear(worker, worker)
-    with trials.quiet():
+    with tuners.quiet():
         response = chief.CreateTrial(SimpleNamespace(tuner_id=worker), None)
     return keras_tuner.engine.trial.Trial.from_proto(response.trial)
 
 
 def end(chief, trial, score):
-    with trials.quiet():
+    with tuners.quiet():
         chief.UpdateTrial(SimpleNamespace(trial_id=trial.trial_id, metrics={"score": score}, step=0), None)
         trial.status = "COMPLETED"
         chief.EndTrial(SimpleNamespace(trial=trial.to_proto()), None)
@@ -214,7 +215,7 @@ def test_a_trial_that_two_workers_died_of_fails_with_their_names(chief, clock):
 
 
 def test_two_workers_of_one_name_are_one_too_many_until_the_first_is_gone(clock):
-    roster = serving.Roster(Limits(10.0, 50.0), [].append)
+    roster = chief_module.Roster(Limits(10.0, 50.0), [].append)
     assert roster.hear("one", "a")
     assert not roster.hear("one", "b")
     clock.now += 10.0
@@ -223,7 +224,7 @@ def test_two_workers_of_one_name_are_one_too_many_until_the_first_is_gone(clock)
 
 
 def test_a_roster_is_deserted_only_after_the_last_word(clock):
-    roster = serving.Roster(Limits(10.0, 50.0), [].append)
+    roster = chief_module.Roster(Limits(10.0, 50.0), [].append)
     clock.now += 49.0
     assert not roster.is_deserted()
     roster.hear("one", "a")

@@ -5,8 +5,8 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import near, non_negative, refusal, require, words
+from kmtl.balancers.adam import OwnAdam
 from kmtl.balancers.by_gramian.preferring import PreferringBalancer
-from kmtl.balancers.by_losses.adam import OwnAdam
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, cosines, norms

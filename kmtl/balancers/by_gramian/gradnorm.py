@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import near, non_negative, refusal, require, whole, words
-from kmtl.balancers.by_losses.adam import OwnAdam
+from kmtl.balancers.adam import OwnAdam
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.normalizing import FIRST_STEPS, InitialLosses
 from kmtl.balancers.registry import register

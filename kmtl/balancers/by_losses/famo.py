@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from keras import ops
 
 from kmtl._checks import non_negative
-from kmtl.balancers.by_losses.adam import OwnAdam
+from kmtl.balancers.adam import OwnAdam
 from kmtl.balancers.by_losses.bounds import BoundedBalancer, excess
 from kmtl.balancers.registry import register
 from kmtl.balancers.shares import shares

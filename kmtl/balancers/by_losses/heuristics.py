@@ -41,7 +41,7 @@ class LabelCount(Balancer):
     says. A task's loss is a mean over its labelled examples, so that `a = 1` lets every labelled example count alike
     in the long run, `a = 0` every task, and a negative one lifts tasks with few labels.
 
-    `kmtl.weighting.by_label_count` gives the same as fixed loss weights, before the training.
+    `kmtl.search.from_data.by_label_count` gives the same as fixed loss weights, before the training.
 
     Args:
         exponent: The power a.

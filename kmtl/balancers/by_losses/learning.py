@@ -5,8 +5,8 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import is_number, non_negative, require
+from kmtl.balancers.adam import OwnAdam
 from kmtl.balancers.base import Balancer
-from kmtl.balancers.by_losses.adam import OwnAdam
 from kmtl.balancers.signals import Signals
 
 

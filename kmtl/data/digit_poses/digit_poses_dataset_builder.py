@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from kmtl.data.digits import SPLIT_SIZES, balanced, source_digits, split_random, split_sources
-from kmtl.data.transforms import CANVAS, draw, poses, to_bytes
+from kmtl.data.built_in.digits import SPLIT_SIZES, balanced, source_digits, split_random, split_sources
+from kmtl.data.built_in.transforms import CANVAS, draw, poses, to_bytes
 
 _SEED = 2024
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from kmtl.balancers.adam import adam_step
 from kmtl.balancers.by_losses import IMTLL, Liebel, Uncertainty
-from kmtl.balancers.by_losses.adam import adam_step
 from kmtl.balancers.by_losses.imtl import imtl_l_gradient
 from kmtl.balancers.by_losses.uncertainty import liebel_gradient, uncertainty_gradient, uncertainty_weights
 from kmtl.tasks import BinaryClassification, MultiLabel, Regression

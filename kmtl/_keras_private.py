@@ -1,0 +1,241 @@
+"""Every private name of Keras that kmtl sets or calls, in one place; `tests/test_keras_private.py` watches them.
+
+Keras's optimizers sum the gradients over the replicas inside of `apply`. That is too late for clipping, which
+Keras so does to each replica's part, and too deep for a condition: "merge_call called while defining
+a new graph" (keras-team/keras#20582). Here gradients come as sums, and conditions stand outside of the replicas.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kmtl._checks import Refusals, words
+from kmtl._replicas import branch, is_replicated, replicas
+
+
+def applied(optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any], sound: Any) -> Any:
+    """Lets an optimizer take gradients that are summed over replicas already.
+
+    Args:
+        optimizer: A Keras optimizer.
+        gradients: One a variable, the same on every replica.
+        variables: Keras variables.
+        sound: Whether the step is taken, a boolean scalar; None leaves it to the optimizer.
+
+    Returns:
+        0 if it was taken, 1 if it was skipped: a float32 scalar.
+    """
+
+    def take(given: Sequence[Any] = gradients) -> Any:
+        optimizer.apply(given, variables)
+        return tf.constant(0.0)
+
+    def skip() -> Any:
+        return tf.constant(1.0)
+
+    context = tf.distribute.get_replica_context()
+    if context is None or replicas() == 1:
+        return take() if sound is None else tf.cond(sound, take, skip)
+
+    def across(strategy: Any, predicate: Any, given: Sequence[Any]) -> Any:
+        def everywhere() -> Any:
+            return strategy.extended.call_for_each_replica(take, args=(given,))
+
+        with _summed(optimizer):
+            if predicate is None:
+                return everywhere()
+            flag = strategy.experimental_local_results(predicate)[0]
+            return tf.cond(flag, everywhere, lambda: strategy.extended.call_for_each_replica(skip))
+
+    return context.merge_call(across, args=(sound, list(gradients)))
+
+
+def check_strategy(strategy: Any, optimizer: Any, jit_compile: Any) -> None:
+    """Refuses what cannot run under the strategy that a model was made in; `compile` asks.
+
+    Raises:
+        ValueError: With all offenders.
+    """
+    with Refusals("compile") as refusals:
+        if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):
+            fix = "Use kmtl.distribution.strategy('multi_worker')."
+            refusals.add("strategy", "must keep replicas in sync", words("a ParameterServerStrategy"), fix)
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        if isinstance(inner, keras.optimizers.Optimizer) and inner._distribution_strategy is not strategy:
+            fix = "Make model and optimizer inside of one `with strategy.scope():`, or give the optimizer's name."
+            refusals.add("optimizer", "must be made in the model's strategy", words("one of another"), fix)
+        if jit_compile is True and is_replicated(strategy):
+            fix = "Leave it out: Keras compiles the steps of all replicas as one (keras-team/keras#19005)."
+            refusals.add("jit_compile", "must be 'auto' or False under a strategy of replicas", jit_compile, fix)
+
+
+def in_scope(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets a model's method make its variables in the strategy that the model was made in."""
+
+    @functools.wraps(method)
+    def entered(model: Any, *args: Any, **kwargs: Any) -> Any:
+        with model.distribute_strategy.scope():
+            return method(model, *args, **kwargs)
+
+    return entered
+
+
+@contextmanager
+def _summed(optimizer: Any) -> Iterator[None]:
+    """Takes the sum over replicas, and conditions around it, out of an optimizer."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    steps, frequency = inner.gradient_accumulation_steps, inner.ema_overwrite_frequency
+    own = type(inner)._backend_apply_gradients
+
+    def take(gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+        if steps:
+            _accumulate(inner, own, list(gradients), list(variables), steps)
+        else:
+            own(inner, gradients, variables)
+        if inner.use_ema and frequency:
+            due = tf.equal((inner._iterations.value + 1) % frequency, 0)
+            branch(due, lambda: _overwrite(inner), lambda: tf.constant(0.0))
+
+    # Attributes of the object hide those of its class; without steps and frequency no condition is left within.
+    hidden = {"_all_reduce_sum_gradients": list, "_backend_apply_gradients": take}
+    inner.__dict__.update(hidden, gradient_accumulation_steps=None, ema_overwrite_frequency=None)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del inner.__dict__[name]
+        inner.__dict__.update(gradient_accumulation_steps=steps, ema_overwrite_frequency=frequency)
+
+
+def _accumulate(inner: Any, own: Any, gradients: list[Any], variables: list[Any], steps: int) -> None:
+    """Adds gradients up, and takes their mean every so many steps."""
+    held = [inner._accumulated_gradients[inner._get_variable_index(variable)] for variable in variables]
+
+    def update() -> Any:
+        means = [(gradient + kept.value) / steps for gradient, kept in zip(gradients, held, strict=True)]
+        own(inner, means, variables)
+        _write(held, [tf.zeros_like(gradient) for gradient in gradients])
+        return tf.constant(0.0)
+
+    def keep() -> Any:
+        _write(held, [gradient + kept.value for gradient, kept in zip(gradients, held, strict=True)])
+        if inner.use_ema:
+            inner._update_model_variables_moving_average(inner._trainable_variables)
+        return tf.constant(0.0)
+
+    branch(tf.equal((inner._iterations.value + 1) % steps, 0), update, keep)
+
+
+def _overwrite(inner: Any) -> Any:
+    """Replaces the weights by their moving averages."""
+    averages = inner._model_variables_moving_average
+    _write(inner._trainable_variables, [average.value for average in averages])
+    return tf.constant(0.0)
+
+
+def _write(variables: Sequence[Any], values: Sequence[Any]) -> None:
+    """Assigns variables from within a replica, each replica's copy its own value."""
+
+    def across(strategy: Any, given: Sequence[Any]) -> None:
+        for variable, value in zip(variables, given, strict=True):
+            strategy.extended.update(variable.value, lambda copy, new: copy.assign(new), args=(value,), group=False)
+
+    tf.distribute.get_replica_context().merge_call(across, args=(list(values),))
+
+
+def read_positions(model: Any, layer: Any) -> set[int]:
+    """Tells which of a layer's outputs a functional model reads.
+
+    Args:
+        model: A functional model.
+        layer: One of its layers, called once or more often.
+
+    Returns:
+        Positions among the layer's flattened outputs, over all of its calls.
+    """
+    inputs = [node.input_tensors for nodes in model._nodes_by_depth.values() for node in nodes]
+    histories = [tensor._keras_history for tensor in keras.tree.flatten([inputs, model.output])]
+    return {history.tensor_index for history in histories if history.operation is layer}
+
+
+def shared_tensors(model: Any, apart: type) -> list[Any]:
+    """Finds where a functional model with a dict of outputs parts into its outputs.
+
+    Args:
+        model: A functional model.
+        apart: Layers of this class serve each output alone, though they compute several.
+
+    Returns:
+        The Keras tensors that come from what every output needs, and that an output is or what else reads; none if
+        the outputs share nothing but the inputs.
+    """
+    depths = sorted(model._nodes_by_depth)
+    nodes = [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
+    needed: dict[int, set[str]] = {}
+    for name, tensor in model.output.items():
+        needed.setdefault(id(tensor), set()).add(name)
+    for node in nodes:  # from the outputs to the inputs
+        wanted = set().union(*(needed.get(id(tensor), set()) for tensor in node.outputs))
+        for tensor in node.input_tensors:
+            needed.setdefault(id(tensor), set()).update(wanted)
+    known = {id(tensor) for tensor in model.inputs}
+    produced: dict[int, Any] = {}
+    read = list(model.output.values())
+    for node in reversed(nodes):
+        wanted = set().union(*(needed.get(id(tensor), set()) for tensor in node.outputs))
+        inside = all(id(tensor) in known for tensor in node.input_tensors)
+        if wanted == set(model.output) and inside and not isinstance(node.operation, apart):
+            produced.update((id(tensor), tensor) for tensor in node.outputs)
+            known.update(id(tensor) for tensor in node.outputs)
+        else:
+            read += node.input_tensors
+    return list({id(tensor): tensor for tensor in read if id(tensor) in produced}.values())
+
+
+def has_mask(value: Any) -> bool:
+    """Whether Keras carries a mask along with a tensor."""
+    return getattr(value, "_keras_mask", None) is not None
+
+
+def replayed(model: Any, call: Callable[..., Any]) -> Any:
+    """Builds the outputs of a functional model once more, from its own inputs and layers.
+
+    Args:
+        model: A functional model; models inside it are opened.
+        call: Called as `call(layer, *args, **kwargs)` in place of the layer; it may add layers.
+
+    Returns:
+        Outputs in the structure of the model's.
+    """
+
+    def step(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        part = getattr(layer, "_functional", None) or layer  # what is inside of a `Sequential`
+        if isinstance(part, keras.Model) and hasattr(part, "_run_through_graph"):
+            return part._run_through_graph(args[0], call_fn=step)
+        return call(layer, *args, **kwargs)
+
+    return model._run_through_graph(model.inputs, call_fn=step)
+
+
+def first_reader(model: Any, layer: Any, name: str) -> Any:
+    """Finds what reads an output of a layer that returns a dict, dropout aside.
+
+    Args:
+        model: A functional model.
+        layer: One of its layers, called once.
+        name: Key of the output.
+
+    Returns:
+        The layer that reads it.
+    """
+    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
+    tensor = keras.tree.pack_sequence_as(dict.fromkeys(layer.names, 0), layer.output)[name]
+    while True:
+        reader = next(node for node in nodes if any(one is tensor for one in node.input_tensors))
+        if not isinstance(reader.operation, keras.layers.Dropout):
+            return reader.operation
+        tensor = reader.outputs[0]

@@ -1,0 +1,1 @@
+"""Datasets that kmtl knows by name: made here, or taken from TensorFlow Datasets."""

@@ -1,0 +1,1 @@
+"""Datasets of one task each as one stream of batches."""

@@ -1,0 +1,1 @@
+"""Record files for sets larger than memory."""

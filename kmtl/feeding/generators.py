@@ -1,0 +1,202 @@
+"""Streams of batches that Python makes: PyDataset, generators."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kmtl._checks import refusal, words
+from kmtl.feeding.arrays import Feed
+from kmtl.feeding.batches import complete_batch, weights_of_all, with_class_weights
+from kmtl.feeding.inputs import InputForm
+from kmtl.tasks import Task
+
+# A generator cannot be rewound: this many of its batches are kept back for the checks and statistics.
+_PEEK = 16
+_HOOKS = ("on_epoch_begin", "on_epoch_end")
+
+
+class _Complete:
+    """Checks and completes one batch of a Python stream; a class, so that worker processes can pickle it.
+
+    Every task is weighed in every batch: Keras wants one structure throughout.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        owner: str,
+        tables: Mapping[str, Any],
+        *,
+        all_needed: bool,
+        form: InputForm | None,
+    ) -> None:
+        self.tasks = dict(tasks)
+        self.owner = owner
+        self.tables = dict(tables)
+        self.all_needed = all_needed
+        self.form = form
+
+    def __call__(self, batch: Any) -> tuple[Any, Any, Any]:
+        x, y, weights = self._unpacked(batch)
+        labels, given = complete_batch(
+            x, y, weights, self.tasks, self.owner, all_needed=self.all_needed, form=self.form
+        )
+        return x, labels, weights_of_all(labels, with_class_weights(labels, given, self.tables))
+
+    def _unpacked(self, batch: Any) -> tuple[Any, Any, Any]:
+        """Splits a batch into inputs, labels and weights, or refuses it."""
+        if not isinstance(batch, tuple) or len(batch) not in {2, 3}:
+            got = words(f"a tuple of {len(batch)}" if isinstance(batch, tuple) else type(batch).__name__)
+            rule = "must yield tuples (x, {task: label}) or with a third part, weights"
+            raise ValueError(refusal(self.owner, "x", rule, got))
+        return batch[0], batch[1], batch[2] if len(batch) == 3 else None
+
+    def with_tables(self, tables: Mapping[str, Any]) -> "_Complete":
+        """The same with class weights."""
+        return _Complete(self.tasks, self.owner, tables, all_needed=self.all_needed, form=self.form)
+
+
+class _Completed(keras.utils.PyDataset):
+    """A PyDataset whose batches are checked and completed as they come."""
+
+    def __init__(self, data: Any, complete: _Complete) -> None:
+        super().__init__(
+            workers=data.workers,
+            use_multiprocessing=data.use_multiprocessing,
+            max_queue_size=data.max_queue_size,
+        )
+        self.data = data
+        self.complete = complete
+
+    @property
+    def num_batches(self) -> Any:
+        """As many as the wrapped one has; None if it never ends."""
+        return self.data.num_batches
+
+    def __getitem__(self, index: int) -> Any:
+        return self.complete(self.data[index])
+
+    def on_epoch_begin(self) -> None:
+        """Passes the event on."""
+        self.data.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        """Passes the event on."""
+        self.data.on_epoch_end()
+
+
+class _Endless(keras.utils.PyDataset):
+    """A PyDataset without end, from one of its batches on."""
+
+    def __init__(self, data: Any, first: int, shuffle: bool, seed: int) -> None:
+        super().__init__(
+            workers=data.workers,
+            use_multiprocessing=data.use_multiprocessing,
+            max_queue_size=data.max_queue_size,
+        )
+        self.data, self.first, self.shuffle, self.seed = data, first, shuffle, seed
+
+    @property
+    def num_batches(self) -> None:
+        """It never ends."""
+
+    def __getitem__(self, index: int) -> Any:
+        size = self.data.num_batches
+        if size is None:
+            return self.data[self.first + index]
+        number, place = divmod(self.first + index, size)
+        # The order of a pass is a function of the seed and its number.
+        order = np.random.default_rng((self.seed, number)).permutation(size) if self.shuffle else range(size)
+        return self.data[int(order[place])]
+
+
+class PyDatasetFeed(Feed):
+    """A keras.utils.PyDataset."""
+
+    @classmethod
+    def checked(
+        cls, x: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, form: InputForm | None
+    ) -> "PyDatasetFeed":
+        """Wraps it so that every batch is completed."""
+        return cls(_Completed(x, _Complete(tasks, owner, {}, all_needed=all_needed, form=form)), source=x)
+
+    @property
+    def is_shuffled_by_keras(self) -> bool:  # type: ignore[override]
+        """Keras shuffles the order of the batches, if they have an end."""
+        return self.x.num_batches is not None
+
+    @property
+    def size(self) -> float | None:
+        """Number of batches, infinity for a dataset without end."""
+        return math.inf if self.x.num_batches is None else self.x.num_batches
+
+    def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
+        """Yields the batches from the start."""
+        indices = itertools.count() if self.x.num_batches is None else range(self.x.num_batches)
+        return (self.x[index] for index in itertools.islice(indices, limit))
+
+    def weighted(self, tables: Mapping[str, Any]) -> "Feed":
+        """Returns the feed with class weights multiplied onto the sample weights."""
+        return PyDatasetFeed(_Completed(self.x.data, self.x.complete.with_tables(tables)), source=self.source)
+
+    def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
+        """Batches by index.
+
+        Raises:
+            ValueError: If the dataset wants to hear of epochs, of which the stream knows nothing.
+        """
+        del batch_size
+        kind = type(self.x.data)
+        wanted = [name for name in _HOOKS if getattr(kind, name) is not getattr(keras.utils.PyDataset, name)]
+        if wanted:
+            rule = "must make every batch out of its index alone where training has to go on from any batch"
+            fix = "Leave it out: with shuffle=True each epoch has the batches in another order."
+            raise ValueError(refusal("fit", "x", rule, words(f"{kind.__name__} with {', '.join(wanted)}"), fix))
+        return Feed(_Endless(self.x, first, shuffle, seed), source=self.source)
+
+
+class GeneratorFeed(Feed):
+    """A Python generator, whose keys may differ from batch to batch; its first batches are looked at and kept."""
+
+    is_rewindable = False
+
+    def __init__(self, x: Any, complete: _Complete) -> None:
+        super().__init__(x, source=x)
+        self.complete = complete
+
+    @classmethod
+    def checked(
+        cls, x: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, form: InputForm | None
+    ) -> "GeneratorFeed":
+        """Wraps it so that every batch is completed; a key may come and go, so none is needed in each."""
+        del all_needed
+        return cls(iter(x), _Complete(tasks, owner, {}, all_needed=False, form=form))
+
+    def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
+        """Yields the first batches and puts them back in front."""
+        seen = list(itertools.islice(self.x, min(limit or _PEEK, _PEEK)))
+        self.x = itertools.chain(seen, self.x)
+        return map(self.complete, seen)
+
+    def is_complete(self, limit: int | None) -> bool:  # noqa: ARG002 - the end cannot be seen
+        """The rest is unknown."""
+        return False
+
+    def weighted(self, tables: Mapping[str, Any]) -> "Feed":
+        """Returns the feed as Keras takes it, a generator: completed batches, with class weights."""
+        complete = self.complete.with_tables(tables)
+        return _RunFeed((complete(batch) for batch in self.x), source=self.source)
+
+
+class _RunFeed(Feed):
+    """A generator of completed batches."""
+
+    def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
+        """What is left after the first batches were run through."""
+        del batch_size, shuffle, seed
+        # Keras takes generators for such, no other iterators.
+        return Feed((batch for batch in itertools.islice(self.x, first, None)), source=self.source)
