@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kmtl import gradients
+from kmtl._keras_private import has_prepared_data
 from kmtl.callbacks.balancer_events import BalancerListener
 from kmtl.feeding import InputForm, arrays_feed, class_tables, explained, feed
 from kmtl.feeding.plan import Plan, Progress, Start, present_seed, rejoined, steps_of, streamed
@@ -162,7 +163,7 @@ class FedModel(LookingModel):
         values come in the order of `metrics_names`, `loss` first.
         """
         self._assert_ready("evaluate")
-        if not kwargs.get("_use_cached_eval_dataset"):
+        if not has_prepared_data(kwargs):
             form = InputForm.of(self.input)
             given = feed(x, y, sample_weight, self.tasks, "evaluate", all_needed=False, form=form)
             given.limit(steps, True, "evaluate", "steps")

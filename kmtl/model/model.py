@@ -194,7 +194,7 @@ class MultiTaskModel(ReplicatedModel):
         # An optimizer that scales losses skips by itself.
         sound = None if known.is_scaled else gradients.all_finite(updates) & some
         self.balancer.skipped.assign_add(
-            _keras_private.applied(self.optimizer, updates, self.trainable_variables, sound)
+            _keras_private.apply_summed(self.optimizer, updates, self.trainable_variables, sound)
         )
 
     def test_step(self, data: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import keras
 
 from kmtl import balancers
 from kmtl._checks import Refusals, near, refusal, require, words
-from kmtl._keras_private import check_strategy, in_scope
+from kmtl._keras_private import check_strategy, in_scope, loss_tracker
 from kmtl.losses import group_tasks
 from kmtl.metrics import ConflictTracker, Reported, TaskLossTracker, TaskMetrics, reported
 from kmtl.model.compile_arguments import checked_weights, serialized_losses, settings
@@ -206,7 +206,7 @@ class CompiledModel(FedModel):
         """The losses, the tasks' metrics, and any metric of a layer."""
         if not self.compiled:
             return super().metrics
-        others = [metric for metric in super().metrics if metric is not self._loss_tracker]
+        others = [metric for metric in super().metrics if metric is not loss_tracker(self)]
         tracked = [] if self._conflicts is None else [self._conflicts]
         return [self._task_losses, self._task_metrics, *tracked, *others]
 
