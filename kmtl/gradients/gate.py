@@ -23,14 +23,14 @@ class Gate:
 
     def __call__(self, predictions: Any) -> Any:
         """Returns predictions `(batch, [G,] units)` as they are."""
-        through = self._passed(predictions)
+        through = self._gated(predictions)
         logits = logits_behind(predictions)
         if logits is not None:
             # Keras takes a cross-entropy from the logits that it finds behind a probability.
-            put_logits_behind(through, self._passed(logits))
+            put_logits_behind(through, self._gated(logits))
         return through
 
-    def _passed(self, value: Any) -> Any:
+    def _gated(self, value: Any) -> Any:
         """The same tensor with a gradient that can be stopped."""
 
         @tf.custom_gradient
