@@ -8,7 +8,7 @@ import keras
 from kmtl import gradients
 from kmtl._checks import near, refusal, words
 from kmtl.sharing import Fork
-from kmtl.tasks import FusedHeads, Task, Unstandardize, build_heads, check_features, matched_outputs, named_tasks
+from kmtl.tasks import FusedHeads, Task, Unstandardize, build_heads, features_by_task, matched_outputs, named_tasks
 
 
 class AssembledModel(keras.Model):
@@ -50,17 +50,18 @@ class AssembledModel(keras.Model):
 
         Args:
             inputs: Keras inputs.
-            features: KerasTensor `(batch, width)`, as `kmtl.trunks` returns; a `kmtl.sharing.Fork`
-                is put behind it. Or `{task: such a tensor}`.
+            features: KerasTensor, as `kmtl.trunks` returns; or `{"vector": ..., "map": ..., "sequence": ...}`, of
+                which each task takes the one that its kind wants. A `kmtl.sharing.Fork` is put behind each that
+                several tasks take. Or `{task: such a tensor}`, which is taken as it is.
             tasks: The tasks, in order.
             fuse: Whether alike heads are computed as one kernel; see `kmtl.tasks.build_heads`.
             name: Of the model.
         """
         named = named_tasks(tasks)
-        if len(named) > 1 and not isinstance(features, Mapping):
-            check_features(features, "build_heads")
-            features = Fork(list(named))(features)
-        return cls(inputs, build_heads(features, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
+        own = features_by_task(features, list(named.values()))
+        if not isinstance(features, Mapping) or not set(named) <= set(features):
+            own = _forked(own)
+        return cls(inputs, build_heads(own, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
 
     @classmethod
     def from_model(cls, model: Any, tasks: Sequence[Task]) -> Self:
@@ -117,6 +118,18 @@ class AssembledModel(keras.Model):
             raise ValueError(refusal("task_variables", "task", "must be a task", task, near(task, self.tasks)))
         shared = {id(variable) for variable in self.shared_variables}
         return [variable for variable in self._behind(task) if id(variable) not in shared]
+
+
+def _forked(features: dict[str, Any]) -> dict[str, Any]:
+    """Puts a fork behind each of the tensors that more than one task takes."""
+    takers: dict[int, list[str]] = {}
+    for name, tensor in features.items():
+        takers.setdefault(id(tensor), []).append(name)
+    copies = dict(features)
+    for names in takers.values():
+        if len(names) > 1:
+            copies.update(Fork(names)(features[names[0]]))
+    return copies
 
 
 def usable_cut(model: Any, shared: Sequence[Any]) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from kmtl import gradients
 from kmtl._checks import near, refusal, words
-from kmtl.feeding import Census, Feed, InputForm, check_census, feed
+from kmtl.feeding import DataStatistics, Feed, InputForm, check_statistics, feed
 from kmtl.model.graph import AssembledModel
 
 
@@ -30,8 +30,8 @@ class LookingModel(AssembledModel):
         """
         given = feed(data, y, None, self.tasks, "adapt", all_needed=False, form=InputForm.of(self.input))
         limit = given.limit(steps, True, "adapt", "steps")
-        census = Census.of(self.tasks, given.batches(limit if steps is None else steps))
-        check_census(census, self.scalers, "adapt", all_needed=False)
+        census = DataStatistics.of(self.tasks, given.batches(limit if steps is None else steps))
+        check_statistics(census, self.scalers, "adapt", all_needed=False)
         self._learn_scales(census, self.scalers)
 
     def direction(self, key: str) -> str:
@@ -77,27 +77,27 @@ class LookingModel(AssembledModel):
         given = feed(x, y, weights, self.tasks, owner, all_needed=False, form=InputForm.of(self.input))
         limit = given.limit(steps, check, "fit", "validation_steps")
         if check is not False and given.is_rewindable:
-            check_census(self._census(given, limit), (), owner, all_needed=False)
+            check_statistics(self._census(given, limit), (), owner, all_needed=False)
         given = given.weighted({})
         return given.x if given.y is None else (given.x, given.y, given.sample_weight)
 
-    def _look(self, given: Feed, steps: int | None, check: bool | int) -> Census | None:
+    def _look(self, given: Feed, steps: int | None, check: bool | int) -> DataStatistics | None:
         """Takes the census of the training data and refuses what it must."""
         limit = given.limit(steps, check, "fit", "steps_per_epoch")
         if check is False or not given.is_visible:
             self._require_scales("fit")
             return None
         census = self._census(given, limit)
-        check_census(census, self._unlearned(), "fit")
+        check_statistics(census, self._unlearned(), "fit")
         return census
 
-    def _census(self, given: Feed, limit: int | None) -> Census:
+    def _census(self, given: Feed, limit: int | None) -> DataStatistics:
         """Takes the census, or remembers it of a stream that was looked at before."""
         known = self.__dict__.setdefault("_censuses", weakref.WeakKeyDictionary())
         is_kept = given.source is not None and given.is_rewindable
         if is_kept and known.get(given.source, (0, None))[0] == (limit,):
             return known[given.source][1]
-        census = Census.of(self.tasks, given.batches(limit))
+        census = DataStatistics.of(self.tasks, given.batches(limit))
         census.complete = given.is_complete(limit)
         if is_kept:
             known[given.source] = ((limit,), census)
@@ -111,12 +111,12 @@ class LookingModel(AssembledModel):
         """Data that is looked at but not trained on, with the statistics of its labels learned."""
         given = feed(x, y, sample_weight, self.tasks, owner, all_needed=False, form=InputForm.of(self.input))
         if self._unlearned():
-            census = Census.of(self.tasks, given.batches(limit))
-            check_census(census, self._unlearned(), owner, all_needed=False)
+            census = DataStatistics.of(self.tasks, given.batches(limit))
+            check_statistics(census, self._unlearned(), owner, all_needed=False)
             self._learn_scales(census, self._unlearned())
         return given.weighted({})
 
-    def _learn_scales(self, census: Census, names: Iterable[str]) -> None:
+    def _learn_scales(self, census: DataStatistics, names: Iterable[str]) -> None:
         """Gives the statistics to the layers that turn predictions into the label's unit.
 
         Machines that looked at different data must not scale differently: the first one's count.
