@@ -7,7 +7,7 @@ import keras
 
 from kmtl._checks import near, refusal, words
 from kmtl.sharing import Fork
-from kmtl.tasks import Task, Unstandardize, build_heads, check_features, matched_outputs, named_tasks
+from kmtl.tasks import Task, Unstandardize, build_heads, features_by_task, matched_outputs, named_tasks
 
 
 class TaskGraph(keras.Model):
@@ -61,17 +61,18 @@ class TaskGraph(keras.Model):
 
         Args:
             inputs: Keras inputs.
-            features: KerasTensor `(batch, width)`, as `kmtl.trunks` returns; a `kmtl.sharing.Fork`
-                is put behind it. Or `{task: such a tensor}`.
+            features: KerasTensor, as `kmtl.trunks` returns; or `{"vector": ..., "map": ..., "sequence": ...}`, of
+                which each task takes the one that its kind wants. A `kmtl.sharing.Fork` is put behind each that
+                several tasks take. Or `{task: such a tensor}`, which is taken as it is.
             tasks: The tasks, in order.
             fuse: Whether alike heads are computed as one kernel; see `kmtl.tasks.build_heads`.
             name: Of the model.
         """
         named = named_tasks(tasks)
-        if len(named) > 1 and not isinstance(features, Mapping):
-            check_features(features, "build_heads")
-            features = Fork(list(named))(features)
-        return cls(inputs, build_heads(features, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
+        own = features_by_task(features, list(named.values()))
+        if not isinstance(features, Mapping) or not set(named) <= set(features):
+            own = _forked(own)
+        return cls(inputs, build_heads(own, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
 
     @classmethod
     def from_model(cls, model: Any, tasks: Sequence[Task]) -> Self:
@@ -139,7 +140,19 @@ def every_layer(model: Any) -> Iterator[Any]:
         yield from every_layer(layer)
 
 
-def usable_cut(model: TaskGraph, shared: Sequence[Any]) -> Any:
+def _forked(features: dict[str, Any]) -> dict[str, Any]:
+    """Puts a fork behind each of the tensors that more than one task takes."""
+    takers: dict[int, list[str]] = {}
+    for name, tensor in features.items():
+        takers.setdefault(id(tensor), []).append(name)
+    copies = dict(features)
+    for names in takers.values():
+        if len(names) > 1:
+            copies.update(Fork(names)(features[names[0]]))
+    return copies
+
+
+def usable_cut(model: Any, shared: Sequence[Any]) -> Any:
     """The fork behind which no weight is shared and that every task passes, or None."""
     forks = [layer for layer in model.layers if isinstance(layer, Fork)]
     if len(forks) != 1 or set(forks[0].names) != set(model.tasks):

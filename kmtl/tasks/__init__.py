@@ -3,7 +3,7 @@
 from kmtl.tasks.base import Task
 from kmtl.tasks.classification import BinaryClassification, Classification, MultiLabel
 from kmtl.tasks.fused import FusedHeads
-from kmtl.tasks.heads import build_heads, check_features
+from kmtl.tasks.heads import build_heads, features_by_task
 from kmtl.tasks.matching import matched_outputs, named_tasks
 from kmtl.tasks.regression import Regression
 from kmtl.tasks.standardization import Unstandardize
@@ -17,7 +17,7 @@ __all__ = [
     "Task",
     "Unstandardize",
     "build_heads",
-    "check_features",
+    "features_by_task",
     "matched_outputs",
     "named_tasks",
 ]

@@ -19,7 +19,6 @@ from kmtl.data.shards.verifying import explanation
 from kmtl.feeding.errors import explainable
 from kmtl.feeding.order import any_pass, by_element, endless
 from kmtl.feeding.resume import restartable
-from kmtl.feeding.structure import check_label
 from kmtl.tasks import Task
 
 _OWNER = "from_shards"
@@ -129,7 +128,7 @@ def _check_labels(refusals: Refusals, manifest: Manifest, tasks: Sequence[Task])
     for task in tasks:
         if task.name in manifest.labels:
             spec = manifest.labels[task.name]
-            check_label(refusals, "labels", task, spec.dtype, (None, *spec.shape))
+            task.check_labels(refusals, "labels", spec.dtype, (None, *spec.shape))
     names = [task.name for task in tasks]
     if not any(name in manifest.labels for name in names):
         refusals.add("tasks", f"must name at least one label of the shards, {list(manifest.labels)}", names)
