@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from kmtl.data.built_in.digits import SPLIT_SIZES, balanced, source_digits, split_sources
+from kmtl.data.built_in.digits import SPLIT_SIZES, draw_evenly, source_digits, split_sources
 from kmtl.data.built_in.transforms import draw, to_bytes
 from kmtl.data.digit_poses import digit_poses_dataset_builder as digit_poses
 from kmtl.data.multi_digits import multi_digits_dataset_builder as multi_digits
@@ -133,4 +133,4 @@ def test_supervised_pairs_are_ready_for_fit(prepared):
 
 
 def test_a_draw_with_more_sources_than_examples_uses_none_twice():
-    assert len(set(balanced(np.arange(50), 20, np.random.default_rng(0)).tolist())) == 20
+    assert len(set(draw_evenly(np.arange(50), 20, np.random.default_rng(0)).tolist())) == 20
