@@ -55,7 +55,7 @@ def backbone(
         Features `(batch, width)`; with `pooling=None` the map or the sequence that the model returns.
 
     Raises:
-        TypeError: If `model` is not a `keras.Model` `image` not a `keras.KerasTensor`, or an option is unknown.
+        TypeError: If `model` is not a `keras.Model`, `image` not a `keras.KerasTensor`, or an option is unknown.
         ValueError: If the image does not fit the model, an output must be chosen, the output is no
             vector, map or sequence, or another argument breaks its rule.
 
