@@ -6,8 +6,8 @@ a new graph" (keras-team/keras#20582). Here gradients come as sums, and conditio
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -64,13 +64,55 @@ def check_strategy(strategy: Any, optimizer: Any, jit_compile: Any) -> None:
         if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):
             fix = "Use kmtl.distribution.strategy('multi_worker')."
             refusals.add("strategy", "must keep replicas in sync", words("a ParameterServerStrategy"), fix)
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        if isinstance(inner, keras.optimizers.Optimizer) and inner._distribution_strategy is not strategy:
+        parts = _parts(optimizer) if isinstance(optimizer, keras.optimizers.Optimizer) else []
+        if any(part._distribution_strategy is not strategy for part in parts):
             fix = "Make model and optimizer inside of one `with strategy.scope():`, or give the optimizer's name."
             refusals.add("optimizer", "must be made in the model's strategy", words("one of another"), fix)
         if jit_compile is True and is_replicated(strategy):
             fix = "Leave it out: Keras compiles the steps of all replicas as one (keras-team/keras#19005)."
             refusals.add("jit_compile", "must be 'auto' or False under a strategy of replicas", jit_compile, fix)
+
+
+def knowing(optimizer: Any, variables: Sequence[Any], prepare: Callable[[Any], None]) -> Any:
+    """An optimizer that knows these variables, with all of its state.
+
+    Keras's optimizers know the variables that they were built with and no others, so a weight that is unfrozen later
+    needs another one.
+
+    Args:
+        optimizer: A built Keras optimizer.
+        variables: All that it is to move.
+        prepare: Called with a new optimizer before it is built.
+
+    Returns:
+        The optimizer itself if it knows them; else a new one of the same settings and state, which knows them too.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    known = {id(variable) for variable in inner._trainable_variables}
+    new = [variable for variable in variables if id(variable) not in known]
+    if not new:
+        return optimizer
+    wider = type(optimizer).from_config(optimizer.get_config())
+    prepare(wider)
+    wider.build([*inner._trainable_variables, *new])
+    # Names may repeat; those that do come in the same order, the new ones last.
+    old: dict[str, list[Any]] = {}
+    for variable in optimizer.variables:
+        old.setdefault(variable.path, []).append(variable)
+    for variable in wider.variables:
+        if old.get(variable.path):
+            variable.assign(old[variable.path].pop(0))
+    return wider
+
+
+def is_validation(options: Mapping[str, Any]) -> bool:
+    """Whether these are the options by which `fit` evaluates the validation data that it was given."""
+    return bool(options.get("_use_cached_eval_dataset"))
+
+
+def accept_trainable(model: Any) -> None:
+    """Lets Keras know that weights were frozen or unfrozen on purpose; it would warn of it in `fit`."""
+    model._compiled_trainable_state = {layer: layer.trainable for layer in model._flatten_layers()}
 
 
 def in_scope(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,10 +126,24 @@ def in_scope(method: Callable[..., Any]) -> Callable[..., Any]:
     return entered
 
 
+def _parts(optimizer: Any) -> list[Any]:
+    """The Keras optimizers that an optimizer is made of: itself, or what it wraps."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return list(getattr(inner, "parts", {"": inner}).values())
+
+
 @contextmanager
 def _summed(optimizer: Any) -> Iterator[None]:
     """Takes the sum over replicas, and conditions around it, out of an optimizer."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    with ExitStack() as stack:
+        for part in _parts(optimizer):
+            stack.enter_context(_summed_part(part))
+        yield
+
+
+@contextmanager
+def _summed_part(inner: Any) -> Iterator[None]:
+    """The same for one Keras optimizer."""
     steps, frequency = inner.gradient_accumulation_steps, inner.ema_overwrite_frequency
     own = type(inner)._backend_apply_gradients
 

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 
 from kmtl._checks import is_whole, refusal, require, whole, words
+from kmtl._replicas import is_first_machine, is_replicated, of_first
 from kmtl.callbacks.backup_files import Backups, read_arrays, write_arrays
 from kmtl.callbacks.states import CallbackStates
 from kmtl.feeding.plan import Start
-from kmtl.gradients import is_first_machine, is_replicated, of_first
 
 _OWNER = "BackupAndRestore"
 _STATE = "state.npz"
@@ -56,8 +56,6 @@ class BackupAndRestore(keras.callbacks.Callback):
     100
     """
 
-    keeps_position = True
-
     def __init__(
         self,
         backup_dir: str | os.PathLike[str],
@@ -81,7 +79,7 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def attend(self, callbacks: Sequence[Any]) -> None:
         """Hears of the callbacks of the training, among which it is."""
-        same = [callback for callback in callbacks if getattr(callback, "keeps_position", False)]
+        same = [callback for callback in callbacks if isinstance(callback, BackupAndRestore)]
         require(len(same) == 1, "fit", "callbacks", "must hold one BackupAndRestore at most", len(same))
         self._states = CallbackStates([callback for callback in callbacks if callback is not self])
 

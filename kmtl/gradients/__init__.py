@@ -11,7 +11,6 @@ from kmtl._replicas import (
 )
 from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.gate import Gate
-from kmtl.gradients.graph import shared_among
 from kmtl.gradients.measuring import Gramians, batched, measured
 from kmtl.gradients.routes import Balanced, Known, exact, kept, online, sliced, tracked
 from kmtl.gradients.second_pass import Again, drawn
@@ -43,7 +42,6 @@ __all__ = [
     "of_first",
     "online",
     "replicas",
-    "shared_among",
     "sliced",
     "sum_over_replicas",
     "tracked",
