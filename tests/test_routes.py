@@ -201,7 +201,7 @@ def test_the_slopes_along_a_direction_are_inner_products_with_the_gradients(is_c
 
     found = model.gramians(X, Y, batches=1, batch_size=24)
     direction = [tf.random.normal(variable.shape, seed=1) for variable in model.shared_variables]
-    batch = next(gradients.batched(X, Y, None, 24, 1))
+    batch = next(gradients.first_batches(X, Y, None, 24, 1))
 
     @tf.function
     def step():
@@ -210,12 +210,13 @@ def test_the_slopes_along_a_direction_are_inner_products_with_the_gradients(is_c
             parts = tf.unstack(losses)
         back = gradients.Backward(tape, parts, None, model.shared_variables, model.shared_variables, cut())
         _, slopes = back.direction_with_slopes(tf.constant([0.5, 2.0, 0.0, 1.0]))
-        return tf.stack([gradients.flat(row) for row in back.rows()]), slopes(direction)
+        return tf.stack([gradients.flatten(row) for row in back.rows()]), slopes(direction)
 
     if not is_cut:
         model.forks[0].attach(None)
     rows, products = step()
-    np.testing.assert_allclose(products, np.asarray(rows) @ np.asarray(gradients.flat(direction)), rtol=1e-4, atol=1e-6)
+    expected = np.asarray(rows) @ np.asarray(gradients.flatten(direction))
+    np.testing.assert_allclose(products, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found.grams[0], np.asarray(rows) @ np.asarray(rows).T, rtol=1e-4, atol=1e-6)
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kmtl import balancers
 from kmtl._checks import Refusals, near, refusal, require, words
-from kmtl._keras_private import accept_trainable, check_strategy, in_scope, knowing
+from kmtl._keras_private import accept_trainable, check_strategy, extend_optimizer, in_scope, loss_tracker
 from kmtl._replicas import sum_over_replicas
 from kmtl.model.compile_arguments import checked_weights, refuse_overrides, serialized_losses, settings
 from kmtl.model.graph import TaskGraph
@@ -181,7 +181,7 @@ class CompiledGraph(TaskGraph):
         setup = self._compiled_setup(owner)
         if not setup.is_current(self):
             setup.follow(self)
-            wider = knowing(self.optimizer, self.trainable_variables, lambda made: assign_owners(self, made))
+            wider = extend_optimizer(self.optimizer, self.trainable_variables, lambda made: assign_owners(self, made))
             if wider is not self.optimizer:
                 self.optimizer = wider
             accept_trainable(self)
@@ -194,7 +194,7 @@ class CompiledGraph(TaskGraph):
         """The losses, the tasks' metrics, and any metric of a layer."""
         if self._setup is None:
             return super().metrics
-        others = [metric for metric in super().metrics if metric is not self._loss_tracker]
+        others = [metric for metric in super().metrics if metric is not loss_tracker(self)]
         return [*self._setup.trackers, *others]
 
     @property

@@ -9,7 +9,7 @@ import tensorflow as tf
 from kmtl import gradients
 from kmtl._checks import near, refusal, require, words
 from kmtl._interrupts import held
-from kmtl._keras_private import is_validation
+from kmtl._keras_private import has_prepared_data
 from kmtl._replicas import is_replicated
 from kmtl.feeding import InputForm, Inspection, class_tables
 from kmtl.feeding.plan import Progress
@@ -161,7 +161,7 @@ class MultiTaskModel(CompiledGraph):
         values come in the order of `metrics_names`, `loss` first.
         """
         self._compiled_setup("evaluate")
-        if not is_validation(kwargs):
+        if not has_prepared_data(kwargs):
             given = self.inspection.partial_feed(x, y, sample_weight, "evaluate")
             given.limit(steps, True, "evaluate", "steps")
             given = given.weighted({})
@@ -247,8 +247,8 @@ class MultiTaskModel(CompiledGraph):
         shared = setup.shared or self.shared_variables
         require(bool(shared), "gramians", "model", "must have trainable weights that tasks share", words("none"))
         given = self.inspection.prepared("gramians", x, y, sample_weight, batches)
-        parts = gradients.batched(given.x, given.y, given.sample_weight, batch_size, batches)
-        return gradients.measured(self.step.losses, self.step.cut, shared, list(self.tasks), parts)
+        parts = gradients.first_batches(given.x, given.y, given.sample_weight, batch_size, batches)
+        return gradients.measure_gramians(self.step.losses, self.step.cut, shared, list(self.tasks), parts)
 
     # The steps, on a replica, and the functions that run them.
 

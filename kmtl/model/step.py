@@ -13,6 +13,12 @@ from kmtl.losses import Examples
 from kmtl.model.graph import TaskGraph
 from kmtl.model.setup import Setup
 
+_ROUTES = {
+    "exact": gradients.exact_route,
+    "kept": gradients.kept_weights_route,
+    "online": gradients.online_route,
+}
+
 
 class Pass(NamedTuple):
     """What a forward pass tells of the tasks; this replica's part of it.
@@ -105,7 +111,7 @@ class Step:
     def run(self, batch: Sequence[Any], *, due: bool = True) -> Any:
         """The step itself; in one that is not due the balancer keeps its weights."""
         setup = self.setup
-        draws = gradients.drawn(setup.draws)
+        draws = gradients.generator_states(setup.draws)
         with tf.GradientTape(persistent=setup.route not in ("losses", "features")) as tape:
             seen = self.forward(batch, gated=True)
             known = self.known(seen)
@@ -120,7 +126,7 @@ class Step:
             updates, balanced = self._passes(setup.route if due else "kept", tape, parts, rest, known, weights, batch)
         self.update(updates, known)
         if setup.balancer.looks_again:
-            again = gradients.Again(lambda: self.forward(batch).means, draws)
+            again = gradients.SecondPass(lambda: self.forward(batch).means, draws)
             setup.balancer.after_update(again.values(), known.present)
         self.report(seen, known, balanced)
         return tf.constant(0.0)
@@ -201,12 +207,11 @@ class Step:
         balancer = self.setup.balancer
         back = gradients.Backward(tape, parts, rest, self.variables, self._shared(), self.cut())
         if route == "sliced":
-            balanced = gradients.sliced(*self._slice(batch, known), back, balancer, known)
+            balanced = gradients.slice_route(*self._slice(batch, known), back, balancer, known)
         elif route == "tracked":
-            balanced = gradients.tracked(back, weights, known)
+            balanced = gradients.tracking_route(back, weights, known)
         else:
-            take = {"exact": gradients.exact, "kept": gradients.kept, "online": gradients.online}[route]
-            balanced = take(back, balancer, known)
+            balanced = _ROUTES[route](back, balancer, known)
         return back.updates(balanced.direction, mend=not known.is_scaled), balanced
 
     def _shared(self) -> list[Any]:
@@ -237,7 +242,7 @@ class Step:
         if not known.is_scaled:
             shared = {id(variable) for variable in self.setup.shared}
             own = [id(variable) not in shared for variable in variables]
-            mended = gradients.cleaned(updates)
+            mended = gradients.zero_where_not_finite(updates)
             updates = [one if mend else other for one, other, mend in zip(mended, updates, own, strict=True)]
         weights = tf.reduce_mean(tf.stack([fork.spread(self.names) for fork in forks]), axis=0)
         return updates, gradients.Balanced([], weights, forks[0].balanced.gram if len(forks) == 1 else None)
@@ -264,7 +269,7 @@ class Step:
         some = tf.reduce_any(known.present & tf.math.is_finite(known.losses)) | ~tf.reduce_any(known.present)
         # An optimizer that scales losses skips by itself.
         sound = None if known.is_scaled else gradients.all_finite(updates) & some
-        skipped = _keras_private.applied(self.model.optimizer, updates, self.variables, sound)
+        skipped = _keras_private.apply_summed(self.model.optimizer, updates, self.variables, sound)
         self.setup.balancer.skipped.assign_add(skipped)
 
     def report(self, seen: Pass, known: gradients.Known, balanced: gradients.Balanced) -> None:
