@@ -217,7 +217,7 @@ class Label:
     @property
     def label_codes(self) -> dict[str, int] | None:
         """Number of each label name that a table may hold in its place; None where a label is never text."""
-        if not self.weighs_classes:
+        if not self.weighs_classes or self.dense_axes:
             return None
         return {name: place for place, name in enumerate(self.label_names or ())}
 

@@ -39,10 +39,6 @@ class Unstandardize(keras.layers.Layer):
         """The shape does not change."""
         return input_shape
 
-    def values_from(self, statistics: Any) -> tuple[Any, Any]:
-        """What `learn` takes of the statistics of a pass over the labels."""
-        return statistics.mean, statistics.scale
-
     def learn(self, mean: Any, scale: Any) -> None:
         """Takes the statistics of the training labels, `(units,)` each, in the label's unit."""
         self.mean.assign(mean)
