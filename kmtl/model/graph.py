@@ -10,7 +10,7 @@ from kmtl._checks import near, refusal, words
 from kmtl.sharing import Fork
 from kmtl.tasks import Task, Unstandardize, build_heads, features_by_task, matched_outputs, named_tasks
 
-# Of the files that models are saved in; 2 keeps the state of the training under one name.
+# Of the files that models are saved in; from 2 on the state of the training stands in `setup`.
 FORMAT = 2
 
 
@@ -105,15 +105,17 @@ class TaskGraph(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """Makes the model again; tells what a file of an older form does not bring back, refuses one of a newer form."""
+        """Makes the model again; tells what a file of an older form lacks, and refuses one of a newer form."""
         config = dict(config)
         form = config.pop("format", 1)
         if form > FORMAT:
             fix = "Load it with the kmtl that saved it, or a newer one."
             raise ValueError(refusal("load_model", "file", f"must be of form {FORMAT} or older", form, fix))
         if form < FORMAT and config.get("tasks"):
-            text = "load_model: the file is of before kmtl 0.1.0. Weights and the optimizer come back; the balancer's"
-            text = f"{text} state, loss weights that moved and random generators begin anew. Save it again."
+            text = (
+                "load_model: the file is of before kmtl 0.1.0. Weights, optimizer and balancer come back; loss weights"
+            )
+            text = f"{text} that moved, balancers of further forks and random generators begin anew. Save it again."
             warnings.warn(text, UserWarning, stacklevel=2)
         return super().from_config(config, custom_objects=custom_objects)
 

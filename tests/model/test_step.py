@@ -51,7 +51,6 @@ def test_extra_losses_are_logged_by_name_and_never_balanced(balancer):
     plain, model = make(balancer=balancer), make(balancer=balancer)
     model.step = Shrinking(model, model.setup)
     size = float(np.mean(np.square(model.predict(X, verbose=0)["alive"])))
-    before = values = [variable.numpy() for variable in model.trainable_variables]
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.square(model(X, training=True)["alive"]))
     slopes = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
@@ -60,13 +59,9 @@ def test_extra_losses_are_logged_by_name_and_never_balanced(balancer):
     assert logs[1]["loss"] == pytest.approx(logs[0]["loss"] + size, rel=1e-5)
     for name in model.tasks:
         assert logs[1][f"{name}_weight"] == pytest.approx(logs[0][f"{name}_weight"], rel=1e-6)
-    for old, one, other, slope in zip(
-        values, plain.trainable_variables, model.trainable_variables, slopes, strict=True
-    ):
+    for one, other, slope in zip(plain.trainable_variables, model.trainable_variables, slopes, strict=True):
         expected = one.numpy() - (0.01 * slope.numpy() if slope is not None else 0.0)
         np.testing.assert_allclose(other.numpy(), expected, rtol=1e-4, atol=1e-6)
-        assert old.shape == other.shape
-    assert before is values
     assert "size" not in model.evaluate(X, Y, verbose=0, return_dict=True)
     assert "size" not in model.metrics_names
 
@@ -122,11 +117,11 @@ def test_a_replaced_step_is_traced_anew():
 
 def test_methods_that_nothing_would_call_are_refused():
     class Own(kmtl.MultiTaskModel):
-        def compute_loss(self, *args, **kwargs):
-            return 0.0
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return x, y, y_pred, sample_weight, training
 
-        def compute_metrics(self, *args, **kwargs):
-            return {}
+        def compute_metrics(self, x, y, y_pred, sample_weight=None):
+            return x, y, y_pred, sample_weight
 
     given = build()
     model = Own(given.input, given.output, tasks=list(given.tasks.values()))
