@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl import _checks
+from kmtl._table import Result, Table
 from kmtl.export import sampling, signatures
 from kmtl.export.lite import batching, measuring, running, scoring
 
@@ -17,8 +18,8 @@ _OWNER = "quality"
 
 
 @dataclasses.dataclass(frozen=True)
-class Quality:
-    """What `quality` found; `str()` gives it as a table.
+class Quality(Result):
+    """What `quality` found: print it, or take its `table()`.
 
     Attributes:
         artifact: Path of what was run.
@@ -35,20 +36,14 @@ class Quality:
         """Returns the largest change of any row, in percent; -infinity if no row has one."""
         return max((row.change for row in self.rows if row.change is not None), default=-math.inf)
 
-    def __str__(self) -> str:
-        """Spells the rows as a table under a line on the artifact."""
-        import pandas as pd
-
-        frame = pd.DataFrame([_spelled(row) for row in self.rows])
+    def parts(self) -> list[str | Table]:
+        """The rows under a line on the artifact."""
+        rows = [
+            {"task": row.task, "metric": row.metric, "before": row.before, "after": row.after, "change %": row.change}
+            for row in self.rows
+        ]
         head = f"{self.artifact}: {self.samples} samples, before (Keras model) and after"
-        return f"{head}\n{frame.to_string(index=False)}"
-
-
-def _spelled(row: scoring.TaskQuality) -> dict[str, str]:
-    """Returns a row as it stands in the table."""
-    change = "-" if row.change is None else f"{row.change:+.2f}"
-    numbers = {"before": f"{row.before:.5g}", "after": f"{row.after:.5g}", "change %": change}
-    return {"task": row.task, "metric": row.metric, **numbers}
+        return [head, Table(rows, {"before": ".5g", "after": ".5g", "change %": "+.2f"})]
 
 
 def quality(model: Any, artifact: str | os.PathLike[str], x: Any, y: Any = None) -> Quality:
