@@ -74,7 +74,7 @@ class Result:
 
     def table(self) -> Any:
         """Returns the first table that is shown, with its numbers, as a pandas frame."""
-        return next(part for part in self.parts() if isinstance(part, Table)).frame
+        return next((part for part in self.parts() if isinstance(part, Table)), Table([])).frame
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.parts()))

@@ -5,7 +5,6 @@ import importlib.metadata
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -111,9 +110,3 @@ def text(told: Mapping[str, Any]) -> str:
     '{\n  "unit": "\\u00b5m"\n}\n'
     """
     return json.dumps(told, indent=2, allow_nan=False) + "\n"
-
-
-def size(path: Path) -> int:
-    """Returns the bytes of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kmtl import _checks
-from kmtl.export import pruning, stems
+from kmtl.export import stems
 
 JOINT = "serving_default"
 # From values by name to values by name.
@@ -75,7 +75,7 @@ def parts(model: Any, outputs: Mapping[str, Any]) -> Iterator[dict[str, Run]]:
     """
     wanted = {JOINT: outputs, **{task: {task: tensor} for task, tensor in outputs.items()}}
     whole = inference_part(model, outputs)
-    with pruning.cut(whole, copied=True):
+    with stems.cut_heads(whole, copied=True):
         stem = stems.stem(whole, specs(whole))
         yield {name: stems.behind(stem, inference_part(model, some)) for name, some in wanted.items()}
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kmtl import _checks
 from kmtl._table import Result, Table
-from kmtl.export import sampling, signatures
+from kmtl.export import artifacts, sampling, signatures
 from kmtl.export.lite import batching, measuring, running, scoring
 
 _OWNER = "quality"
@@ -85,18 +85,11 @@ def quality(model: Any, artifact: str | os.PathLike[str], x: Any, y: Any = None)
     path = Path(artifact)
     with _checks.Refusals(_OWNER) as refusals:
         outputs = signatures.task_outputs(refusals, model)
-        _refuse_artifact(refusals, path)
+        artifacts.refuse_form(refusals, path, "SavedModel", "LiteRT")
         batches = _batches(refusals, model, x, y) if outputs else list
     run = running.runner(path.read_bytes()) if path.is_file() else _saved_model_runner(path, outputs)
     count, rows = measuring.measured(model, outputs, run, batches, owner=_OWNER)
     return Quality(str(path), count, rows)
-
-
-def _refuse_artifact(refusals: _checks.Refusals, path: Path) -> None:
-    """Records an artifact that is neither a SavedModel nor a LiteRT file."""
-    if not (path / "saved_model.pb").is_file() and not (path.suffix == ".tflite" and path.is_file()):
-        rule = "must be the folder of one SavedModel or a .tflite file"
-        refusals.add("artifact", rule, str(path), "Pass what the export returned.")
 
 
 def _batches(refusals: _checks.Refusals, model: Any, x: Any, y: Any) -> batching.Batches:
