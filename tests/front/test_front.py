@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import kmtl
 from kmtl.feeding import resume
-from kmtl.front import Front, Point, plot_front, preferences
+from kmtl.front import Front, Point, preferences
 from kmtl.front.loss_scales import LossScales, alike
 
 INPUTS, WIDTH = 16, 10
@@ -121,19 +121,6 @@ def test_selection_by_change_constraint_and_knee():
     ):
         with pytest.raises(ValueError, match=words):
             chosen.select(**wrong)
-
-
-@pytest.mark.parametrize("count", [2, 3, 4])
-def test_the_picture_is_drawn_for_any_number_of_tasks(found, tmp_path, count):
-    if count == 2:
-        path = plot_front(found, tmp_path / "new" / "front.png")
-    else:
-        generator, names = np.random.default_rng(1), ["zoo", "ant", "bee", "cat"][:count]
-        rows = [{name: {"loss": 1.0, "mae": float(generator.random())} for name in names} for _ in range(8)]
-        points = [Point(tuple(np.eye(count)[place % count]), row) for place, row in enumerate(rows)]
-        model = type("Tasks", (), {"tasks": {name: kmtl.Regression(name) for name in names}})
-        path = plot_front(Front(None, None, model, points, 1.0), tmp_path / "front.png")
-    assert path.stat().st_size > 5000
 
 
 @pytest.mark.long
