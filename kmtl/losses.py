@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from kmtl._checks import refusal
+from kmtl._keras_private import loss_arguments
 from kmtl.tasks import Task, Unstandardize
 from kmtl.tasks.base import serialized_loss
 
@@ -219,7 +220,7 @@ def group_tasks(
 def _is_own(loss: Any) -> bool:
     """Whether it is one of Keras's own losses, on the last axis, and not a user's under the same name."""
     by_keras = not isinstance(loss, keras.losses.Loss) or type(loss).__module__.startswith("keras.")
-    last_axis = getattr(loss, "_fn_kwargs", {}).get("axis", -1) == -1
+    last_axis = loss_arguments(loss).get("axis", -1) == -1
     return by_keras and last_axis and getattr(loss, "fn", loss) is getattr(keras.losses, loss_name(loss), None)
 
 

@@ -5,12 +5,14 @@ from kmtl.feeding.class_weights import class_tables
 from kmtl.feeding.errors import explainable, explained
 from kmtl.feeding.feed import feed
 from kmtl.feeding.inputs import InputForm
+from kmtl.feeding.inspection import Inspection
 from kmtl.feeding.label_statistics import Census, TaskCensus, check_census
 
 __all__ = [
     "Census",
     "Feed",
     "InputForm",
+    "Inspection",
     "TaskCensus",
     "arrays_feed",
     "check_census",

@@ -61,7 +61,7 @@ def condition(model: Any, *, units: int = 64, rank: int | None = None) -> MultiT
         shared = {id(variable) for variable in model.shared_variables}
         place = "a Dense or convolutional layer without activation"
         call = _adapting(added, preference, whole("condition", "rank", _RANK if rank is None else rank, 1), shared)
-    outputs = _keras_private.replayed(model, call)
+    outputs = _keras_private.replay(model, call)
     if not added:
         fix = f"Put {place} into the trunk, as kmtl.trunks does."
         raise ValueError(refusal("condition", "model", "must have a place for preferences", words("none"), fix))

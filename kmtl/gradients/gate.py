@@ -4,6 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from kmtl._keras_private import logits_behind, put_logits_behind
+
 
 class Gate:
     """Stops the gradient of the tasks that sit out, at their predictions.
@@ -21,14 +23,14 @@ class Gate:
 
     def __call__(self, predictions: Any) -> Any:
         """Returns predictions `(batch, [G,] units)` as they are."""
-        through = self._passed(predictions)
-        logits = _logits(predictions)
+        through = self._gated(predictions)
+        logits = logits_behind(predictions)
         if logits is not None:
             # Keras takes a cross-entropy from the logits that it finds behind a probability.
-            through._keras_logits = self._passed(logits)
+            put_logits_behind(through, self._gated(logits))
         return through
 
-    def _passed(self, value: Any) -> Any:
+    def _gated(self, value: Any) -> Any:
         """The same tensor with a gradient that can be stopped."""
 
         @tf.custom_gradient
@@ -43,11 +45,3 @@ class Gate:
             return upstream
         mask = self.healthy if upstream.shape.rank == 2 else self.healthy[None, :, None]
         return tf.where(mask, upstream, tf.zeros_like(upstream))
-
-
-def _logits(predictions: Any) -> Any:
-    """The logits behind probabilities, found as Keras finds them; None if there are none."""
-    if hasattr(predictions, "_keras_logits"):
-        return predictions._keras_logits
-    kind = None if tf.executing_eagerly() else predictions.op.type
-    return predictions.op.inputs[0] if kind in ("Softmax", "Sigmoid") else None

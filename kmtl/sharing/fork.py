@@ -9,7 +9,8 @@ from keras import ops
 
 from kmtl import balancers
 from kmtl._checks import refusal, require, words
-from kmtl.gradients import Balanced, Cut, Known, branch, sum_over_replicas
+from kmtl._replicas import branch, sum_over_replicas
+from kmtl.gradients import Balanced, Cut, Known
 
 # What a step knows of each task.
 _BY_TASK = ("losses", "present", "counts", "healthy")

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from kmtl._checks import non_negative, refusal, require, sizes, task_name
+from kmtl._keras_private import loss_arguments
 
 # What tells a metric's better end: a piece of its name, or one whole word of it.
 _HIGHER = ("accuracy", "precision", "recall", "sensitivity", "specificity", "similarity", "correlation", "io_u")
@@ -235,7 +236,7 @@ def serialized_loss(loss: Any) -> Any:
     """
     serialized = keras.losses.serialize(loss)
     if type(loss).__module__.startswith("keras.") and isinstance(loss, keras.losses.Loss):
-        serialized["config"] = {**getattr(loss, "_fn_kwargs", {}), **serialized["config"]}
+        serialized["config"] = {**loss_arguments(loss), **serialized["config"]}
     return serialized
 
 
