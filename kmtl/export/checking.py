@@ -147,8 +147,8 @@ def _keras_milliseconds(model: Any, outputs: dict[str, Any], arrays: dict[str, A
         return {task: values.numpy() for task, values in found.items()}
 
     with tf.device("CPU:0"):
-        compiled = signatures.traced(stems.behind(None, part), signatures.specs(part))
-        return fresh_process.timed(call)[1]
+        compiled = signatures.trace(stems.behind(None, part), signatures.specs(part))
+        return fresh_process.time_call(call)[1]
 
 
 def _matched(results: dict[str, Any], expected: dict[str, Any]) -> dict[str, dict[str, Any]]:

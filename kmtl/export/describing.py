@@ -15,7 +15,7 @@ FILE = "kmtl.json"
 _FORMAT = 1
 
 
-def refuse_told(refusals: _checks.Refusals, metrics: Any, about: Any) -> None:
+def refuse_description(refusals: _checks.Refusals, metrics: Any, about: Any) -> None:
     """Records metrics that are no numbers by name, and an `about` that is no text by heading."""
     numbers = metrics is None or isinstance(metrics, Mapping)
     if not numbers or not all(isinstance(key, str) and _is_real(value) for key, value in (metrics or {}).items()):

@@ -65,11 +65,11 @@ def onnx(
     with _checks.Refusals("onnx") as refusals:
         outputs = signatures.task_outputs(refusals, model, tasks)
         placing.refuse_file(refusals, target, ".onnx")
-        describing.refuse_told(refusals, metrics, None)
+        describing.refuse_description(refusals, metrics, None)
         for name in {tensor.name for tensor in model.inputs} & outputs.keys() if outputs else ():
             refusals.add("model", "must name no task as an input", name, "ONNX has one namespace: rename the Input.")
     told = describing.description(model, outputs, name=target.stem, metrics=metrics)
-    with placing.told("onnx", target.parent), placing.beside(target.parent) as scratch:
+    with placing.explain_disk_errors("onnx", target.parent), placing.beside(target.parent) as scratch:
         finished = scratch / "model.onnx"
         _write(model, outputs, describing.text(told), finished)
         return finished.replace(target)

@@ -41,7 +41,7 @@ def plot_front(front: TradeOff, path: Any = None) -> Any:
 def _label(front: TradeOff, place: int) -> str:
     """A task with its metric, unit and better end."""
     task = front.tasks[place]
-    metric = front.chosen({})[task.name]
+    metric = front.chosen_metrics({})[task.name]
     unit = getattr(task, "unit", "")
     shown = f"{metric} [{unit}]" if unit and metric in {"mae", "rmse"} else metric
     arrow = "less" if metric == "loss" or task.direction(metric) == "min" else "more"

@@ -36,7 +36,7 @@ class TradeOff(Result):
         """The points."""
         raise NotImplementedError
 
-    def chosen(self, metrics: Mapping[str, str]) -> dict[str, str]:
+    def chosen_metrics(self, metrics: Mapping[str, str]) -> dict[str, str]:
         """Returns the metric that stands for each task: the given one, or its first; its loss if it has none.
 
         Args:
@@ -67,7 +67,7 @@ class TradeOff(Result):
         Raises:
             ValueError: If a task or metric is unknown.
         """
-        chosen = self.chosen(metrics or {})
+        chosen = self.chosen_metrics(metrics or {})
         rows = [[point.scores[name].get(metric, np.nan) for name, metric in chosen.items()] for point in self.points]
         better = ["min" if chosen[task.name] == "loss" else task.direction(chosen[task.name]) for task in self.tasks]
         return np.array(rows), better

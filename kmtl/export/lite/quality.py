@@ -88,15 +88,15 @@ def quality(model: Any, artifact: str | os.PathLike[str], x: Any, y: Any = None)
         artifacts.refuse_form(refusals, path, "SavedModel", "LiteRT")
         batches = _batches(refusals, model, x, y) if outputs else list
     run = running.runner(path.read_bytes()) if path.is_file() else _saved_model_runner(path, outputs)
-    count, rows = measuring.measured(model, outputs, run, batches, owner=_OWNER)
+    count, rows = measuring.measure(model, outputs, run, batches, owner=_OWNER)
     return Quality(str(path), count, rows)
 
 
 def _batches(refusals: _checks.Refusals, model: Any, x: Any, y: Any) -> batching.Batches:
     """Returns the samples as batches and records what does not fit."""
     if y is not None or isinstance(x, tf.data.Dataset):
-        return batching.labelled(refusals, model, x, y)
-    return batching.unlabelled(sampling.arrays(refusals, model, x, argument="x"))
+        return batching.labelled_batches(refusals, model, x, y)
+    return batching.unlabelled_batches(sampling.arrays(refusals, model, x, argument="x"))
 
 
 def _saved_model_runner(path: Path, names: Iterable[str]) -> running.Run:

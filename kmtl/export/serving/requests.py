@@ -164,7 +164,7 @@ def _picture(version: Path, name: str, row: Any) -> bytes:
     """Writes a sample as PNG, by the artifact's own settings or those of `Images()`."""
     description = version / "assets.extra" / describing.FILE
     told = json.loads(description.read_text(encoding="utf-8")) if description.exists() else {}
-    content: bytes = images.written(row, images.Images(**told.get("images", {}).get(name, {})))[0]
+    content: bytes = images.encode(row, images.Images(**told.get("images", {}).get(name, {})))[0]
     return content
 
 
