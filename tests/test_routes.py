@@ -35,7 +35,7 @@ def test_a_model_from_features_has_a_usable_cut():
 @pytest.mark.parametrize("options", [{}, {"gram_fraction": 0.5}, {"update_every": 2}])
 def test_a_cut_changes_the_way_and_not_the_gradients(options):
     cut, whole = compiled(balancer=UPGrad(**options)), compiled(balancer=UPGrad(**options))
-    whole._attach("_cut", None)
+    whole.setup.__dict__["cut"] = None
     whole.forks[0].attach(None)
     left, right = trained(cut), trained(whole)
     assert left == pytest.approx(right, rel=1e-4, abs=1e-6)

@@ -11,7 +11,7 @@ from kmtl._replicas import of_first
 from kmtl.feeding.arrays import Feed, arrays_feed
 from kmtl.feeding.feed import feed
 from kmtl.feeding.inputs import InputForm
-from kmtl.feeding.label_statistics import Census, check_census
+from kmtl.feeding.label_statistics import DataStatistics, check_statistics
 from kmtl.tasks import Task
 
 
@@ -32,7 +32,7 @@ class Inspection:
         self.scalers = scalers
         self.form = form
         self.strategy = strategy
-        self._known: weakref.WeakKeyDictionary[Any, tuple[Any, Census]] = weakref.WeakKeyDictionary()
+        self._known: weakref.WeakKeyDictionary[Any, tuple[Any, DataStatistics]] = weakref.WeakKeyDictionary()
 
     def training_feed(self, x: Any, y: Any, sample_weight: Any, check: bool | int) -> Feed:
         """Checks the structure of the training data."""
@@ -57,30 +57,30 @@ class Inspection:
         given = self.partial_feed(x, y, weights, owner)
         limit = given.limit(steps, check, "fit", "validation_steps")
         if check is not False and given.is_rewindable:
-            check_census(self._census(given, limit), (), owner, all_needed=False)
+            check_statistics(self._statistics(given, limit), (), owner, all_needed=False)
         given = given.weighted({})
         return given.x if given.y is None else (given.x, given.y, given.sample_weight)
 
-    def look(self, given: Feed, steps: int | None, check: bool | int) -> Census | None:
+    def look(self, given: Feed, steps: int | None, check: bool | int) -> DataStatistics | None:
         """Takes the statistics of the training labels and refuses what it must."""
         limit = given.limit(steps, check, "fit", "steps_per_epoch")
         if check is False or not given.is_visible:
             self.require_scales("fit")
             return None
-        census = self._census(given, limit)
-        check_census(census, self.unlearned(), "fit")
-        return census
+        statistics = self._statistics(given, limit)
+        check_statistics(statistics, self.unlearned(), "fit")
+        return statistics
 
-    def _census(self, given: Feed, limit: int | None) -> Census:
+    def _statistics(self, given: Feed, limit: int | None) -> DataStatistics:
         """Takes the statistics, or remembers those of a stream that was looked at before."""
         is_kept = given.source is not None and given.is_rewindable
         if is_kept and self._known.get(given.source, (0, None))[0] == (limit,):
             return self._known[given.source][1]
-        census = Census.of(self.tasks, given.batches(limit))
-        census.complete = given.is_complete(limit)
+        statistics = DataStatistics.of(self.tasks, given.batches(limit))
+        statistics.complete = given.is_complete(limit)
         if is_kept:
-            self._known[given.source] = ((limit,), census)
-        return census
+            self._known[given.source] = ((limit,), statistics)
+        return statistics
 
     def unlearned(self) -> list[str]:
         """Names of the standardised regressions whose statistics nobody learned."""
@@ -90,25 +90,25 @@ class Inspection:
         """Learns the statistics of every standardised regression, learned before or not."""
         given = self.partial_feed(data, y, None, "adapt")
         limit = given.limit(steps, True, "adapt", "steps")
-        census = Census.of(self.tasks, given.batches(limit if steps is None else steps))
-        check_census(census, self.scalers, "adapt", all_needed=False)
-        self.learn_scales(census, self.scalers)
+        statistics = DataStatistics.of(self.tasks, given.batches(limit if steps is None else steps))
+        check_statistics(statistics, self.scalers, "adapt", all_needed=False)
+        self.learn_scales(statistics, self.scalers)
 
     def prepared(self, owner: str, x: Any, y: Any, sample_weight: Any, limit: int) -> Feed:
         """Data that is looked at but not trained on, with the statistics of its labels learned."""
         given = self.partial_feed(x, y, sample_weight, owner)
         if self.unlearned():
-            census = Census.of(self.tasks, given.batches(limit))
-            check_census(census, self.unlearned(), owner, all_needed=False)
-            self.learn_scales(census, self.unlearned())
+            statistics = DataStatistics.of(self.tasks, given.batches(limit))
+            check_statistics(statistics, self.unlearned(), owner, all_needed=False)
+            self.learn_scales(statistics, self.unlearned())
         return given.weighted({})
 
-    def learn_scales(self, census: Census, names: Iterable[str]) -> None:
+    def learn_scales(self, statistics: DataStatistics, names: Iterable[str]) -> None:
         """Gives the statistics to the layers that turn predictions into the label's unit.
 
         Machines that looked at different data must not scale differently: the first one's count.
         """
-        learned = [census.tasks[name] for name in names]
+        learned = [statistics.tasks[name] for name in names]
         if not learned:
             return
         own = np.concatenate([[found.mean, found.scale] for found in learned], axis=None).astype("float32")

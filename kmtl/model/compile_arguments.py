@@ -8,10 +8,12 @@ import keras
 import numpy as np
 
 from kmtl._checks import Refusals, known_keys, near, words
-from kmtl.losses import TaskGroup, loss_name, loss_values
+from kmtl.losses import TaskGroup
 from kmtl.metrics import Reported, TaskMetrics, reported, resolve
 from kmtl.tasks import Task
-from kmtl.tasks.base import metric_name, serialized_loss
+from kmtl.tasks.keras_losses import loss_name, loss_values, serialized_loss
+from kmtl.tasks.labels import known_shape
+from kmtl.tasks.metric_directions import metric_name
 
 _OWNER = "compile"
 
@@ -126,31 +128,43 @@ class _Trial(keras.layers.Layer):
 
 def _outcome(task: Task, function: Callable[[Any, Any], Any]) -> Any:
     """What a function makes of a task's labels, as the loss sees them, and predictions; symbolic."""
-    # A batch that broadcasts with no other size: labels and predictions of unlike shapes must not pass by chance.
-    batch = task.units + 1
-    labels = task.shaped(keras.KerasTensor((batch, *task.label_shape), dtype=task.label_dtype))
-    return _Trial(function)(labels, keras.KerasTensor((batch, task.units)))
+    batch = _batch_of(task)
+    labels = task.shaped(keras.KerasTensor((batch, *known_shape(task.label_shape)), dtype=task.label_dtype))
+    return _Trial(function)(labels, keras.KerasTensor((batch, *known_shape(task.output_shape))))
+
+
+def _batch_of(task: Task) -> int:
+    """A batch that broadcasts with no other size: labels and predictions of unlike shapes must not pass by chance."""
+    return 1 + max(known_shape((*task.output_shape, *task.label_shape)))
 
 
 def _try_loss(refusals: Refusals, task: Task, loss: Any) -> None:
-    """Records a loss that cannot be taken of the task's labels, or is not one value an example."""
-    rule = f"of {task.name!r} must take {_labels_of(task)} and predictions (batch, {task.units})"
+    """Records a loss that cannot be taken of the task's labels, or is not one value a label."""
+    rule = f"of {task.name!r} must take {_labels_of(task)} and predictions {_shape_of(task.output_shape)}"
     try:
         result = _outcome(task, lambda labels, predictions: loss_values(loss, labels, predictions))
     except _FAILURES as error:
         refusals.add("loss", rule, loss_name(loss), f"It says: {_first_line(error)}")
         return
-    shape = tuple(getattr(result, "shape", ()))
-    if shape != (task.units + 1,):
+    shape, batch = tuple(getattr(result, "shape", ())), _batch_of(task)
+    if shape != (batch, *known_shape(task.label_shape[: task.dense_axes])):
         fix = "Keep the batch axis and reduce the others."
-        got = words(f"shape {shape} for {task.units + 1} examples")
-        refusals.add("loss", f"of {task.name!r} must return one value an example", got, fix)
+        what = "an example"
+        if task.dense_axes:
+            fix, what = "Keep the axes of the places and reduce the others.", "a place of each example"
+        got = words(f"shape {shape} for {batch} examples")
+        refusals.add("loss", f"of {task.name!r} must return one value {what}", got, fix)
 
 
 def _labels_of(task: Task) -> str:
     """Tells what labels a task has."""
     kind = "integer labels" if task.label_dtype == "int32" else "float labels"
-    return f"{kind} (batch{''.join(f', {size}' for size in task.label_shape)})"
+    return f"{kind} {_shape_of(task.label_shape)}"
+
+
+def _shape_of(shape: tuple[int | None, ...]) -> str:
+    """A shape of a batch in words."""
+    return f"(batch{''.join(f', {size}' for size in shape)})"
 
 
 def _first_line(error: Exception) -> str:
@@ -219,7 +233,7 @@ def _is_metric(refusals: Refusals, argument: str, task: Task, metric: Any) -> bo
     try:
         _outcome(task, _trial_of_metric(task, metric))
     except _FAILURES as error:
-        rule = f"of {task.name!r} must take {_labels_of(task)} and predictions (batch, {task.units})"
+        rule = f"of {task.name!r} must take {_labels_of(task)} and predictions {_shape_of(task.output_shape)}"
         refusals.add(argument, rule, metric_name(metric), f"It says: {_first_line(error)}")
         return False
     return True

@@ -57,14 +57,14 @@ def train(
         given, validation_data = given.split(validation_split)
     if validation_data is not None:
         validation_data = inspection.validation_data(validation_data, options["validation_steps"], check)
-    census = inspection.look(given, steps_per_epoch, check)
-    given = given.weighted(class_tables(class_weight, model.tasks, census, "fit"))
+    statistics = inspection.look(given, steps_per_epoch, check)
+    given = given.weighted(class_tables(class_weight, model.tasks, statistics, "fit"))
     callbacks = in_order(callbacks, model.direction)
-    batches = census.batches if census is not None and census.complete else None
+    batches = statistics.batches if statistics is not None and statistics.complete else None
     try:
         # From here on machines wait for each other.
-        if census is not None:
-            inspection.learn_scales(census, inspection.unlearned())
+        if statistics is not None:
+            inspection.learn_scales(statistics, inspection.unlearned())
         plan = Plan(given, batch_size, shuffle, steps_per_epoch, initial_epoch)
         plan = _planned(model, plan, callbacks, batches, epochs)
         model.progress = plan.progress

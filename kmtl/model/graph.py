@@ -1,5 +1,6 @@
 """The graph of a model with one named output a task: what tasks share, what each owns, where it forks."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -7,7 +8,10 @@ import keras
 
 from kmtl._checks import near, refusal, words
 from kmtl.sharing import Fork
-from kmtl.tasks import Task, Unstandardize, build_heads, check_features, matched_outputs, named_tasks
+from kmtl.tasks import Task, Unstandardize, build_heads, features_by_task, matched_outputs, named_tasks
+
+# Of the files that models are saved in; 2 keeps the state of the training under one name.
+FORMAT = 2
 
 
 class TaskGraph(keras.Model):
@@ -61,17 +65,18 @@ class TaskGraph(keras.Model):
 
         Args:
             inputs: Keras inputs.
-            features: KerasTensor `(batch, width)`, as `kmtl.trunks` returns; a `kmtl.sharing.Fork`
-                is put behind it. Or `{task: such a tensor}`.
+            features: KerasTensor, as `kmtl.trunks` returns; or `{"vector": ..., "map": ..., "sequence": ...}`, of
+                which each task takes the one that its kind wants. A `kmtl.sharing.Fork` is put behind each that
+                several tasks take. Or `{task: such a tensor}`, which is taken as it is.
             tasks: The tasks, in order.
             fuse: Whether alike heads are computed as one kernel; see `kmtl.tasks.build_heads`.
             name: Of the model.
         """
         named = named_tasks(tasks)
-        if len(named) > 1 and not isinstance(features, Mapping):
-            check_features(features, "build_heads")
-            features = Fork(list(named))(features)
-        return cls(inputs, build_heads(features, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
+        own = features_by_task(features, list(named.values()))
+        if not isinstance(features, Mapping) or not set(named) <= set(features):
+            own = _forked(own)
+        return cls(inputs, build_heads(own, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
 
     @classmethod
     def from_model(cls, model: Any, tasks: Sequence[Task]) -> Self:
@@ -96,7 +101,21 @@ class TaskGraph(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """Returns the functional config with the tasks; a clone has none."""
         tasks = [keras.saving.serialize_keras_object(task) for task in self.tasks.values()]
-        return {**super().get_config(), "tasks": tasks or None}
+        return {**super().get_config(), "tasks": tasks or None, "format": FORMAT}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Makes the model again; tells what a file of an older form does not bring back, refuses one of a newer form."""
+        config = dict(config)
+        form = config.pop("format", 1)
+        if form > FORMAT:
+            fix = "Load it with the kmtl that saved it, or a newer one."
+            raise ValueError(refusal("load_model", "file", f"must be of form {FORMAT} or older", form, fix))
+        if form < FORMAT and config.get("tasks"):
+            text = "load_model: the file is of before kmtl 0.1.0. Weights and the optimizer come back; the balancer's"
+            text = f"{text} state, loss weights that moved and random generators begin anew. Save it again."
+            warnings.warn(text, UserWarning, stacklevel=2)
+        return super().from_config(config, custom_objects=custom_objects)
 
     @property
     def forks(self) -> list[Fork]:
@@ -139,7 +158,19 @@ def every_layer(model: Any) -> Iterator[Any]:
         yield from every_layer(layer)
 
 
-def usable_cut(model: TaskGraph, shared: Sequence[Any]) -> Any:
+def _forked(features: dict[str, Any]) -> dict[str, Any]:
+    """Puts a fork behind each of the tensors that more than one task takes."""
+    takers: dict[int, list[str]] = {}
+    for name, tensor in features.items():
+        takers.setdefault(id(tensor), []).append(name)
+    copies = dict(features)
+    for names in takers.values():
+        if len(names) > 1:
+            copies.update(Fork(names)(features[names[0]]))
+    return copies
+
+
+def usable_cut(model: Any, shared: Sequence[Any]) -> Any:
     """The fork behind which no weight is shared and that every task passes, or None."""
     forks = [layer for layer in model.layers if isinstance(layer, Fork)]
     if len(forks) != 1 or set(forks[0].names) != set(model.tasks):

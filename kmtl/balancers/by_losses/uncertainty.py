@@ -85,8 +85,8 @@ class Uncertainty(LogVarianceBalancer):
     """
 
     def factors(self, count: int) -> Any:
-        """One half for a regression, 1 for the others; 1 without tasks to ask."""
-        return ops.array([0.5 if task.kind == "regression" else 1.0 for task in self.tasks] or [1.0] * count)
+        """What each kind of task says, one half for a regression; 1 without tasks to ask."""
+        return ops.array([task.uncertainty_factor for task in self.tasks] or [1.0] * count)
 
     def weights_of(self, parameters: Any) -> Any:
         """`factor * exp(-s)`."""
