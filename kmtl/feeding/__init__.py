@@ -5,12 +5,14 @@ from kmtl.feeding.class_weights import class_tables
 from kmtl.feeding.errors import explainable, explained
 from kmtl.feeding.feed import feed
 from kmtl.feeding.inputs import InputForm
+from kmtl.feeding.inspection import Inspection
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics
 
 __all__ = [
     "DataStatistics",
     "Feed",
     "InputForm",
+    "Inspection",
     "arrays_feed",
     "check_statistics",
     "class_tables",

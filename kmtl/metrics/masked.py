@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kmtl._checks import Refusals, near, refusal
+from kmtl._keras_private import metric_function
 from kmtl.losses import Examples, TaskGroup
 from kmtl.tasks import Task
 from kmtl.tasks.labels import known_shape
@@ -226,7 +227,7 @@ def _summed(group: TaskGroup, values: Any) -> Any:
 
 def _is_elementwise(metric: Any) -> bool:
     """Whether a Keras metric looks at one element at a time, so that missing ones can be left out of a vector."""
-    known = type(metric) in _ELEMENTWISE or getattr(metric, "_fn", None) in _ELEMENTWISE_FUNCTIONS
+    known = type(metric) in _ELEMENTWISE or metric_function(metric) in _ELEMENTWISE_FUNCTIONS
     return known and not getattr(metric, "multi_label", False)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kmtl._checks import Refusals, known_keys, near, words
 from kmtl.losses import TaskGroup
-from kmtl.metrics import Reported, TaskMetrics, resolve
+from kmtl.metrics import Reported, TaskMetrics, reported, resolve
 from kmtl.tasks import Task
 from kmtl.tasks.keras_losses import loss_name, loss_values, serialized_loss
 from kmtl.tasks.labels import known_shape
@@ -24,14 +24,12 @@ class Settings(NamedTuple):
     Attributes:
         losses: Loss objects or functions.
         weights: Static loss weights.
-        metrics: Metrics, unweighted.
-        weighted_metrics: Metrics under the sample weights.
+        reported: Every metric to report, in task order, under its log key.
     """
 
     losses: dict[str, Any]
     weights: dict[str, float]
-    metrics: dict[str, list[Any]]
-    weighted_metrics: dict[str, list[Any]]
+    reported: list[Reported]
 
 
 def settings(tasks: Mapping[str, Task], loss: Any, loss_weights: Any, metrics: Any, weighted_metrics: Any) -> Settings:
@@ -53,7 +51,30 @@ def settings(tasks: Mapping[str, Task], loss: Any, loss_weights: Any, metrics: A
         own = {name: task.metrics for name, task in tasks.items()}
         plain = {**_metrics(refusals, "metrics", tasks, own), **_metrics(refusals, "metrics", tasks, metrics)}
         weighted = _metrics(refusals, "weighted_metrics", tasks, weighted_metrics)
-    return Settings(losses, weights, plain, weighted)
+    return Settings(losses, weights, reported(list(tasks.values()), plain, weighted))
+
+
+def refuse_overrides(model: type, own: type) -> None:
+    """Refuses a subclass whose method nothing would call.
+
+    Args:
+        model: The class of the model.
+        own: The class whose methods count.
+
+    Raises:
+        ValueError: With all offenders.
+    """
+    with Refusals(_OWNER) as refusals:
+        for name, fix in _UNCALLED.items():
+            if getattr(model, name) is not getattr(own, name):
+                refusals.add(name, "must not be overridden: the step does not call it", words(model.__name__), fix)
+
+
+_UNCALLED = {
+    "compute_loss": "Give a task its `loss`, call `add_loss` in a layer, or override `extra_losses` of "
+    "kmtl.model.step.Step and set `model.step`.",
+    "compute_metrics": "Give a task its `metrics`.",
+}
 
 
 def _as_mapping(refusals: Refusals, argument: str, given: Any, tasks: Mapping[str, Task]) -> Mapping[str, Any]:

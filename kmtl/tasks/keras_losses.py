@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from kmtl._keras_private import loss_arguments
+
 # Keras's losses that reduce the last axis and no other, so that a group axis goes through them untouched.
 STACKABLE = frozenset(
     {"sparse_categorical_crossentropy", "binary_crossentropy", "binary_focal_crossentropy", "cosine_similarity"}
@@ -37,7 +39,7 @@ def loss_name(loss: Any) -> str:
 def is_of_keras(loss: Any) -> bool:
     """Whether it is one of Keras's own losses, on the last axis, and not a user's under the same name."""
     by_keras = not isinstance(loss, keras.losses.Loss) or type(loss).__module__.startswith("keras.")
-    last_axis = getattr(loss, "_fn_kwargs", {}).get("axis", -1) == -1
+    last_axis = loss_arguments(loss).get("axis", -1) == -1
     return by_keras and last_axis and getattr(loss, "fn", loss) is getattr(keras.losses, loss_name(loss), None)
 
 
@@ -65,5 +67,5 @@ def serialized_loss(loss: Any) -> Any:
     """
     serialized = keras.losses.serialize(loss)
     if type(loss).__module__.startswith("keras.") and isinstance(loss, keras.losses.Loss):
-        serialized["config"] = {**getattr(loss, "_fn_kwargs", {}), **serialized["config"]}
+        serialized["config"] = {**loss_arguments(loss), **serialized["config"]}
     return serialized

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 import kmtl
-from kmtl.data.folders import decoded
+from kmtl.data.folders import decode_image
 from kmtl.export import images
 
 
@@ -49,7 +49,7 @@ def seen(shape, files, settings, folder, dtype="float32"):
 def test_a_file_becomes_what_training_sees(form, tmp_path):
     files = [file(picture(20, 31, 3, seed), form) for seed in range(3)]
     found = seen((16, 12, 3), files, kmtl.export.Images(), tmp_path)
-    np.testing.assert_array_equal(found, [decoded(one, (16, 12), 3) for one in files])
+    np.testing.assert_array_equal(found, [decode_image(one, (16, 12), 3) for one in files])
     assert found.std() > 0.1
 
 
@@ -107,7 +107,7 @@ def test_a_file_that_is_no_image_is_told(tmp_path):
 def test_samples_become_files_and_files_the_samples():
     values = picture(8, 6, 3)[None] / np.float32(255) * 4 - 2
     settings = kmtl.export.Images(scale=4.0, offset=-2.0, size=(8, 6))
-    files = images.written(values, settings)
+    files = images.encode(values, settings)
     tensor = keras.KerasTensor((None, 8, 6, 3), "float32")
     np.testing.assert_allclose(images.read(tf.constant(files), settings, tensor), values, atol=1e-5)
 

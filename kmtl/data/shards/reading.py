@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl._checks import Refusals, is_whole, words
-from kmtl.data.folders import check_image, decoded
+from kmtl.data.folders import check_image, decode_image
 from kmtl.data.labels import task_list
 from kmtl.data.pipelines import check_batches
 from kmtl.data.shards.manifests import Manifest, add_faults, read_manifest, shard_faults
@@ -149,7 +149,7 @@ def _decoder(refusals: Refusals, manifest: Manifest, image_size: Any, channels: 
         x, *rest = element
         files = x[name] if name else x
         form = tf.TensorSpec((*size, channels), tf.float32)
-        images = tf.map_fn(lambda file: decoded(file, size, channels), files, fn_output_signature=form)
+        images = tf.map_fn(lambda file: decode_image(file, size, channels), files, fn_output_signature=form)
         return ({**x, name: images} if name else images, *rest)
 
     return decode
