@@ -12,6 +12,8 @@ ROOT = pathlib.Path(kmtl.__file__).parent
 ORDER = [
     "_checks",
     "_extras",
+    "_table",
+    "_figures",
     "_types",
     "_interrupts",
     "_replicas",

@@ -14,8 +14,8 @@ PROMISED = {
     "callbacks": "ClassificationReports DeltaM LossWeightScheduler",
     "weighting": "by_difficulty by_initial_loss by_label_count",
     "evidence": "advise compare plot_curves plot_samples",
-    "front": "FiLM Front LowRankAdapter Point conditioned folded hypervolume lattice non_dominated plot_front train",
-    "search": "Constrained DeltaM WeightSearch as_chief as_worker from_dynamic front weights",
+    "front": "FiLM Front LowRankAdapter Point condition fold hypervolume lattice non_dominated plot_front train",
+    "search": "Constrained DeltaM Space WeightSearch as_chief as_worker from_dynamic front weights",
     "export": "Images check inspect litert load_keras onnx quality request_examples saved_model serving_config",
 }
 HEAVY = ["tensorflow_datasets", "sklearn", "pandas", "matplotlib", "keras_tuner", "ai_edge_litert"]

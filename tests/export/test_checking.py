@@ -83,12 +83,12 @@ def test_integers_that_stand_for_numbers_are_made_and_read(convnet, images, tmp_
 
 def test_quantising_rounds_shifts_and_stays_in_range():
     detail = {"dtype": np.uint8, "quantization": (0.5, 100)}
-    assert fresh_process.quantized(np.array([-1e9, -0.2, 0.3, 70.0, 1e9]), detail).tolist() == [0, 100, 101, 240, 255]
-    assert fresh_process.dequantized(np.array([0, 100, 255], "uint8"), detail).tolist() == [-50.0, 0.0, 77.5]
+    assert fresh_process.quantize(np.array([-1e9, -0.2, 0.3, 70.0, 1e9]), detail).tolist() == [0, 100, 101, 240, 255]
+    assert fresh_process.dequantize(np.array([0, 100, 255], "uint8"), detail).tolist() == [-50.0, 0.0, 77.5]
     plain = {"dtype": np.int32, "quantization": (0.0, 0)}
     ids = np.array([3, 70000], "int32")
-    assert fresh_process.quantized(ids, plain) is ids
-    assert fresh_process.dequantized(ids, plain) is ids
+    assert fresh_process.quantize(ids, plain) is ids
+    assert fresh_process.dequantize(ids, plain) is ids
 
 
 @pytest.mark.parametrize(("seconds", "calls", "median"), [([100, 7, 1, 9], 3, 7000.0), ([100] + [0.0] * 99, 20, 0.0)])
@@ -101,7 +101,7 @@ def test_the_median_leaves_out_the_first_call(monkeypatch, seconds, calls, media
         now[0] += left.pop(0)
         return {"a": len(left)}
 
-    assert fresh_process.timed(call) == ({"a": len(seconds) - 1}, median)
+    assert fresh_process.time_call(call) == ({"a": len(seconds) - 1}, median)
     assert len(seconds) - len(left) == 1 + calls
 
 
@@ -122,7 +122,7 @@ def test_further_signatures_are_left_alone_and_names_tell_nothing(rows, tmp_path
 
 def signature_functions(model):
     with signatures.parts(model, model.output) as parts:
-        return {name: signatures.traced(run, signatures.specs(model)) for name, run in parts.items()}
+        return {name: signatures.trace(run, signatures.specs(model)) for name, run in parts.items()}
 
 
 def test_some_of_the_tasks_are_compared_and_unknown_ones_refused(small, rows, tmp_path):

@@ -14,7 +14,7 @@ from kmtl.export.lite import batching, running, scoring
 _AT_ONCE = 64
 
 
-def measured(
+def measure(
     model: Any, outputs: Mapping[str, Any], run: running.Run, batches: batching.Batches, *, owner: str
 ) -> tuple[int, tuple[scoring.TaskQuality, ...]]:
     """Runs model and artifact on the same batches.

@@ -10,15 +10,16 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl import _checks
-from kmtl.export import sampling, signatures
+from kmtl._table import Result, Table
+from kmtl.export import artifacts, sampling, signatures
 from kmtl.export.lite import batching, measuring, running, scoring
 
 _OWNER = "quality"
 
 
 @dataclasses.dataclass(frozen=True)
-class Quality:
-    """What `quality` found; `str()` gives it as a table.
+class Quality(Result):
+    """What `quality` found: print it, or take its `table()`.
 
     Attributes:
         artifact: Path of what was run.
@@ -35,20 +36,14 @@ class Quality:
         """Returns the largest change of any row, in percent; -infinity if no row has one."""
         return max((row.change for row in self.rows if row.change is not None), default=-math.inf)
 
-    def __str__(self) -> str:
-        """Spells the rows as a table under a line on the artifact."""
-        import pandas as pd
-
-        frame = pd.DataFrame([_spelled(row) for row in self.rows])
+    def parts(self) -> list[str | Table]:
+        """The rows under a line on the artifact."""
+        rows = [
+            {"task": row.task, "metric": row.metric, "before": row.before, "after": row.after, "change %": row.change}
+            for row in self.rows
+        ]
         head = f"{self.artifact}: {self.samples} samples, before (Keras model) and after"
-        return f"{head}\n{frame.to_string(index=False)}"
-
-
-def _spelled(row: scoring.TaskQuality) -> dict[str, str]:
-    """Returns a row as it stands in the table."""
-    change = "-" if row.change is None else f"{row.change:+.2f}"
-    numbers = {"before": f"{row.before:.5g}", "after": f"{row.after:.5g}", "change %": change}
-    return {"task": row.task, "metric": row.metric, **numbers}
+        return [head, Table(rows, {"before": ".5g", "after": ".5g", "change %": "+.2f"})]
 
 
 def quality(model: Any, artifact: str | os.PathLike[str], x: Any, y: Any = None) -> Quality:
@@ -90,25 +85,18 @@ def quality(model: Any, artifact: str | os.PathLike[str], x: Any, y: Any = None)
     path = Path(artifact)
     with _checks.Refusals(_OWNER) as refusals:
         outputs = signatures.task_outputs(refusals, model)
-        _refuse_artifact(refusals, path)
+        artifacts.refuse_form(refusals, path, "SavedModel", "LiteRT")
         batches = _batches(refusals, model, x, y) if outputs else list
     run = running.runner(path.read_bytes()) if path.is_file() else _saved_model_runner(path, outputs)
-    count, rows = measuring.measured(model, outputs, run, batches, owner=_OWNER)
+    count, rows = measuring.measure(model, outputs, run, batches, owner=_OWNER)
     return Quality(str(path), count, rows)
-
-
-def _refuse_artifact(refusals: _checks.Refusals, path: Path) -> None:
-    """Records an artifact that is neither a SavedModel nor a LiteRT file."""
-    if not (path / "saved_model.pb").is_file() and not (path.suffix == ".tflite" and path.is_file()):
-        rule = "must be the folder of one SavedModel or a .tflite file"
-        refusals.add("artifact", rule, str(path), "Pass what the export returned.")
 
 
 def _batches(refusals: _checks.Refusals, model: Any, x: Any, y: Any) -> batching.Batches:
     """Returns the samples as batches and records what does not fit."""
     if y is not None or isinstance(x, tf.data.Dataset):
-        return batching.labelled(refusals, model, x, y)
-    return batching.unlabelled(sampling.arrays(refusals, model, x, argument="x"))
+        return batching.labelled_batches(refusals, model, x, y)
+    return batching.unlabelled_batches(sampling.arrays(refusals, model, x, argument="x"))
 
 
 def _saved_model_runner(path: Path, names: Iterable[str]) -> running.Run:
