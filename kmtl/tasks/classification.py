@@ -41,6 +41,7 @@ class Classification(Task):
     """
 
     kind: ClassVar[str] = "classification"
+    meaning: ClassVar[str] = "a probability for each class"
     label_dtype: ClassVar[str] = "int32"
     activation: ClassVar[str | None] = "softmax"
     decides: ClassVar[bool] = True
@@ -115,6 +116,7 @@ class BinaryClassification(Task):
     """
 
     kind: ClassVar[str] = "binary"
+    meaning: ClassVar[str] = "the probability of yes"
     label_dtype: ClassVar[str] = "int32"
     activation: ClassVar[str | None] = "sigmoid"
     decides: ClassVar[bool] = True
@@ -179,6 +181,7 @@ class MultiLabel(Task):
     """
 
     kind: ClassVar[str] = "multilabel"
+    meaning: ClassVar[str] = "a probability for each label"
     label_dtype: ClassVar[str] = "int32"
     activation: ClassVar[str | None] = "sigmoid"
     decides: ClassVar[bool] = True

@@ -41,6 +41,7 @@ class Segmentation(Task):
     """
 
     kind: ClassVar[str] = "segmentation"
+    meaning: ClassVar[str] = "a probability for each pixel and class"
     label_dtype: ClassVar[str] = "int32"
     features: ClassVar[str] = "map"
     decides: ClassVar[bool] = True
