@@ -54,8 +54,9 @@ def description(
         about: Text for the model card, or texts by heading.
 
     Returns:
-        The keys `format`, `name`, `made` (versions, time in UTC), `tasks` (by name: kind, shape of one output, what
-        its numbers mean, label names, unit), `inputs` (by name: shape, dtype), `parameters`, `balancer`, `loss_weights`, `metrics`, `about`.
+        The keys `format`, `name`, `made` (versions, time in UTC), `tasks` (by name: kind, shape of one output, what its
+        numbers mean, label names, unit), `inputs` (by name: shape, dtype), `parameters`, `balancer`, `loss_weights`,
+        `metrics`, `about`.
 
     >>> row = keras.Input((4,), name="row")
     >>> model = keras.Model(row, {"width": keras.layers.Dense(2)(row)})
