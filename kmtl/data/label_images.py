@@ -43,7 +43,7 @@ def label_image_reader(refusals: Refusals, directory: Path, task: Task, names: A
     Returns:
         The path of every row's file, empty where there is none, and a function from a path to the label.
     """
-    paths = [str(directory / name) if name else "" for name in names]
+    paths = np.array([str(directory / name) if name else "" for name in names], dtype=object)
     headers = {path: _header(Path(path)) for path in sorted(set(paths)) if path}
     sizes = {path: header[2:0:-1] for path, header in headers.items() if header}
     first = next(iter(sizes.values()), (1, 1))

@@ -146,6 +146,7 @@ ARRAYS_REFUSED = {
         "`labels['digit']` must be integers: it is a classification, got float64. Cast to int",
     ),
     "too large a class": ((X, {"digit": [1, 10, 11, 2]}), {}, "must lie in 0..9, or be -1 where missing, got 1..11."),
+    "class that would wrap around": ((X, {"digit": np.full(4, 2**64 - 1, np.uint64)}), {}, "must lie in 0..9"),
     "below -1": (
         (X, {"findings": [[0, 1], [1, -2], [0, 0], [1, 1]]}),
         {},
