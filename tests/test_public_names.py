@@ -7,6 +7,7 @@ import kmtl
 
 PROMISED = {
     "kmtl": "BinaryClassification Classification MultiLabel MultiTaskModel Regression Task",
+    "tasks": "OrdinalRegression Segmentation build_heads",
     "balancers": "Balancer get names",
     "trunks": "Options backbone convnet inception pool resnet vgg",
     "data": "from_arrays from_folder from_frame load mix only split_by_task tasks",

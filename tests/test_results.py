@@ -16,6 +16,7 @@ from kmtl.export import Inspection, Parity, Quality, TaskParity
 from kmtl.export.lite.scoring import TaskQuality
 from kmtl.front import Front, Point, plot_front
 from kmtl.front.trade_off import TradeOff
+from kmtl.metrics import ClassificationReport
 from kmtl.search import Space, WeightSearch
 from kmtl.search.hypermodel import Trainee, TrialTrainer
 from kmtl.search.objectives import Custom
@@ -91,6 +92,7 @@ RESULTS = {
         },
         {"go": {"inputs": {"row": {"dtype": "float32", "shape": [None, 2]}}, "outputs": {}}},
     ),
+    "ClassificationReport": lambda: ClassificationReport(TASKS[1], np.array([0, 1, 2, 2]), np.eye(3)[[0, 1, 2, 0]]),
     "StepCost": lambda: StepCost(0.1, 0.025, 4_000, 3, 0.05),
 }
 

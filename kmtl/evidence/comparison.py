@@ -42,6 +42,8 @@ class Comparison(Result):
         model: The joint model of the first seed.
     """
 
+    plot = plot_curves
+
     def __init__(
         self,
         tasks: Sequence[Task],
@@ -132,17 +134,6 @@ class Comparison(Result):
         import pandas as pd
 
         return [Table([_cells(row) for row in rows], frame=pd.DataFrame(rows)), "\n".join(lines)]
-
-    def plot(self, path: Any = None) -> Any:
-        """Draws the learning curves, as `kmtl.evidence.plot_curves` does.
-
-        Args:
-            path: Where the picture goes; None writes none.
-
-        Returns:
-            The path, or without one the figure.
-        """
-        return plot_curves(self, path)
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from kmtl import _checks
 from kmtl._table import Result, Table
-from kmtl.export import artifacts, describing, loading, placing, signatures
+from kmtl.export import artifacts, describing, keras_files, placing, signatures
 from kmtl.export.lite import metadata
 from kmtl.export.onnx import read_description
 
@@ -177,7 +177,7 @@ def _onnx(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _keras(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads what a `.keras` file would tell once exported."""
-    model = loading.load_keras(path)
+    model = keras_files.load_keras(path)
     with _checks.Refusals("inspect") as refusals:
         outputs = signatures.task_outputs(refusals, model)
     return describing.description(model, outputs, name=path.stem), {}

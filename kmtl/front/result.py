@@ -30,6 +30,8 @@ class Front(TradeOff):
         conditioned: The same: it predicts for any preference, one an example, and exports as any model does.
     """
 
+    plot = plot_front
+
     def __init__(
         self, build: Callable[[], Any], origin: Any, conditioned: Any, found: Sequence[Point], seconds: float
     ) -> None:
@@ -64,17 +66,6 @@ class Front(TradeOff):
             for point, is_kept in zip(self.points, kept, strict=True)
         ]
         return [f"{len(self.points)} points in {self.seconds:.0f} s; {bad}", Table(rows)]
-
-    def plot(self, path: Any = None) -> Any:
-        """Draws the points, as `kmtl.front.plot_front` does.
-
-        Args:
-            path: Where the picture goes; None writes none.
-
-        Returns:
-            The path, or without one the figure.
-        """
-        return plot_front(self, path)
 
     def hypervolume(self, reference: Mapping[str, float], metrics: Mapping[str, str] | None = None) -> float:
         """The volume that the points dominate within a reference.

@@ -32,6 +32,8 @@ class WeightSearch(TradeOff):
         events: The same: workers that joined or died, trials that were run again.
     """
 
+    plot = plot_front
+
     def __init__(self, trainee: Trainee, found: Sequence[Trial], baselines: Any, events: Sequence[str]) -> None:
         self.trainee = trainee
         self.trials = list(found)
@@ -109,17 +111,6 @@ class WeightSearch(TradeOff):
         """
         kept = non_dominated(*self.values(metrics))
         return [trial for trial, keep in zip(self.done, kept, strict=True) if keep]
-
-    def plot(self, path: Any = None) -> Any:
-        """Draws the trials as points of a trade-off, as `plot_front` does; the colour tells the weights' ratios.
-
-        Args:
-            path: Where the picture goes; None writes none.
-
-        Returns:
-            The path, or without one the figure.
-        """
-        return plot_front(self, path)
 
     def parts(self) -> list[str | Table]:
         """The best weights, what failed and what happened, and the trials, best first.

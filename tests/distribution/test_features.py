@@ -25,6 +25,8 @@ CORE = [
     "`predict`",
     "`steps_per_execution`",
     "gradient accumulation",
+    "an optimizer by task",
+    "frozen and unfrozen between two `fit`s",
     "mixed_float16",
     "`jit_compile=True`",
     "`BackupAndRestore`, interrupted and resumed",

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from kmtl import _checks
 from kmtl.export import describing, placing, precision, signatures
-from kmtl.export.lite import batching, measuring, metadata, quantizing, running, scoring
+from kmtl.export.lite import batching, metadata, quality, quantizing, running, scoring
 
 _WAYS_OUT = {
     "int8": "Calibrate with more or more typical inputs, take quantize='dynamic' or 'float16'",
@@ -182,7 +182,7 @@ def _kept(
     """Compares the file with the model and refuses one that is worse than the tolerance; returns the comparison."""
     if batches is None:
         return ()
-    _, rows = measuring.measure(model, outputs, running.runner(content), batches, owner="litert")
+    _, rows = quality.measure(model, outputs, running.runner(content), batches, owner="litert")
     with _checks.Refusals("litert") as refusals:
         for row in rows:
             if tolerance is not None and row.change is not None and row.change > 100 * tolerance:
