@@ -68,7 +68,7 @@ def test_ignored_and_missing_pixels_are_the_same_to_loss_metrics_and_counts():
         with Refusals("Demo") as refusals:
             statistics.refuse(refusals, "y")
         values = {key: float(value) for key, value in metrics.result().items()}
-        found.append((*map(float, group.sums(seen)), values, statistics.counts.tolist()))
+        found.append((*(float(part[0]) for part in group.sums(seen)), values, statistics.counts.tolist()))
     assert found[0] == found[1]
     assert found[0][1] == (~gone).sum()
     assert found[0][3] == np.bincount(labels[~gone], minlength=3).tolist()
