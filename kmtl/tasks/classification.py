@@ -230,7 +230,8 @@ class MultiLabel(Task):
     def describe(self, label: Any, output: Any) -> str:
         """The answers of the label and the decided ones, in numbers."""
         decided = ops.convert_to_numpy(self.decide(np.asarray(output)))
-        return f"{self.name} {short_numbers(label)} → {short_numbers(decided)}"
+        known = None if label is None else np.where(self.present(np.asarray(label)), label, np.nan)
+        return f"{self.name} {short_numbers(known)} → {short_numbers(decided)}"
 
     def label_columns(self, columns: Sequence[Any]) -> list[Any]:
         """The column of the task's name, or one a label name."""
