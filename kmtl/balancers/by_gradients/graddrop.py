@@ -42,7 +42,7 @@ def graddrop_direction(gradients: Tensor, uniforms: Tensor, leaks: Tensor) -> Te
     return ops.sum(leaks * gradients + (1.0 - leaks) * kept, axis=0)
 
 
-def _as_leak(leak: Any) -> Tensor:
+def _as_leak(leak: Any) -> float | dict[str, float]:
     """Returns the leak as a float or a dict of floats, or refuses what is no share."""
     values = list(leak.values()) if isinstance(leak, Mapping) else [leak]
     good = all(is_number(value) and 0 <= value <= 1 for value in values)
