@@ -156,9 +156,9 @@ def test_decisions_have_the_shape_of_labels_and_are_what_is_read(kind):
         return
     decided = ops.convert_to_numpy(task.decide(ops.array(outputs)))
     assert (decided.dtype, decided.shape) == ("int64", (5, *task.label_shape))
-    np.testing.assert_array_equal(read["_label"], decided)
-    assert read["_probability"].shape == decided.shape
-    assert ((read["_probability"] > 0) & (read["_probability"] <= 1)).all()
+    np.testing.assert_array_equal(read["label"], decided)
+    assert read["probability"].shape == decided.shape
+    assert ((read["probability"] > 0) & (read["probability"] <= 1)).all()
 
 
 def test_a_line_of_text_tells_label_and_output(kind):
