@@ -133,7 +133,7 @@ class Output(Label):
         return
 
     def read(self, outputs: Any) -> dict[str, Any]:
-        """What a reader wants to see of outputs, by what its name adds to the task's: `digit` and `label` are `digit_label`.
+        """What a reader wants to see of outputs, by name: `label` of task `digit` is shown as `digit_label`.
 
         Args:
             outputs: Array or tensor `(batch, *output_shape)`.
