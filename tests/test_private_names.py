@@ -20,7 +20,7 @@ PUBLIC = {"_replace", "_asdict", "_fields"}
 #: Calls that name an attribute or a keyword as text.
 BY_TEXT = {"getattr", "hasattr", "setattr", "delattr", "__setattr__", "__getattribute__", "get", "pop", "setdefault"}
 #: Calls by which an object sets an attribute of its own past Keras.
-OF_ITSELF = ("self._attach(", "object.__setattr__(self, ", "self.__dict__.setdefault(")
+OF_ITSELF = ("self.attach(", "object.__setattr__(self, ", "self.__dict__.setdefault(")
 
 
 def is_private(name):

@@ -40,6 +40,7 @@ class OptimizerByTask(keras.optimizers.Optimizer):
             for key, part in parts.items()
         }
         self._owners: dict[int, str] = {}
+        self._known: list[Any] = []
 
     def assign_owners(self, variables: Mapping[str, Sequence[Any]]) -> None:
         """Tells which variables belong to the heads that have an optimizer of their own; all others are shared.
@@ -65,11 +66,12 @@ class OptimizerByTask(keras.optimizers.Optimizer):
         for key, part in self.parts.items():
             part.build([variable for variable in variables if self.owner(variable) == key])
         super().build(list(variables))
+        self._known = list(variables)
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         """Lets every part move its variables; one that has none in a step does not count it."""
-        known = self._trainable_variables if trainable_variables is None else trainable_variables
-        for key, pairs in self._by_part(known, grads).items():
+        moved = self._known if trainable_variables is None else trainable_variables
+        for key, pairs in self._by_part(moved, grads).items():
             gradients, variables = zip(*pairs, strict=True)
             if any(gradient is not None for gradient in gradients):
                 self.parts[key].apply(list(gradients), list(variables))

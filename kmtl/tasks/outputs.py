@@ -27,6 +27,8 @@ class Output(Label):
     activation: ClassVar[str | None] = None
     # Whether an output is read as a decision; otherwise it is a value.
     decides: ClassVar[bool] = False
+    # What the numbers are, for a reader of an exported file.
+    meaning: ClassVar[str] = "values"
     unit: str = ""
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
