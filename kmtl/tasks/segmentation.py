@@ -172,7 +172,7 @@ class Segmentation(Task):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        own = {"classes": self.classes, "shape": None if self.shape is None else list(self.shape)}
-        own.update(upsampling=self.upsampling, ignore=self.ignore)
-        own.update(label_names=self.label_names, class_weight=self.class_weight)
-        return {**super().get_config(), **own}
+        shape = None if self.shape is None else list(self.shape)
+        own = {"classes": self.classes, "shape": shape, "upsampling": self.upsampling, "ignore": self.ignore}
+        names = {"label_names": self.label_names, "class_weight": self.class_weight}
+        return {**super().get_config(), **own, **names}
