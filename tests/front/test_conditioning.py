@@ -45,12 +45,12 @@ def fused():
 
 
 def on_a_map():
-    """A head whose first layer is a 1x1 convolution, beside one on the mean of the map."""
+    """Heads whose first layer is a 1x1 convolution, beside those on the mean of the map."""
     image = keras.Input((8, 8, 1), name="image")
     features = keras.layers.Conv2D(5, 3, padding="same")(image)
     both = {"map": features, "vector": keras.layers.GlobalAveragePooling2D()(features)}
-    mask = kmtl.Segmentation("zoo", 3, shape=(8, 8), hidden=4)
-    return kmtl.MultiTaskModel.from_features(image, both, [mask, kmtl.Regression("ant")])
+    masks = [kmtl.Segmentation("zoo", 3, shape=(8, 8), hidden=4), kmtl.Segmentation("cat", 2, shape=(8, 8))]
+    return kmtl.MultiTaskModel.from_features(image, both, [*masks, kmtl.Regression("ant"), kmtl.Regression("bee")])
 
 
 def users_own():
