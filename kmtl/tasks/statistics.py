@@ -26,7 +26,7 @@ def bad_weights(weights: Any, labelled: Any) -> int:
     if there.size == bad.size:
         return int((bad.reshape(-1) & there.reshape(-1)).sum())
     # One weight for all labels of an example; of another number of examples, the lengths are refused elsewhere.
-    flat = bad.reshape(len(bad), -1).any(axis=1)
+    flat = np.asarray(bad.reshape(len(bad), -1).any(axis=1))
     return int((flat & there.reshape(len(there), -1).any(axis=1)).sum() if len(flat) == len(there) else flat.sum())
 
 
