@@ -1,6 +1,6 @@
 """Every variable that a model holds in any way, found by walking through its objects: no list of the package's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -57,3 +57,25 @@ def assert_equal(left: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]
 
 def _is_float(array: np.ndarray) -> bool:
     return array.dtype.kind == "f"
+
+
+class Reused:
+    """Makes a compiled model once for each set of options, and gives it out as it was: what it traced stays.
+
+    Args:
+        make: Makes the model from options whose `repr` tells them apart.
+    """
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self.make = make
+        self.made: dict[str, tuple[Any, dict[str, np.ndarray]]] = {}
+
+    def __call__(self, **options: Any) -> Any:
+        """The model; who got it before must be done with it."""
+        key = repr(sorted(options.items()))
+        if key not in self.made:
+            model = self.make(**options)
+            self.made[key] = model, values(model)
+        model, start = self.made[key]
+        restore(model, start)
+        return model

@@ -139,14 +139,15 @@ def present(labels):
     return there.reshape(len(labels), -1)
 
 
-@pytest.fixture(scope="module", params=["eager", "graph", pytest.param("xla", marks=pytest.mark.long)])
-def mode(request):
-    return request.param
+WAYS = ["eager single", "eager grouped", "graph single", "graph grouped", "xla single", "xla grouped"]
 
 
-@pytest.fixture(scope="module", params=COPIES)
-def network(request, kinds, mode):
-    return Network(kinds, COPIES[request.param], mode)
+@pytest.fixture(
+    scope="module", params=[*WAYS, *(pytest.param(way, marks=pytest.mark.long) for way in MORE_WAYS)], ids=" ".join
+)
+def network(request, kinds):
+    mode, copies = request.param.split()
+    return Network(kinds, COPIES[copies], mode)
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +267,6 @@ def test_without_sample_weights_a_weighted_metric_is_the_plain_one(network, plai
         assert values[name] == values[name.replace("weighted_", "")]
 
 
-@pytest.mark.sampled(4)
 @pytest.mark.parametrize("with_weights", [False, True])
 def test_a_batch_without_any_label_gives_zero_loss_zero_gradient_and_no_metric(network, batch, with_weights):
     rows, labels, weights = batch
@@ -279,7 +279,6 @@ def test_a_batch_without_any_label_gives_zero_loss_zero_gradient_and_no_metric(n
     assert list(values) == network.metrics.keys
 
 
-@pytest.mark.sampled(2)
 def test_one_task_without_labels_leaves_the_others_untouched(network, batch, plain):
     rows, labels, _ = batch
     (losses, (_, heads), values), _ = plain

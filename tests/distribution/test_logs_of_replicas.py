@@ -33,7 +33,7 @@ def logs():
     for name, rows in HIDDEN.items():
         labels[name][rows] = np.nan if labels[name].dtype.kind == "f" else -1
     within = []
-    watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: within.append(dict(logs)))
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: within.append(dict(logs)))
     model = compiled([task for task in tasks() if task.name in HIDDEN])
     given = {name: labels[name] for name in HIDDEN}
     history = model.fit(x, given, batch_size=COUNT, shuffle=False, verbose=0, callbacks=[watch]).history

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import states
-from faults.interrupting import Interrupt, Interrupted, X, Y, model
+from faults.interrupting import Interrupt, Interrupted, X, Y, model, network
 
 import kmtl
 from kmtl.callbacks import BackupAndRestore
@@ -37,7 +37,15 @@ def two_forks():
     return made, {"left": LEFT, "right": RIGHT}
 
 
-@pytest.mark.parametrize("make", [own_state, two_forks])
+def late_variables():
+    """Metrics that have no variables before the first batch, weights drawn at random, conflicts that are watched."""
+    made = network()
+    metrics = {"width": [keras.metrics.MeanAbsoluteError(name="mae"), keras.metrics.R2Score(name="r2")]}
+    made.compile("adam", balancer="rlw", metrics=metrics, track_conflicts=True, run_eagerly=True)
+    return made, X
+
+
+@pytest.mark.parametrize("make", [own_state, two_forks, late_variables])
 def test_a_fresh_model_gets_everything_back(tmp_path, make):
     options = {"batch_size": 10, "epochs": 2, "verbose": 0}
     trained, x = make()
