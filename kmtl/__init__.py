@@ -16,7 +16,15 @@ from kmtl import (
 )
 from kmtl.model.model import MultiTaskModel
 from kmtl.search import from_data as weighting
-from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Task
+from kmtl.tasks import (
+    BinaryClassification,
+    Classification,
+    MultiLabel,
+    OrdinalRegression,
+    Regression,
+    Segmentation,
+    Task,
+)
 
 __version__ = "0.1.0"
 
@@ -25,7 +33,9 @@ __all__ = [
     "Classification",
     "MultiLabel",
     "MultiTaskModel",
+    "OrdinalRegression",
     "Regression",
+    "Segmentation",
     "Task",
     "balancers",
     "callbacks",

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kmtl import gradients
+from kmtl._replicas import sum_over_replicas
 
 SHAPES = [(3, 2), (), (4,)]
 
@@ -57,30 +58,21 @@ def test_gradients_are_dense_and_zero_where_there_is_no_path(model):
     assert np.any(zebra[0])
 
 
-def test_what_is_shared_is_derived_from_the_graph(model):
-    behind = [keras.Model(model.inputs, output).trainable_variables for output in model.output.values()]
-    shared = gradients.shared_among(model.trainable_variables, behind, [])
-    assert [variable.path for variable in shared] == ["shared/kernel", "shared/bias"]
-    kernel, bias = variables_of(model, "shared")
-    assert gradients.shared_among(model.trainable_variables, behind, [kernel]) == [bias]
-    assert gradients.shared_among(model.trainable_variables, behind[:1], []) == []
-
-
 def test_a_vector_and_back(rows):
-    vector = gradients.flat(rows[0])
+    vector = gradients.flatten(rows[0])
     assert vector.dtype == "float32"
     np.testing.assert_array_equal(vector, matrix(rows)[0])
-    for tensor, again in zip(rows[0], gradients.unflat(vector, rows[1]), strict=True):
+    for tensor, again in zip(rows[0], gradients.unflatten(vector, rows[1]), strict=True):
         assert tensor.shape == again.shape
         np.testing.assert_array_equal(again, tensor)
 
 
 def test_a_vector_takes_the_dtypes_of_what_it_is_cut_like():
     like = [tf.ones((2,), "float16"), tf.ones((1, 2), "float64")]
-    vector = gradients.flat(like) * 3
+    vector = gradients.flatten(like) * 3
     assert vector.dtype == "float32"
-    assert [tensor.dtype for tensor in gradients.unflat(vector, like)] == ["float16", "float64"]
-    np.testing.assert_array_equal(gradients.unflat(vector, like)[1], [[3.0, 3.0]])
+    assert [tensor.dtype for tensor in gradients.unflatten(vector, like)] == ["float16", "float64"]
+    np.testing.assert_array_equal(gradients.unflatten(vector, like)[1], [[3.0, 3.0]])
 
 
 def test_the_gramian_is_that_of_the_joined_vectors(rows):
@@ -99,23 +91,16 @@ def test_a_gramian_of_half_precision_does_not_overflow():
 def test_a_weighted_sum_is_that_of_the_joined_vectors(rows):
     weights = np.array([0.5, 0.0, -2.0], "float32")
     found = gradients.weighted_sum(rows, tf.constant(weights))
-    np.testing.assert_allclose(gradients.flat(found), weights @ matrix(rows), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradients.flatten(found), weights @ matrix(rows), rtol=1e-5, atol=1e-6)
     assert [tensor.shape for tensor in found] == SHAPES
-
-
-def test_lists_are_added_tensor_by_tensor(rows):
-    found = gradients.added(rows[0], rows[1])
-    np.testing.assert_allclose(gradients.flat(found), matrix(rows)[:2].sum(axis=0), rtol=1e-6)
-    with pytest.raises(ValueError, match="shorter"):
-        gradients.added(rows[0], rows[1][:2])
 
 
 def test_without_a_strategy_there_is_nothing_to_sum():
     value = tf.constant([1.0, 2.0])
-    assert gradients.sum_over_replicas(value) is value
+    assert sum_over_replicas(value) is value
 
 
 def test_a_strategy_of_one_device_sums_one_replica():
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
-    found = strategy.run(lambda: gradients.sum_over_replicas(tf.constant([1.0, 2.0])))
+    found = strategy.run(lambda: sum_over_replicas(tf.constant([1.0, 2.0])))
     np.testing.assert_array_equal(found, [1.0, 2.0])

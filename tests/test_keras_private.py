@@ -7,10 +7,12 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from toys import build, examples
 
 import kmtl
 from kmtl import _keras_private
+from kmtl._keras_private import optimizer as optimizer_hook
 
 
 class Recording(keras.optimizers.SGD):
@@ -81,10 +83,17 @@ def test_state_that_the_hook_reads(name):
 def test_the_hook_leaves_the_optimizer_as_it_was():
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=3, use_ema=True, ema_overwrite_frequency=5)
     before = dict(optimizer.__dict__)
-    with _keras_private._summed(keras.optimizers.LossScaleOptimizer(optimizer)):
+    with optimizer_hook._summed(keras.optimizers.LossScaleOptimizer(optimizer)):
         assert optimizer.gradient_accumulation_steps is None
         assert optimizer._all_reduce_sum_gradients([1]) == [1]
     assert optimizer.__dict__ == before
+
+
+@pytest.mark.parametrize("name", _keras_private.OVERRIDDEN)
+def test_overridden_methods_are_those_of_keras(name):
+    own, theirs = getattr(kmtl.MultiTaskModel, name), getattr(keras.Model, name)
+    assert own is not theirs
+    assert inspect.signature(own).parameters.keys() == inspect.signature(theirs).parameters.keys()
 
 
 def test_fit_asks_for_a_build_before_it_trains():
@@ -124,3 +133,114 @@ def test_what_a_model_reads_of_a_layer_is_told_by_position():
         "zebra",
         "bee",
     }
+
+
+def test_layers_are_found_behind_keras_tensors_only():
+    row = keras.Input((4,))
+    dense = keras.layers.Dense(2)
+    assert _keras_private.layer_behind(dense(row)) is dense
+    assert isinstance(_keras_private.layer_behind(row), keras.layers.InputLayer)
+    assert _keras_private.layer_behind(np.ones(3)) is None
+
+
+def test_what_comes_before_two_outputs_is_shared():
+    row = keras.Input((4,))
+    trunk = keras.layers.Dense(3)(row)
+    own = keras.layers.Dense(3)(trunk)
+    model = keras.Model(row, {"x": keras.layers.Dense(1)(own), "y": keras.layers.Dense(1)(trunk)})
+    assert [id(tensor) for tensor in _keras_private.shared_tensors(model, kmtl.tasks.FusedHeads)] == [id(trunk)]
+
+
+def test_a_replayed_graph_calls_every_layer_those_inside_of_models_too():
+    row = keras.Input((4,))
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="inside"), keras.layers.ReLU(name="relu")])
+    model = keras.Model(row, {"x": keras.layers.Dense(1, name="head")(inner(row))})
+    called = []
+
+    def call(layer, *args, **kwargs):
+        called.append(layer.name)
+        return layer(*args, **kwargs)
+
+    outputs = _keras_private.replay(model, call)
+    assert called == ["inside", "relu", "head"]
+    assert outputs.keys() == {"x"}
+    assert _keras_private.layer_behind(outputs["x"]) is model.get_layer("head")
+
+
+def test_who_reads_an_output_is_found_behind_dropout():
+    row = keras.Input((4,))
+    fork = kmtl.sharing.Fork(["zebra", "ant"])
+    features = fork(row)
+    heads = {name: keras.layers.Dense(1, name=name) for name in features}
+    dropped = keras.layers.Dropout(0.5)(features["ant"])
+    model = keras.Model(row, {"zebra": heads["zebra"](features["zebra"]), "ant": heads["ant"](dropped)})
+    assert {name: _keras_private.first_reader(model, fork, name) for name in heads} == heads
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_keras_takes_cross_entropies_from_the_logits_put_behind_probabilities(activation, compiled):
+    kind = "Categorical" if activation == "softmax" else "Binary"
+    loss = getattr(keras.losses, f"{kind}Crossentropy")()
+    truth = np.array([[0.0, 1.0], [1.0, 0.0]], "float32")
+
+    def losses(logits):
+        given = keras.activations.get(activation)(logits)
+        copied = tf.identity(given)
+        lost = _keras_private.logits_behind(copied)
+        _keras_private.put_logits_behind(copied, _keras_private.logits_behind(given))
+        # From probabilities, logits this large give a loss that is cut at Keras's epsilon.
+        return loss(truth, given), loss(truth, copied), lost is None
+
+    run = tf.function(losses, autograph=False) if compiled else losses
+    known, copied, lost = run(tf.constant([[50.0, -50.0], [-50.0, 50.0]]))
+    assert float(known) == pytest.approx(100.0 if kind == "Categorical" else 50.0)
+    assert float(copied) == float(known)
+    assert lost
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (keras.losses.Huber(delta=0.5), {"delta": 0.5}),
+        (keras.losses.CategoricalCrossentropy(from_logits=True), {"from_logits": True, "axis": -1}),
+    ],
+)
+def test_arguments_of_keras_losses_are_found(loss, expected):
+    assert expected.items() <= _keras_private.loss_arguments(loss).items()
+    assert _keras_private.loss_arguments(lambda *_: 0.0) == {}
+
+
+def test_functions_of_keras_metrics_are_found():
+    assert _keras_private.metric_function(keras.metrics.MeanAbsoluteError()) is keras.losses.mean_absolute_error
+    assert _keras_private.metric_function(keras.metrics.AUC()) is None
+
+
+def test_the_total_loss_is_one_of_keras_metrics():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    assert _keras_private.loss_tracker(model) is model.metrics[0]
+    assert isinstance(_keras_private.loss_tracker(model), keras.metrics.Mean)
+
+
+def test_evaluations_within_fit_are_told_apart():
+    assert "_use_cached_eval_dataset=True" in inspect.getsource(keras.Model.fit)
+    assert _keras_private.has_prepared_data({"_use_cached_eval_dataset": True})
+    assert not _keras_private.has_prepared_data({})
+
+
+def test_a_callback_holds_its_model_under_the_known_names():
+    callback, model = keras.callbacks.Callback(), keras.Sequential()
+    callback.set_model(model)
+    assert [getattr(callback, name) for name in _keras_private.MODEL_OF_CALLBACK] == [model] * 2
+    assert {name for name, value in vars(callback).items() if value is model} <= {*_keras_private.MODEL_OF_CALLBACK}
+
+
+def test_masks_are_found_on_tensors():
+    masked = keras.layers.Masking()(tf.ones((1, 2, 3)))
+    assert _keras_private.has_mask(masked)
+    assert not _keras_private.has_mask(tf.ones(2))
+
+
+def test_an_optimizer_knows_its_strategy():
+    assert keras.optimizers.SGD()._distribution_strategy is tf.distribute.get_strategy()

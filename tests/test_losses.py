@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from kmtl.losses import _STACKABLE, TaskGroup, group_tasks, loss_name, loss_values
+from kmtl.losses import TaskGroup, group_tasks
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Unstandardize
+from kmtl.tasks.keras_losses import STACKABLE, loss_name, loss_values
 
 NAMES = ["zebra", "ant", "mole", "bee"]
 NAN = float("nan")
@@ -185,7 +186,7 @@ def test_a_loss_of_elements_averages_those_that_an_example_has():
     labels = {"zebra": np.array([[1.0, 3.0], [NAN, 4.0], [NAN, NAN]], "float32")}
     guess = {"zebra": np.zeros((3, 2), "float32")}
     (group,) = groups_of([task])
-    values, labelled = group.per_example(group.examples(labels, guess))
+    values, labelled = group.per_label(group.examples(labels, guess))
     assert np.asarray(values).tolist() == [5.0, 16.0, 0.0]
     assert np.asarray(labelled).tolist() == [True, True, False]
 
@@ -197,7 +198,7 @@ def test_regressions_are_measured_on_their_standardised_scale():
     (group,) = groups_of([Regression("zebra", shape=2)], scalers={"zebra": scaler})
     labels = {"zebra": np.array([[12.0, 1.0], [NAN, 0.5]], "float32")}
     guess = {"zebra": np.array([[10.0, 0.0], [99.0, 0.0]], "float32")}
-    values, _ = group.per_example(group.examples(labels, guess))
+    values, _ = group.per_label(group.examples(labels, guess))
     assert np.asarray(values).tolist() == [(1.0 + 4.0) / 2, 1.0]
 
 
@@ -289,7 +290,7 @@ def test_a_loss_of_the_users_own_under_a_name_of_keras_is_the_users():
 
 
 def test_the_names_that_are_trusted_are_functions_of_keras():
-    trusted = _STACKABLE | Regression.elementwise_losses | MultiLabel.elementwise_losses
+    trusted = STACKABLE | Regression.elementwise_losses | MultiLabel.elementwise_losses
     assert [name for name in trusted if loss_name(getattr(keras.losses, name, None)) != name] == []
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 import tensorflow as tf
+from cases import cases
 from keras import ops
 
 from kmtl.losses import group_tasks
@@ -142,9 +143,7 @@ def present(labels):
 WAYS = ["eager single", "eager grouped", "graph single", "graph grouped", "xla single", "xla grouped"]
 
 
-@pytest.fixture(
-    scope="module", params=[*WAYS, *(pytest.param(way, marks=pytest.mark.long) for way in MORE_WAYS)], ids=" ".join
-)
+@pytest.fixture(scope="module", params=cases(WAYS, *WAYS[:3]))
 def network(request, kinds):
     mode, copies = request.param.split()
     return Network(kinds, COPIES[copies], mode)

@@ -8,7 +8,7 @@ import kmtl
 PROMISED = {
     "kmtl": "BinaryClassification Classification MultiLabel MultiTaskModel Regression Task",
     "balancers": "Balancer get names",
-    "trunks": "backbone convnet inception resnet vgg",
+    "trunks": "Options backbone convnet inception pool resnet vgg",
     "data": "from_arrays from_folder from_frame load mix only split_by_task tasks",
     "metrics": "ClassificationReport delta_m",
     "callbacks": "ClassificationReports DeltaM LossWeightScheduler",

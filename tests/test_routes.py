@@ -26,15 +26,15 @@ def trained(model, steps=2, **options):
 
 def test_a_model_from_features_has_a_usable_cut():
     model = compiled(balancer="pcgrad")
-    assert model._cut is model.forks[0]
-    assert compiled(balancer="equal")._cut is None
+    assert model.setup.cut is model.forks[0]
+    assert compiled(balancer="equal").setup.cut is None
     assert compiled([kmtl.Regression("age")], balancer="pcgrad").forks == []
 
 
 @pytest.mark.parametrize("options", [{}, {"gram_fraction": 0.5}, {"update_every": 2}])
 def test_a_cut_changes_the_way_and_not_the_gradients(options):
     cut, whole = (compiled(balancer=UPGrad(**options), run_eagerly=True) for _ in range(2))
-    whole._attach("_cut", None)
+    whole.setup.__dict__["cut"] = None
     whole.forks[0].attach(None)
     left, right = trained(cut), trained(whole)
     assert left == pytest.approx(right, rel=1e-4, abs=1e-6)
@@ -53,7 +53,7 @@ def test_no_cut_where_a_task_sees_the_trunk_by_another_way():
     chosen = [kmtl.Regression(name, standardize=False) for name in outputs]
     model = kmtl.MultiTaskModel(image, outputs, tasks=chosen)
     model.compile("sgd", balancer="upgrad")
-    assert model._cut is None
+    assert model.setup.cut is None
     assert [variable.path.split("/")[0] for variable in model.shared_variables] == ["early", "early", "late", "late"]
 
 
@@ -68,10 +68,10 @@ def cotangents(model):
             tape.watch(copy)
         # Keras lists the outputs of a layer by name.
         outputs = heads([copies[name] for name in sorted(NAMES)])
-        seen = [group.sums(group.examples(Y, outputs, None)) for group in model._groups]
+        seen = [group.sums(group.examples(Y, outputs, None)) for group in model.setup.groups]
         losses = tf.concat([sums / counts for sums, counts in seen], axis=0)
         parts = tf.unstack(losses)
-    order = [name for group in model._groups for name in group.names]
+    order = [name for group in model.setup.groups for name in group.names]
     rows = {name: tape.gradient(part, copies[name]) for name, part in zip(order, parts, strict=True)}
     return features, np.stack([np.ravel(rows[name]) for name in NAMES]), trunk
 
@@ -169,7 +169,7 @@ def test_the_state_of_every_fork_s_balancer_is_saved(tmp_path):
         model.train_on_batch(x, labels)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    assert len(again._other_balancers) == 1
+    assert len(again.setup.other_balancers) == 1
     for one in (model, again):
         one.train_on_batch(x, labels)
     assert_same_weights(model, again)
@@ -197,21 +197,22 @@ def test_the_slopes_along_a_direction_are_inner_products_with_the_gradients(is_c
 
     found = model.gramians(X, Y, batches=1, batch_size=24)
     direction = [tf.random.normal(variable.shape, seed=1) for variable in model.shared_variables]
-    batch = next(gradients.batched(X, Y, None, 24, 1))
+    batch = next(gradients.first_batches(X, Y, None, 24, 1))
 
     @tf.function
     def step():
         with tf.GradientTape(persistent=True) as tape:
-            losses = model._pass(*batch).losses
+            losses = model.step.forward(batch).losses
             parts = tf.unstack(losses)
         back = gradients.Backward(tape, parts, None, model.shared_variables, model.shared_variables, cut())
         _, slopes = back.direction_with_slopes(tf.constant([0.5, 2.0, 0.0, 1.0]))
-        return tf.stack([gradients.flat(row) for row in back.rows()]), slopes(direction)
+        return tf.stack([gradients.flatten(row) for row in back.rows()]), slopes(direction)
 
     if not is_cut:
         model.forks[0].attach(None)
     rows, products = step()
-    np.testing.assert_allclose(products, np.asarray(rows) @ np.asarray(gradients.flat(direction)), rtol=1e-4, atol=1e-6)
+    expected = np.asarray(rows) @ np.asarray(gradients.flatten(direction))
+    np.testing.assert_allclose(products, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found.grams[0], np.asarray(rows) @ np.asarray(rows).T, rtol=1e-4, atol=1e-6)
 
 

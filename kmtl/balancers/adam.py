@@ -41,7 +41,7 @@ class OwnAdam:
         self.moments = owner.state((count, 2), "zeros", "moments")
         self.steps = owner.state((count,), "zeros", "steps")
 
-    def moved(self, parameters: Any, gradient: Any, present: Any) -> Any:
+    def next_parameters(self, parameters: Any, gradient: Any, present: Any) -> Any:
         """Parameters `(K,)` after a step; the memory moves on."""
         # Its square must not leave float32.
         gradient = ops.where(present, ops.clip(gradient, -LARGEST, LARGEST), 0.0)

@@ -7,9 +7,9 @@ import keras
 from keras import ops
 
 from kmtl._checks import is_number, near, require, whole
-from kmtl.balancers.normalizing import InitialLosses, check_normalize, divided, divisors
+from kmtl.balancers.normalizing import InitialLosses, check_normalize, divide_signals, divisors
 from kmtl.balancers.options import refuse_unknown
-from kmtl.balancers.signals import Signals, finite, rescaled
+from kmtl.balancers.signals import Signals, finite_tasks, rescale
 
 NEEDS = ("losses", "gram", "gradients")
 SCALES = ("sum", "paper")
@@ -159,14 +159,14 @@ class Balancer(keras.layers.Layer):
         like = losses if losses is not None else ops.diagonal(gram)
         self._build_once((like.shape[0],))
         present = ops.ones_like(like, dtype="bool") if present is None else present
-        healthy = self._admit(finite(losses, gram, present), present)
+        healthy = self._admit(finite_tasks(losses, gram, present), present)
         signals = Signals(present, losses, gram, counts)
         if gram is not None:
             # A row of zeros, as of a task that pulls nowhere, would make some solvers stop for every task.
             healthy = healthy & ops.not_equal(ops.diagonal(gram), 0.0)
         signals = signals.only(healthy)
         by = self._divisors(signals)
-        return self._settle(self.task_weights(divided(signals, by)) / by, signals)
+        return self._settle(self.task_weights(divide_signals(signals, by)) / by, signals)
 
     def _divisors(self, signals: Signals) -> Any:
         """What each task's loss and gradient are divided by, `(K,)`."""
@@ -184,18 +184,18 @@ class Balancer(keras.layers.Layer):
         failed = ~ops.all(ops.isfinite(weights))
         self.failures.assign_add(ops.cast(failed, "float32"))
         weights = ops.where(failed, ops.where(present, self.last, 0.0), weights)
-        weights = self._scaled(weights, signals)
+        weights = self._rescale(weights, signals)
         if self.smoothing:
             mixed = self.smoothing * self.last + (1.0 - self.smoothing) * weights
-            weights = self._scaled(ops.where(present & (self.seen > 0), mixed, weights), signals)
+            weights = self._rescale(ops.where(present & (self.seen > 0), mixed, weights), signals)
         self.move(self.last, weights, present)
         self.move(self.seen, ops.ones_like(weights), present)
         self.step.assign_add(1.0)
         return weights
 
-    def _scaled(self, weights: Any, signals: Signals) -> Any:
+    def _rescale(self, weights: Any, signals: Signals) -> Any:
         """Weights of the length that `scale` asks for."""
-        return rescaled(weights, signals.number) if self.scale == "sum" else weights
+        return rescale(weights, signals.number) if self.scale == "sum" else weights
 
     @property
     def due(self) -> Any:
@@ -204,14 +204,14 @@ class Balancer(keras.layers.Layer):
 
     def keep(self, losses: Any, present: Any) -> Any:
         """Returns the weights of the last step that made some, for a step that is not due."""
-        healthy = self._admit(finite(losses, None, present), present)
+        healthy = self._admit(finite_tasks(losses, None, present), present)
         self.step.assign_add(1.0)
-        return self._scaled(ops.where(healthy, self.last, 0.0), Signals(healthy))
+        return self._rescale(ops.where(healthy, self.last, 0.0), Signals(healthy))
 
-    def filled(self, weights: Any, missing: Any) -> Any:
+    def fill_in(self, weights: Any, missing: Any) -> Any:
         """Weights with the last good ones for tasks that are present but had no say in this step, `(K,)`."""
         present = missing | ops.not_equal(weights, 0.0)
-        return self._scaled(ops.where(missing, self.last, weights), Signals(present))
+        return self._rescale(ops.where(missing, self.last, weights), Signals(present))
 
     def task_weights(self, signals: Signals) -> Any:
         """The method itself: weights `(K,)` from what it needs; NaN where it has no answer."""
@@ -243,10 +243,10 @@ class Balancer(keras.layers.Layer):
             gram = ops.where(ops.eye(gram.shape[0]) > 0, squares[:, None], gram)
             return ops.matmul(self.weigh(losses=losses, gram=gram, present=present), masked)
         self._build_once(tuple(gradients.shape))
-        healthy = self._admit(sound & finite(losses, None, present), present) & (squares > 0)
+        healthy = self._admit(sound & finite_tasks(losses, None, present), present) & (squares > 0)
         # The lengths are all that a normaliser asks of the Gramian.
         by = self._divisors(Signals(present, losses, ops.diag(squares)).only(healthy))
-        signals = divided(Signals(present, losses).only(healthy), by)
+        signals = divide_signals(Signals(present, losses).only(healthy), by)
         rows, weights = self.transform(ops.where(healthy[:, None], masked / by[:, None], 0.0), signals)
         if weights is None:
             return self._whole(rows, ops.sum(masked, axis=0), signals)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kmtl._checks import Refusals, known_keys, refusal, require
+from kmtl._checks import Refusals, is_number, known_keys, refusal, require
 
 
 def check_by_task(owner: str, argument: str, values: Any, good: Callable[[Any], bool], rule: str) -> Any:
@@ -33,6 +33,12 @@ def check_by_task(owner: str, argument: str, values: Any, good: Callable[[Any], 
     return dict(values) if isinstance(values, Mapping) else tuple(values)
 
 
+def check_amounts(owner: str, argument: str, values: Any) -> Any:
+    """Returns such an option of numbers of at least 0, or refuses it; see `check_by_task`."""
+    rule = "must hold finite numbers of at least 0"
+    return check_by_task(owner, argument, values, lambda value: is_number(value) and value >= 0, rule)
+
+
 def by_task(owner: str, argument: str, values: Any, tasks: Sequence[Any], count: int, default: Any) -> list[Any]:
     """The values in the order of the tasks.
 
@@ -58,3 +64,14 @@ def by_task(owner: str, argument: str, values: Any, tasks: Sequence[Any], count:
     found = [default] * count if values is None else list(values)
     require(len(found) == count, owner, argument, f"must have {count} values, one a task", values)
     return found
+
+
+def preference_shares(owner: str, preference: Any, tasks: Sequence[Any], count: int) -> list[float]:
+    """What the user prefers, as shares in the order of the tasks that sum to 1; a task left out of a dict counts 1.
+
+    >>> preference_shares("UPGrad", (3, 1), [], 2)
+    [0.75, 0.25]
+    """
+    values = by_task(owner, "preference", preference, tasks, count, 1.0)
+    require(any(values), owner, "preference", "must be above 0 for one task", preference)
+    return [float(value) / sum(map(float, values)) for value in values]

@@ -5,9 +5,9 @@ from typing import Any
 
 from keras import ops
 
-from kmtl._checks import is_number, require
+from kmtl._checks import require
 from kmtl.balancers.base import Balancer
-from kmtl.balancers.by_task import by_task, check_by_task
+from kmtl.balancers.by_task import by_task, check_amounts
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals
 
@@ -52,8 +52,7 @@ class Static(Balancer):
 
     def __init__(self, *, weights: Any = None, **options: Any) -> None:
         super().__init__(**options)
-        rule = "must hold finite numbers of at least 0"
-        self.given = check_by_task("Static", "weights", weights, lambda value: is_number(value) and value >= 0, rule)
+        self.given = check_amounts("Static", "weights", weights)
 
     def prepare(self, tasks: Sequence[Any], size: int | None = None) -> None:
         """Makes the state, and refuses a name that no task has, and weights that are all 0."""

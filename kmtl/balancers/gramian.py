@@ -7,8 +7,8 @@ from keras import ops
 from kmtl._checks import is_number, near, refusal, require, words
 from kmtl.balancers import online
 from kmtl.balancers.base import Balancer
-from kmtl.balancers.normalizing import divided
-from kmtl.balancers.signals import Signals, finite
+from kmtl.balancers.normalizing import divide_signals
+from kmtl.balancers.signals import Signals, finite_tasks
 
 LEVELS = ("parameters", "features")
 SOLVES = ("exact", "online")
@@ -94,12 +94,12 @@ class GramianBalancer(Balancer):
                 task of which nothing is known yet.
         """
         self._build_once((losses.shape[0],))
-        healthy = self._admit(finite(losses, None, present), present)
-        virtual = self.virtual if lengths is None else online.started(self.virtual, lengths)
+        healthy = self._admit(finite_tasks(losses, None, present), present)
+        virtual = self.virtual if lengths is None else online.start_rows(self.virtual, lengths)
         signals = Signals(present, losses, online.gramian(virtual)).only(healthy)
         known = ops.all(~healthy | (ops.diagonal(signals.gram) > 0))
         by = self._divisors(signals)
-        weights = self.task_weights(divided(signals, by)) / by
+        weights = self.task_weights(divide_signals(signals, by)) / by
         return self._settle(ops.where(known, weights, 1.0), signals)
 
     def learn(self, weights: Any, products: Any, present: Any) -> None:
@@ -110,7 +110,7 @@ class GramianBalancer(Balancer):
             products: Inner products of each task's gradient with it, `(K,)`.
             present: Booleans `(K,)`, False for a task whose product says nothing.
         """
-        virtual, doubt = online.updated(self.virtual, self.doubt, weights, products, present)
+        virtual, doubt = online.update_estimate(self.virtual, self.doubt, weights, products, present)
         self.virtual.assign(virtual)
         self.doubt.assign(doubt)
 

@@ -64,7 +64,7 @@ def divisors(normalize: str | None, signals: Signals, initial: Any, owner: str) 
     return found
 
 
-def divided(signals: Signals, by: Any) -> Signals:
+def divide_signals(signals: Signals, by: Any) -> Signals:
     """Signals of the tasks' losses and gradients divided by something a task."""
     losses = None if signals.losses is None else signals.losses / by
     gram = None if signals.gram is None else signals.gram / by[:, None] / by[None, :]

@@ -52,7 +52,7 @@ def start_estimate(count: int) -> tuple[Any, Any]:
     return ops.zeros((count, count)), ops.eye(count)
 
 
-def started(virtual: Any, norms: Any) -> Any:
+def start_rows(virtual: Any, norms: Any) -> Any:
     """Gives the tasks without a virtual gradient one of a known length, at right angles to each other.
 
     Without, `updated` takes the length that the first product shows: too short by the cosine to the direction.
@@ -64,7 +64,7 @@ def started(virtual: Any, norms: Any) -> Any:
     Returns:
         Virtual gradients, `(K, K)`.
 
-    >>> ops.convert_to_numpy(started(ops.zeros((2, 2)), ops.array([2.0, 3.0]))).tolist()
+    >>> ops.convert_to_numpy(start_rows(ops.zeros((2, 2)), ops.array([2.0, 3.0]))).tolist()
     [[2.0, 0.0], [0.0, 3.0]]
     """
     unknown = ops.logical_not(ops.any(ops.not_equal(virtual, 0.0), axis=1))
@@ -76,7 +76,7 @@ def gramian(virtual: Any) -> Any:
     return ops.matmul(virtual, ops.transpose(virtual))
 
 
-def updated(
+def update_estimate(
     virtual: Any,
     doubt: Any,
     weights: Any,
@@ -119,7 +119,7 @@ def updated(
     >>> virtual, doubt = start_estimate(2)
     >>> gram, weights = ops.array([[4.0, 1.0], [1.0, 9.0]]), ops.array([0.5, 0.5])
     >>> products = ops.matmul(gram, weights)
-    >>> virtual, doubt = updated(virtual, doubt, weights, products, ops.array([True, True]), gain=1.0)
+    >>> virtual, doubt = update_estimate(virtual, doubt, weights, products, ops.array([True, True]), gain=1.0)
     >>> [round(float(value), 3) for value in ops.matmul(gramian(virtual), weights)]
     [2.5, 5.0]
     """
@@ -127,16 +127,16 @@ def updated(
     products = ops.where(present, products, 0.0)
     power = ops.sum(weights * products)
     sound = ops.all(ops.isfinite(products)) & ops.all(ops.isfinite(weights)) & ops.isfinite(power)
-    first = started(virtual, ops.abs(products) / ops.sqrt(ops.maximum(power, _TINY)))
+    first = start_rows(virtual, ops.abs(products) / ops.sqrt(ops.maximum(power, _TINY)))
     # Power 0 shows no length. A product of 0 starts no row: the next one may.
     before = ops.where(sound & (power > 0), first, virtual)
     returned = (1.0 - forgetting) * doubt + forgetting * ops.eye(doubt.shape[0])
-    after, less = _learned(before, returned, weights, products, present, gain)
+    after, less = _learn(before, returned, weights, products, present, gain)
     sound = sound & ops.all(ops.isfinite(after)) & ops.all(ops.isfinite(less))
     return ops.where(sound, after, virtual), ops.where(sound, less, doubt)
 
 
-def balanced(
+def online_step(
     virtual: Any, doubt: Any, weights: Any, products: Any, present: Any, solve: Callable[[Any], Any], **options: Any
 ) -> tuple[Any, Any, Any]:
     """One step: learns from the last direction, then solves for the next.
@@ -160,20 +160,20 @@ def balanced(
     >>> state, weights, gram = start_estimate(2), ops.array([0.5, 0.5]), ops.array([[4.0, 1.0], [1.0, 9.0]])
     >>> for _ in range(40):
     ...     products = ops.matmul(gram, weights)
-    ...     weights, *state = balanced(*state, weights, products, ops.array([True, True]), minimum_norm)
+    ...     weights, *state = online_step(*state, weights, products, ops.array([True, True]), minimum_norm)
     >>> [round(float(weight), 3) for weight in weights]  # 8/11 and 3/11
     [0.727, 0.273]
     """
-    virtual, doubt = updated(virtual, doubt, weights, products, present, **options)
+    virtual, doubt = update_estimate(virtual, doubt, weights, products, present, **options)
     solved = solve(gramian(virtual))
     # A solver that fails keeps the last good weights.
     return ops.where(ops.all(ops.isfinite(solved)), solved, weights), virtual, doubt
 
 
-def _learned(virtual: Any, doubt: Any, weights: Any, products: Any, present: Any, gain: float) -> tuple[Any, Any]:
+def _learn(virtual: Any, doubt: Any, weights: Any, products: Any, present: Any, gain: float) -> tuple[Any, Any]:
     """The update of `updated`, for sound products; not finite where the virtual direction is zero."""
-    virtual, doubt = _reconsidered(virtual, doubt, weights, products, present, gain)
-    direction, error = _compared(virtual, weights, products, present, gain)
+    virtual, doubt = _reconsider(virtual, doubt, weights, products, present, gain)
+    direction, error = _prediction_error(virtual, weights, products, present, gain)
     along = _along(doubt, direction)
     change = ops.sum(ops.square(along)) * ops.sum(weights * error)
     # A direction may vanish, as that of opposite gradients does; then its length shrinks step by step.
@@ -182,10 +182,10 @@ def _learned(virtual: Any, doubt: Any, weights: Any, products: Any, present: Any
     stride = ops.sum(weights * error) / (1.0 + root)
     rows = ops.where(present, error - stride * ops.matmul(virtual, along), 0.0) / root
     share = ops.mean(ops.cast(present, "float32"))
-    return virtual + ops.outer(rows, along), _lessened(doubt, direction + stride * along, share)
+    return virtual + ops.outer(rows, along), _lessen(doubt, direction + stride * along, share)
 
 
-def _compared(virtual: Any, weights: Any, products: Any, present: Any, gain: float) -> tuple[Any, Any]:
+def _prediction_error(virtual: Any, weights: Any, products: Any, present: Any, gain: float) -> tuple[Any, Any]:
     """The virtual direction, and the share to correct of what its products are wrong by."""
     direction = ops.matmul(weights, virtual)
     return direction, gain * ops.where(present, products - ops.matmul(virtual, direction), 0.0)
@@ -198,13 +198,13 @@ def _along(doubt: Any, direction: Any) -> Any:
     return part / ops.maximum(ops.sum(direction * part), 1e-6 * ops.sum(ops.square(direction)))
 
 
-def _reconsidered(virtual: Any, doubt: Any, weights: Any, products: Any, present: Any, gain: float) -> tuple[Any, Any]:
+def _reconsider(virtual: Any, doubt: Any, weights: Any, products: Any, present: Any, gain: float) -> tuple[Any, Any]:
     """Shortens all as the direction did, where that was known; doubts everything where it contradicts.
 
     Gradients shorten during training, all of them. A virtual gradient left too long gets
     too small a weight to be corrected soon; one too short does not, so nothing is lengthened here.
     """
-    direction, error = _compared(virtual, weights, products, present, gain)
+    direction, error = _prediction_error(virtual, weights, products, present, gain)
     length = ops.sum(ops.square(direction))
     contradicted = 1.0 + ops.sum(ops.square(_along(doubt, direction))) * ops.sum(weights * error) < _FLOOR
     ratio = ops.clip(ops.sum(weights * products) / length, _FLOOR, 1.0)
@@ -214,7 +214,7 @@ def _reconsidered(virtual: Any, doubt: Any, weights: Any, products: Any, present
     return virtual, ops.where(contradicted, ops.eye(doubt.shape[0]), doubt)
 
 
-def _lessened(doubt: Any, direction: Any, share: Any) -> Any:
+def _lessen(doubt: Any, direction: Any, share: Any) -> Any:
     """Takes a share of the doubt out of a direction."""
     part = ops.matmul(doubt, direction)
     less = doubt - share * ops.outer(part, part) / ops.maximum(ops.sum(direction * part), _TINY)

@@ -8,8 +8,7 @@ from keras import ops
 from kmtl._checks import near, require
 from kmtl.balancers.base import Balancer
 from kmtl.balancers.registry import register
-from kmtl.balancers.shares import shares
-from kmtl.balancers.signals import Signals
+from kmtl.balancers.signals import Signals, masked_softmax
 
 DISTRIBUTIONS = ("normal", "dirichlet")
 
@@ -51,10 +50,10 @@ class RLW(Balancer):
         """Weights of one draw."""
         shape = (signals.losses.shape[0],)
         if self.distribution == "normal":
-            return shares(keras.random.normal(shape, seed=self.seeds), signals.present)
+            return masked_softmax(keras.random.normal(shape, seed=self.seeds), signals.present)
         # Exponential draws, by their logarithms; a uniform draw of 0 or 1 would make an infinite one.
         uniform = keras.random.uniform(shape, minval=1e-6, maxval=1.0 - 1e-6, seed=self.seeds)
-        return shares(ops.log(-ops.log(uniform)), signals.present)
+        return masked_softmax(ops.log(-ops.log(uniform)), signals.present)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from kmtl._checks import refusal, words
+
 
 class Signals(NamedTuple):
     """What is known of the tasks in one step; what a method does not need may be None.
@@ -26,6 +28,12 @@ class Signals(NamedTuple):
         """How many tasks are present, a float32 scalar."""
         return ops.sum(ops.cast(self.present, "float32"))
 
+    def needed_losses(self, balancer: Any) -> Any:
+        """The losses, which a balancer that may be called without cannot do without."""
+        if self.losses is None:
+            raise ValueError(refusal(type(balancer).__name__, "losses", "must be given to this method", words("none")))
+        return self.losses
+
     def only(self, present: Any) -> "Signals":
         """The same of fewer tasks: what the others brought, be it NaN, is replaced."""
         losses, gram, counts = self.losses, self.gram, self.counts
@@ -38,10 +46,10 @@ class Signals(NamedTuple):
         )
 
 
-def finite(losses: Any, gram: Any, present: Any) -> Any:
+def finite_tasks(losses: Any, gram: Any, present: Any) -> Any:
     """Which tasks have a finite loss and gradient, `(K,)`.
 
-    >>> finite(ops.array([1.0, float("nan")]), None, ops.array([True, True])).numpy().tolist()
+    >>> finite_tasks(ops.array([1.0, float("nan")]), None, ops.array([True, True])).numpy().tolist()
     [True, False]
     """
     found = ops.ones_like(present, dtype="bool")
@@ -75,13 +83,13 @@ def cosines(gram: Any, present: Any) -> Any:
     return ops.where(same, 1.0, ops.where(both, scaled, 0.0))
 
 
-def rescaled(weights: Any, total: Any) -> Any:
+def rescale(weights: Any, total: Any) -> Any:
     """Weights whose absolute values sum to `total`; all zeros stay zeros.
 
     Absolute values, because a method that allows negative weights may have
     some that nearly cancel: the rescaled ones would be without bound.
 
-    >>> rescaled(ops.array([1.0, 3.0]), 2.0).numpy().tolist()
+    >>> rescale(ops.array([1.0, 3.0]), 2.0).numpy().tolist()
     [0.5, 1.5]
     """
     # Divided by the largest first, so that the sum can neither overflow nor vanish.
@@ -89,3 +97,21 @@ def rescaled(weights: Any, total: Any) -> Any:
     relative = weights / ops.where(largest > 0, largest, 1.0)
     size = ops.sum(ops.abs(relative))
     return relative * (total / ops.where(size > 0, size, 1.0))
+
+
+def masked_softmax(logits: Any, present: Any) -> Any:
+    """Softmax over the tasks present, `(K,)`; 0 for the others, whatever their logit; all 0 if nobody is there.
+
+    Args:
+        logits: `(K,)`. One that is not finite makes the shares of all NaN; minus infinity is a share of 0.
+        present: Booleans `(K,)`.
+
+    >>> masked_softmax(ops.array([0.0, float("nan"), 0.0]), ops.array([True, False, True])).numpy().tolist()
+    [0.5, 0.0, 0.5]
+    """
+    largest = ops.max(ops.where(present, logits, -float("inf")))
+    # Without a task there is no largest.
+    centred = ops.where(present, logits, 0.0) - ops.where(ops.any(present), largest, 0.0)
+    powers = ops.where(present, ops.exp(centred), 0.0)
+    total = ops.sum(powers)
+    return powers / ops.where(ops.any(present), total, 1.0)

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 
 from kmtl._checks import is_whole, refusal, require, whole, words
+from kmtl._replicas import is_first_machine, is_replicated, of_first
 from kmtl.callbacks.backup_files import Backups, read_arrays, write_arrays
 from kmtl.callbacks.states import CallbackStates
 from kmtl.feeding.plan import Start
-from kmtl.gradients import is_first_machine, is_replicated, of_first
 
 _OWNER = "BackupAndRestore"
 _STATE = "state.npz"
@@ -56,8 +56,6 @@ class BackupAndRestore(keras.callbacks.Callback):
     100
     """
 
-    keeps_position = True
-
     def __init__(
         self,
         backup_dir: str | os.PathLike[str],
@@ -81,7 +79,7 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def attend(self, callbacks: Sequence[Any]) -> None:
         """Hears of the callbacks of the training, among which it is."""
-        same = [callback for callback in callbacks if getattr(callback, "keeps_position", False)]
+        same = [callback for callback in callbacks if isinstance(callback, BackupAndRestore)]
         require(len(same) == 1, "fit", "callbacks", "must hold one BackupAndRestore at most", len(same))
         self._states = CallbackStates([callback for callback in callbacks if callback is not self])
 
@@ -96,7 +94,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         Returns:
             Where this one begins.
         """
-        self._model, self._plan, self._seed = model, plan, start.seed
+        self._trained, self._plan, self._seed = model, plan, start.seed
         self._writes = is_first_machine(model.distribute_strategy)
         if self._writes:
             self.backups.prepare()
@@ -115,7 +113,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     def _load(self, path: Path) -> None:
         """Gives the model the state of a backup."""
         values = read_arrays(path / _STATE)
-        for variable, value in zip(self._model.training_state, values, strict=True):
+        for variable, value in zip(self._trained.training_state, values, strict=True):
             variable.assign(value)
 
     def _check_plan(self, path: Path, meta: dict[str, Any]) -> None:
@@ -131,7 +129,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     def _check_shared(self) -> None:
         """Refuses a folder in which machines find different backups."""
         own = self._found[1]["number"] if self._found is not None else -1
-        first = of_first(self._model.distribute_strategy, own)
+        first = of_first(self._trained.distribute_strategy, own)
         got = words(f"{_named(own)} here and {_named(first)} on the first machine")
         require(own == first, _OWNER, "backup_dir", "must be a folder that all machines share", got)
 
@@ -181,17 +179,17 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def _save(self, epoch: int, step: int, number: int) -> None:
         """Writes one backup; machines but the first only take part in reading the variables."""
-        variables = self._model.training_state
+        variables = self._trained.training_state
         values = [variable.numpy() for variable in variables]
 
         def write(path: Path) -> dict[str, Any]:
             write_arrays(path / _STATE, values)
-            place = {"epoch": epoch, "step": step, "number": number, "stopped": self._model.stop_training}
+            place = {"epoch": epoch, "step": step, "number": number, "stopped": self._trained.stop_training}
             return {**place, "seed": self._seed, "plan": self._plan, "callbacks": self._states.save(path)}
 
         if self._writes:
             self.backups.save(number, write)
-        if is_replicated(self._model.distribute_strategy):
+        if is_replicated(self._trained.distribute_strategy):
             # Sums are spread evenly over the replicas, as they are in a training that goes on from here.
             for variable, value in zip(variables, values, strict=True):
                 if variable.synchronization == "on_read":

@@ -29,7 +29,7 @@ class BalancerListener(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Stops where the model was told to."""
         del logs
-        if not self.model._raises:
+        if not self.model.setup.raises:
             return
         excluded, skipped = self._counts()
         if (excluded > self._excluded).any() or skipped > self._skipped:

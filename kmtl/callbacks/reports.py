@@ -30,17 +30,18 @@ class ClassificationReports(keras.callbacks.Callback):
         """Refuses a model without a classification."""
         del logs
         if not self._tasks():
-            got = words(f"{list(self.model.tasks)}, all regressions")
+            got = words(f"{list(self.model.tasks)}, none that decides")
             raise ValueError(refusal("ClassificationReports", "model", "must have a classification task", got))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Makes, keeps and prints the reports."""
         del logs
         labels, predictions = self._collected()
-        found = {name: labels[name] for name in self._tasks() if name in labels and (labels[name] >= 0).any()}
+        known = [(self.model.tasks[name], labels[name]) for name in self._tasks() if name in labels]
         reports = {
-            name: ClassificationReport(self.model.tasks[name], truth, predictions[name])
-            for name, truth in found.items()
+            task.name: ClassificationReport(task, truth, predictions[task.name])
+            for task, truth in known
+            if task.present(truth).any()
         }
         self.reports.append(reports)
         if self.verbose:
@@ -48,8 +49,8 @@ class ClassificationReports(keras.callbacks.Callback):
                 print(f"\nEpoch {epoch + 1}: {report}")
 
     def _tasks(self) -> list[str]:
-        """Names of the classification tasks."""
-        return [name for name, task in self.model.tasks.items() if task.kind != "regression"]
+        """Names of the tasks that decide."""
+        return [name for name, task in self.model.tasks.items() if task.decides]
 
     def _collected(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Labels and predictions batch by batch, so that a dataset that reshuffles stays aligned."""

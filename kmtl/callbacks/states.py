@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from kmtl._keras_private import MODEL_OF_CALLBACK
 from kmtl.callbacks.backup_files import read_arrays, write_arrays
 
 _ARRAYS = "callbacks.npz"
 # Set for every training anew; Keras turns `min_delta` around by the monitor's direction when it first looks at it.
-_GIVEN = {"params", "_model", "model", "monitor_op", "min_delta"}
+_GIVEN = {"params", *MODEL_OF_CALLBACK, "monitor_op", "min_delta"}
 _PLAIN = (bool, int, float, str, type(None))
 
 

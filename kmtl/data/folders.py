@@ -78,10 +78,10 @@ def image_reader(paths: list[str], size: tuple[int, int], channels: int) -> Call
     with tf.device("CPU"):
         files = tf.constant(paths)
 
-    return lambda index: decoded(tf.io.read_file(files[index]), size, channels)
+    return lambda index: decode_image(tf.io.read_file(files[index]), size, channels)
 
 
-def decoded(picture: Any, size: tuple[int, int], channels: int) -> Any:
+def decode_image(picture: Any, size: tuple[int, int], channels: int) -> Any:
     """The bytes of a PNG or JPEG file as an image, float32 in 0..1, of shape `(height, width, channels)`."""
     pixels = tf.io.decode_image(picture, channels, tf.float32, expand_animations=False)
     resized = tf.image.resize(pixels, size, antialias=True)

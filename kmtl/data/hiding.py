@@ -70,7 +70,7 @@ def hidden_rows(count: int, share: float | Mapping[str, float], names: list[str]
         For each task that loses labels, True where hidden, `(count,)`.
     """
     shares = share if isinstance(share, Mapping) else dict.fromkeys(names, share)
-    return {name: _drawn(count, value, name, seed) for name, value in shares.items() if value > 0}
+    return {name: _draw_rows(count, value, name, seed) for name, value in shares.items() if value > 0}
 
 
 def _without(example: Any, hidden: Any) -> tuple[Any, ...]:
@@ -79,7 +79,7 @@ def _without(example: Any, hidden: Any) -> tuple[Any, ...]:
     return (x, blank(labels, hidden), *weights)
 
 
-def _drawn(count: int, share: float, name: str, seed: int) -> Any:
+def _draw_rows(count: int, share: float, name: str, seed: int) -> Any:
     """Marks exactly the share of rows; a task's name has draws of its own."""
     lots = np.random.default_rng([seed, zlib.crc32(name.encode())]).random(count)
     hidden = np.zeros(count, bool)
@@ -97,10 +97,10 @@ def blank(labels: Mapping[str, Any], hidden: Mapping[str, Any]) -> dict[str, Any
     Returns:
         The labels, in their order.
     """
-    return {name: _blanked(label, hidden[name]) if name in hidden else label for name, label in labels.items()}
+    return {name: _blank_label(label, hidden[name]) if name in hidden else label for name, label in labels.items()}
 
 
-def _blanked(label: Any, hidden: Any) -> Any:
+def _blank_label(label: Any, hidden: Any) -> Any:
     """Replaces hidden labels by NaN or -1."""
     missing = tf.constant(float("nan") if label.dtype.is_floating else -1, label.dtype)
     expanded = hidden if label.shape.rank == hidden.shape.rank else hidden[..., None]

@@ -35,7 +35,7 @@ def _rows_of(arrays: tuple[Any, ...]) -> Callable[[Any], Any]:
     return lambda index: tf.nest.map_structure(lambda tensor: tf.gather(tensor, index), tensors)
 
 
-def gathered(order: Order, arrays: tuple[Any, ...], batch_size: int | None) -> Any:
+def gather_rows(order: Order, arrays: tuple[Any, ...], batch_size: int | None) -> Any:
     """A dataset of rows of arrays; a batch is one gather."""
     rows = _rows_of(arrays)
 
@@ -45,7 +45,7 @@ def gathered(order: Order, arrays: tuple[Any, ...], batch_size: int | None) -> A
     return restartable(finish(order.once(batch_size)), lambda n: finish(order.stream(n, batch_size)))
 
 
-def read(order: Order, reader: Callable[[Any], Any], arrays: tuple[Any, ...], batch_size: int | None) -> Any:
+def read_examples(order: Order, reader: Callable[[Any], Any], arrays: tuple[Any, ...], batch_size: int | None) -> Any:
     """A dataset of inputs that `reader` makes out of a row number, in parallel, with that row of the arrays."""
     rows = _rows_of(arrays)
 

@@ -10,7 +10,7 @@ from kmtl.data.columns import checked_inputs, checked_labels, checked_weights
 from kmtl.data.folders import check_image, image_paths, image_reader, label_table
 from kmtl.data.frames import check_frame, feature_arrays, feature_columns, labels_and_weights
 from kmtl.data.labels import task_list
-from kmtl.data.pipelines import check_batches, gathered, parts, read
+from kmtl.data.pipelines import check_batches, gather_rows, parts, read_examples
 from kmtl.feeding.order import Order
 from kmtl.tasks import Task
 
@@ -63,7 +63,7 @@ def from_arrays(
         inputs, rows = checked_inputs(refusals, x)
         arrays = checked_labels(refusals, labels, listed, rows)
         weights = checked_weights(refusals, sample_weight, listed, rows)
-    return gathered(Order(rows, shuffle, seed), parts(inputs, arrays, weights), batch_size)
+    return gather_rows(Order(rows, shuffle, seed), parts(inputs, arrays, weights), batch_size)
 
 
 def from_frame(
@@ -114,7 +114,7 @@ def from_frame(
         inputs = feature_arrays(refusals, frame, features)
         others = feature_columns(features)
         labels, weights = labels_and_weights(refusals, frame, listed, columns, sample_weight, others)
-    return gathered(Order(len(frame), shuffle, seed), parts(inputs, labels, weights), batch_size)
+    return gather_rows(Order(len(frame), shuffle, seed), parts(inputs, labels, weights), batch_size)
 
 
 def from_folder(
@@ -175,4 +175,4 @@ def from_folder(
         paths = image_paths(refusals, Path(directory), table, file_column)
         arrays, weights = labels_and_weights(refusals, table, listed, columns, sample_weight, [file_column])
     order = Order(len(table), shuffle, seed)
-    return read(order, image_reader(paths, size, channels), parts(arrays, weights), batch_size)
+    return read_examples(order, image_reader(paths, size, channels), parts(arrays, weights), batch_size)

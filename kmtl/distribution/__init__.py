@@ -2,7 +2,7 @@
 
 from kmtl.distribution.clusters import Cluster, check_cluster
 from kmtl.distribution.costs import Sizes, StepCost, cost
-from kmtl.distribution.failures import explained
+from kmtl.distribution.failures import worker_failure
 from kmtl.distribution.launching import launch
 from kmtl.distribution.strategies import logical_devices, strategy
 from kmtl.distribution.tf_config import from_hosts, from_kubernetes, from_slurm
@@ -13,11 +13,11 @@ __all__ = [
     "StepCost",
     "check_cluster",
     "cost",
-    "explained",
     "from_hosts",
     "from_kubernetes",
     "from_slurm",
     "launch",
     "logical_devices",
     "strategy",
+    "worker_failure",
 ]

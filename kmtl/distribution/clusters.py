@@ -97,7 +97,7 @@ def check_cluster(config: str | Mapping[str, Any] | None = None) -> Cluster:
     TF_CONFIG: `cluster.worker[2]` must be 'host:port', got 'b'. Add the port.
     TF_CONFIG: `task.index` must be from 0 to 2, got 3. The cluster has 3 of 'worker'.
     """
-    given = _parsed(config)
+    given = _parse(config)
     with Refusals(OWNER) as refusals:
         jobs = _jobs(refusals, given)
         task = _task(refusals, given, jobs)
@@ -112,7 +112,7 @@ def is_configured() -> bool:
     return bool(os.environ.get(OWNER, "").strip())
 
 
-def _parsed(config: Any) -> Mapping[str, Any]:
+def _parse(config: Any) -> Mapping[str, Any]:
     """The dict that was given, or refuses at once: without it nothing else can be checked."""
     if config is None:
         if not is_configured():

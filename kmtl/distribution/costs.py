@@ -115,7 +115,7 @@ def cost(
     _check(replicas, step_seconds, bandwidth, latency, backward_share, overlap)
     sizes = sizes if isinstance(sizes, Sizes) else Sizes.of(sizes)
     chosen = balancers.get(balancer)
-    due, rest = _due(chosen, sizes, backward_share), _kept(sizes)
+    due, rest = _due(chosen, sizes, backward_share), _plain_step(sizes)
     often = 1 / chosen.update_every
     passes, numbers, sums = (often * one + (1 - often) * other for one, other in zip(due, rest, strict=True))
     crossing = _ring(_BYTES * numbers, sums, replicas, bandwidth, latency)
@@ -126,7 +126,7 @@ def cost(
 def _due(balancer: Any, sizes: Sizes, back: float) -> tuple[float, float, float]:
     """Plain steps, numbers and sums of a step that makes new weights."""
     tasks, shared, own = sizes.tasks, sizes.shared, sizes.own
-    passes, numbers, sums = _kept(sizes)
+    passes, numbers, sums = _plain_step(sizes)
     if balancer.needs == "losses":
         again = balancer.looks_again
         return passes + again * (1 - back), numbers + again * 2 * tasks, sums + again
@@ -137,15 +137,15 @@ def _due(balancer: Any, sizes: Sizes, back: float) -> tuple[float, float, float]
     if balancer.gram_fraction < 1:
         slices = balancer.gram_fraction * (1 - back + tasks * back)
         return passes + slices, numbers + 3 * tasks + tasks * shared, sums + tasks + 3
-    return passes + (tasks - 1) * back, 2 * tasks + _logged(tasks) + tasks * shared + own, sums + tasks
+    return passes + (tasks - 1) * back, 2 * tasks + _log_numbers(tasks) + tasks * shared + own, sums + tasks
 
 
-def _kept(sizes: Sizes) -> tuple[float, float, float]:
+def _plain_step(sizes: Sizes) -> tuple[float, float, float]:
     """Those of a plain step: the losses, the gradients, the logs."""
-    return 1.0, 2 * sizes.tasks + _logged(sizes.tasks) + sizes.shared + sizes.own, 3
+    return 1.0, 2 * sizes.tasks + _log_numbers(sizes.tasks) + sizes.shared + sizes.own, 3
 
 
-def _logged(tasks: int) -> int:
+def _log_numbers(tasks: int) -> int:
     """Numbers that the losses' and the metrics' logs need, with one metric a task."""
     return 5 * tasks + 1
 

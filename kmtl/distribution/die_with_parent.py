@@ -1,6 +1,6 @@
 """Runs a command that ends with the process that started it, also when that is killed.
 
-Started by its path, it imports nothing of kmtl: `python tether.py PARENT COMMAND ...`.
+Started by its path, it imports nothing of kmtl: `python die_with_parent.py PARENT COMMAND ...`.
 """
 
 import ctypes

@@ -24,7 +24,7 @@ _TASK = re.compile(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)")
 _HEARTBEAT = "CoordinationService/Heartbeat"
 
 
-def explained(error: BaseException, cluster: Cluster | None = None) -> RuntimeError | None:
+def worker_failure(error: BaseException, cluster: Cluster | None = None) -> RuntimeError | None:
     r"""Turns the error that a worker gets when another one dies into one that names it.
 
     TensorFlow says "Connection reset by peer" or "Deadline Exceeded" somewhere in a page of text. The first
@@ -41,9 +41,9 @@ def explained(error: BaseException, cluster: Cluster | None = None) -> RuntimeEr
     >>> lost = tf.errors.UnavailableError(
     ...     None, None, "Collective ops is aborted by: Socket closed\nfrom remote target /job:worker/replica:0/task:1"
     ... )
-    >>> print(explained(lost, Cluster(("a:2222", "b:2222"), rank=0)))
+    >>> print(worker_failure(lost, Cluster(("a:2222", "b:2222"), rank=0)))
     worker 1 (b:2222) does not answer any more: ... Restart all workers: they resume from the last backup...
-    >>> explained(ValueError("a shape"), Cluster(("a:2222", "b:2222"), rank=0)) is None
+    >>> worker_failure(ValueError("a shape"), Cluster(("a:2222", "b:2222"), rank=0)) is None
     True
     """
     if cluster is None:

@@ -14,9 +14,9 @@ import tensorflow as tf
 from kmtl._checks import refusal
 from kmtl.distribution._tensorflow_private import has_started, watch
 from kmtl.distribution.clusters import Cluster
-from kmtl.distribution.failures import explained
+from kmtl.distribution.failures import worker_failure
 from kmtl.distribution.rendezvous import meet
-from kmtl.distribution.watchdog import ended_after
+from kmtl.distribution.watchdog import time_limit
 
 _OWNER = "strategy"
 # Seconds that TensorFlow may take to start once all workers have met; it needs about one.
@@ -48,10 +48,12 @@ def join(cluster: Cluster, timeout: float, health_check: float, pack: int) -> An
         f"meanwhile. {cluster.name(cluster.rank)} is ended, since TensorFlow would hold it. Restart all workers."
     )
     try:
-        with ended_after(_START + 10.0, message), _own_signals():
-            return _made(cluster, pack)
+        with time_limit(_START + 10.0, message), _own_signals():
+            return _tensorflow_strategy(cluster, pack)
     except tf.errors.OpError as error:
-        reason = explained(error, cluster) or RuntimeError(f"strategy: TensorFlow could not join the cluster: {error}")
+        reason = worker_failure(error, cluster) or RuntimeError(
+            f"strategy: TensorFlow could not join the cluster: {error}"
+        )
         raise reason from error
 
 
@@ -78,7 +80,7 @@ def _facts() -> dict[str, str]:
     }
 
 
-def _made(cluster: Cluster, pack: int) -> Any:
+def _tensorflow_strategy(cluster: Cluster, pack: int) -> Any:
     """TensorFlow's own strategy, with all workers waiting for it."""
     job, index = cluster.task(cluster.rank)
     gpus = len(tf.config.get_visible_devices("GPU"))

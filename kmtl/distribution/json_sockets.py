@@ -35,7 +35,7 @@ def listener(port: int, owner: str) -> socket.socket:
         raise OSError(error.errno, message) from error
 
 
-async def called(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Opens a connection to `host:port`; a TimeoutError tells that nothing came back at all."""
     host, _, port = address.rpartition(":")
     # Not `wait_for`, which in Python 3.11 can swallow a cancellation.
@@ -43,12 +43,12 @@ async def called(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
         return await asyncio.open_connection(host.strip("[]"), int(port), limit=LONGEST_LINE)
 
 
-async def taken(caller: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def streams_of(caller: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Makes lines of a socket that was accepted."""
     return await asyncio.open_connection(sock=caller, limit=LONGEST_LINE)
 
 
-async def closed(writer: asyncio.StreamWriter) -> None:
+async def close(writer: asyncio.StreamWriter) -> None:
     """Closes a connection once what was written has left; one that the other side cut is closed as well."""
     writer.close()
     with contextlib.suppress(OSError, TimeoutError):
@@ -56,12 +56,12 @@ async def closed(writer: asyncio.StreamWriter) -> None:
             await writer.wait_closed()
 
 
-def write(writer: asyncio.StreamWriter, word: Mapping[str, Any]) -> None:
+def write_line(writer: asyncio.StreamWriter, word: Mapping[str, Any]) -> None:
     """Writes one line; a line that does not arrive is missed by its reader."""
     writer.write(json.dumps(word).encode() + b"\n")
 
 
-async def read(reader: asyncio.StreamReader) -> dict[str, Any]:
+async def read_line(reader: asyncio.StreamReader) -> dict[str, Any]:
     """Reads one line; an empty dict if the line is cut, too long or no JSON object."""
     try:
         word = json.loads(await reader.readline())
@@ -70,10 +70,10 @@ async def read(reader: asyncio.StreamReader) -> dict[str, Any]:
     return word if isinstance(word, dict) else {}
 
 
-def told(error: Exception) -> str:
+def error_message(error: Exception) -> str:
     """What a failed call tells of the other side.
 
-    >>> told(ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"))
+    >>> error_message(ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"))
     'refuses the call: its machine is up, but no worker listens there'
     """
     if isinstance(error, TimeoutError):

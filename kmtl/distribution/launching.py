@@ -154,10 +154,10 @@ def _wait(running: Sequence[Worker], timeout: float | None) -> None:
     failed = [worker for worker in running if worker.code]
     if failed:
         _stop(running)
-        raise RuntimeError("\n".join(_told(worker) for worker in failed))
+        raise RuntimeError("\n".join(_failure_message(worker) for worker in failed))
 
 
-def _told(worker: Worker) -> str:
+def _failure_message(worker: Worker) -> str:
     """How a worker ended, with its last lines."""
     lines = "\n".join(f"    {line}" for line in worker.errors) or "    (none)"
     return f"launch: worker {worker.rank} {worker.end}; the others were stopped. Its last error lines:\n{lines}"

@@ -114,7 +114,7 @@ class _Meeting:
             try:
                 answer = await self._try(rank)
             except (OSError, TimeoutError) as error:
-                self.states[rank] = json_sockets.told(error)
+                self.states[rank] = json_sockets.error_message(error)
             await asyncio.sleep(0 if answer else _PAUSE)
         self.states[rank] = ""
         name = self.cluster.name(rank)
@@ -128,16 +128,16 @@ class _Meeting:
 
     async def _try(self, rank: int) -> dict[str, Any]:
         """One call; an empty dict if nobody answered it as a worker."""
-        reader, writer = await json_sockets.called(self.cluster.addresses[rank])
+        reader, writer = await json_sockets.connect(self.cluster.addresses[rank])
         self.calls[rank] = writer
-        json_sockets.write(writer, self._card("hello"))
+        json_sockets.write_line(writer, self._card("hello"))
         self.states[rank] = _SILENT
-        answer = await json_sockets.read(reader)
+        answer = await json_sockets.read_line(reader)
         # A socket that has called its own port hears its own hello, which is no answer either.
         if answer.get("kind") == "answer":
             return answer
         self.states[rank] = _STRANGER
-        await json_sockets.closed(writer)
+        await json_sockets.close(writer)
         return {}
 
     def _accept(self, listener: socket.socket) -> None:
@@ -147,17 +147,17 @@ class _Meeting:
 
     async def _answer(self, caller: socket.socket) -> None:
         """Answers one caller, and hears how the meeting goes for it."""
-        reader, writer = await json_sockets.taken(caller)
+        reader, writer = await json_sockets.streams_of(caller)
         try:
-            hello = await json_sockets.read(reader)
+            hello = await json_sockets.read_line(reader)
             rank = hello.get("rank")
             # Other callers, such as a cluster's probes of open ports, are no matter.
             if hello.get("kind") == "hello" and isinstance(rank, int):
-                json_sockets.write(writer, self._card("answer"))
+                json_sockets.write_line(writer, self._card("answer"))
                 if hello.get("process") != self.process and self._admit(rank, hello, writer):
-                    self._hear(rank, await json_sockets.read(reader))
+                    self._hear(rank, await json_sockets.read_line(reader))
         finally:
-            await json_sockets.closed(writer)
+            await json_sockets.close(writer)
 
     def _admit(self, rank: int, hello: Mapping[str, Any], writer: asyncio.StreamWriter) -> bool:
         """Whether a caller is who it may be."""
@@ -200,7 +200,7 @@ class _Meeting:
     def _tell(self, word: Mapping[str, Any]) -> None:
         """Says a word to all that were reached."""
         for writer in self.calls.values():
-            json_sockets.write(writer, word)
+            json_sockets.write_line(writer, word)
 
     async def _hang_up(self, calling: asyncio.Future[Any]) -> None:
         """Ends all that goes on, and closes every call once what was said has left."""
@@ -208,7 +208,7 @@ class _Meeting:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(json_sockets.closed(writer) for writer in self.calls.values()))
+        await asyncio.gather(*(json_sockets.close(writer) for writer in self.calls.values()))
 
     def _card(self, kind: str) -> dict[str, Any]:
         """Who this worker is and what it runs."""

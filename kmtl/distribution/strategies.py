@@ -9,7 +9,7 @@ import tensorflow as tf
 from kmtl._checks import Refusals, is_number, is_whole, near, refusal, whole, words
 from kmtl.distribution._tensorflow_private import has_started
 from kmtl.distribution.clusters import Cluster, check_cluster, is_configured
-from kmtl.distribution.failures import explained
+from kmtl.distribution.failures import worker_failure
 from kmtl.distribution.joining import join
 from kmtl.feeding import explainable
 
@@ -70,7 +70,7 @@ def strategy(
     if found and (kind == "multi_worker" or len(found.addresses) > 1):
         return _multi_worker(found, timeout, health_check, bytes_per_pack)
     if kind == "mirrored" or devices or (kind == "auto" and len(tf.config.list_physical_devices("GPU")) > 1):
-        return _mirrored(devices, bytes_per_pack)
+        return _mirrored_strategy(devices, bytes_per_pack)
     return tf.distribute.get_strategy()
 
 
@@ -141,7 +141,7 @@ def _cluster(kind: str | None, cluster: Any) -> Cluster | None:
     return check_cluster(cluster) if cluster is not None or kind == "multi_worker" or is_configured() else None
 
 
-def _mirrored(devices: Sequence[str] | None, pack: int) -> Any:
+def _mirrored_strategy(devices: Sequence[str] | None, pack: int) -> Any:
     """One strategy over a machine's devices."""
     chosen = _devices(devices)
     if "mirrored" not in _made:
@@ -184,7 +184,7 @@ def _multi_worker(cluster: Cluster, timeout: float, health_check: float, pack: i
     if "multi_worker" not in _made:
         joined = join(cluster, timeout, health_check, pack)
         # `fit` asks what an error means that the strategy's collectives raise.
-        _made["multi_worker"] = cluster, explainable(joined, lambda error: explained(error, cluster))
+        _made["multi_worker"] = cluster, explainable(joined, lambda error: worker_failure(error, cluster))
     first, made = _made["multi_worker"]
     if first != cluster:
         rule = "must stay the same in one process"

@@ -91,17 +91,17 @@ def _slurm_port(variables: Mapping[str, str]) -> int:
 
 def _slurm_addresses(nodelist: str, tasks_per_node: str, first: int) -> list[str]:
     """One address a task, node by node."""
-    nodes, numbers = expanded_nodes(nodelist), _expanded_tasks(tasks_per_node)
+    nodes, numbers = expand_nodes(nodelist), _expand_tasks(tasks_per_node)
     if len(nodes) != len(numbers):
         rule = f"must give a number for each of {len(nodes)} nodes"
         raise ValueError(refusal("from_slurm", "SLURM_STEP_TASKS_PER_NODE", rule, tasks_per_node))
     return [f"{node}:{first + i}" for node, number in zip(nodes, numbers, strict=True) for i in range(number)]
 
 
-def expanded_nodes(nodelist: str) -> list[str]:
+def expand_nodes(nodelist: str) -> list[str]:
     """Spells out SLURM's list of nodes, in its order.
 
-    >>> expanded_nodes("n[09-11,20],login,rack[1-2]n[1-2]")
+    >>> expand_nodes("n[09-11,20],login,rack[1-2]n[1-2]")
     ['n09', 'n10', 'n11', 'n20', 'login', 'rack1n1', 'rack1n2', 'rack2n1', 'rack2n2']
     """
     parts = _PART.findall(nodelist)
@@ -123,7 +123,7 @@ def _ranges(text: str) -> list[str]:
     return found
 
 
-def _expanded_tasks(text: str) -> list[int]:
+def _expand_tasks(text: str) -> list[int]:
     """Spells out '2(x3),1', which is tasks a node."""
     matches = [re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", item) for item in text.split(",")]
     if not all(matches):

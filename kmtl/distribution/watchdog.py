@@ -17,7 +17,7 @@ if not select.select([sys.stdin], [], [], seconds)[0]:
 
 
 @contextmanager
-def ended_after(seconds: float, message: str) -> Iterator[None]:
+def time_limit(seconds: float, message: str) -> Iterator[None]:
     """Ends this process if the block takes too long, after a message to its error output.
 
     A small second process watches; it goes when the block, or this process, ends.
@@ -26,7 +26,7 @@ def ended_after(seconds: float, message: str) -> Iterator[None]:
         seconds: Time that the block may take.
         message: What the error output then says.
 
-    >>> with ended_after(60.0, "never shown"):
+    >>> with time_limit(60.0, "never shown"):
     ...     sum(range(10))
     45
     """

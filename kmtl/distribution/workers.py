@@ -15,7 +15,7 @@ from typing import IO
 from kmtl.distribution.clusters import Cluster
 
 _KEPT_LINES = 20
-_TETHER = str(Path(__file__).with_name("tether.py"))
+_DIE_WITH_PARENT = str(Path(__file__).with_name("die_with_parent.py"))
 
 
 class Worker:
@@ -31,7 +31,7 @@ class Worker:
         self.rank = cluster.rank
         self.errors: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), *command],
+            [sys.executable, "-I", "-S", _DIE_WITH_PARENT, str(os.getpid()), *command],
             env={**environment, "TF_CONFIG": json.dumps(cluster.config)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

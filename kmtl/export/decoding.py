@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl import _checks
+from kmtl._keras_private import loss_arguments
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Task
 
 _EVEN = 0.5
@@ -36,7 +37,7 @@ def refuse(refusals: _checks.Refusals, model: Any, outputs: Iterable[str]) -> No
 def _gives_logits(task: Task) -> bool:
     """Whether a task's loss says that its output is no probability yet."""
     loss = task.resolved_loss()
-    return bool(getattr(loss, "from_logits", False) or getattr(loss, "_fn_kwargs", {}).get("from_logits", False))
+    return bool(getattr(loss, "from_logits", False) or loss_arguments(loss).get("from_logits", False))
 
 
 def _is_unicode(label: str) -> bool:

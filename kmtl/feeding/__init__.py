@@ -5,15 +5,16 @@ from kmtl.feeding.class_weights import class_tables
 from kmtl.feeding.errors import explainable, explained
 from kmtl.feeding.feed import feed
 from kmtl.feeding.inputs import InputForm
-from kmtl.feeding.label_statistics import Census, TaskCensus, check_census
+from kmtl.feeding.inspection import Inspection
+from kmtl.feeding.label_statistics import DataStatistics, check_statistics
 
 __all__ = [
-    "Census",
+    "DataStatistics",
     "Feed",
     "InputForm",
-    "TaskCensus",
+    "Inspection",
     "arrays_feed",
-    "check_census",
+    "check_statistics",
     "class_tables",
     "explainable",
     "explained",

@@ -43,7 +43,7 @@ class Feed:
         return None
 
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
-        """Yields `(inputs, labels)`, with or without weights, for the census, at most `limit` batches."""
+        """Yields `(inputs, labels)`, with or without weights, for the look at the data, at most `limit` batches."""
         raise NotImplementedError
 
     def is_complete(self, limit: int | None) -> bool:
@@ -101,12 +101,13 @@ class ArraysFeed(Feed):
 
     is_shuffled_by_keras = True
 
-    def __init__(self, x: Any, y: Any, sample_weight: Any = None) -> None:
+    def __init__(self, x: Any, y: Any, sample_weight: Any = None, *, tasks: Mapping[str, Task]) -> None:
         super().__init__(x, y, weights_of_all(y, sample_weight) if sample_weight else None)
+        self.tasks = tasks
 
     @property
     def size(self) -> float | None:
-        """All is one batch to the census."""
+        """All is one batch to the look at the data."""
         return 1
 
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:  # noqa: ARG002 - all is at hand
@@ -126,11 +127,12 @@ class ArraysFeed(Feed):
             keras.tree.map_structure(lambda array, where=where: None if array is None else array[where], whole)
             for where in (slice(0, cut), slice(cut, None))
         )
-        return ArraysFeed(*first), last
+        return ArraysFeed(*first, tasks=self.tasks), last
 
     def weighted(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
-        return ArraysFeed(self.x, self.y, with_class_weights(self.y, self.sample_weight or {}, tables))
+        weights = with_class_weights(self.y, self.sample_weight or {}, tables, self.tasks)
+        return ArraysFeed(self.x, self.y, weights, tasks=self.tasks)
 
     def steps(self, batch_size: int | None) -> int:
         """Batches of one pass."""
@@ -160,7 +162,7 @@ def arrays_feed(
         x = x.to_numpy()
     x = keras.tree.map_structure(np.asarray, x)
     labels, weights = complete_batch(x, y, sample_weight, tasks, owner, all_needed=all_needed, form=form)
-    return ArraysFeed(x, labels, weights)
+    return ArraysFeed(x, labels, weights, tasks=tasks)
 
 
 class PassedFeed(Feed):

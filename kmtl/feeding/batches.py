@@ -1,4 +1,4 @@
-"""One batch, or a whole set of arrays: completed labels and weights by task."""
+"""One batch, or a whole set of arrays: labels and weights by task, checked and completed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,47 @@ from typing import Any
 import keras
 import numpy as np
 
-from kmtl._checks import Refusals, words
+from kmtl._checks import Refusals, known_keys, words
 from kmtl.feeding.inputs import InputForm
-from kmtl.feeding.structure import absent_labels, as_array, as_labels, as_mapping, check_keys, check_label
 from kmtl.tasks import Task
+from kmtl.tasks.statistics import bad_weights
+
+_LIST = "Pass a dict keyed by task name; Keras would assign a list by sorted name."
+
+
+def check_keys(refusals: Refusals, argument: str, given: Any, tasks: Mapping[str, Task], *, all_needed: bool) -> bool:
+    """Records a structure that is not a dict, unknown keys, and (if all are needed) missing ones.
+
+    Returns:
+        Whether it is a dict at all.
+    """
+    if not isinstance(given, Mapping):
+        got = words(f"{type(given).__name__}")
+        example = "{" + ", ".join(f"{name!r}: ..." for name in tasks) + "}"
+        fix = _LIST if isinstance(given, list | tuple) else f"Pass {example}."
+        refusals.add(argument, "must be a dict keyed by task name", got, fix)
+        return False
+    known_keys(refusals, argument, given, tasks)
+    absent = [name for name in tasks if name not in given]
+    if all_needed and absent:
+        fix = "Pass every task's labels, NaN or -1 where missing; or `check=False` to train without them."
+        refusals.add(argument, f"must hold every task; missing: {absent}", list(given), fix)
+    return True
+
+
+def as_array(value: Any) -> Any:
+    """Returns a NumPy array; what has no regular shape becomes one of objects, which the checks refuse."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        return np.asarray(list(value), dtype=object)
+
+
+def as_mapping(given: Any) -> Any:
+    """Turns a pandas frame into a dict of its columns; anything else stays what it is."""
+    if hasattr(given, "columns") and hasattr(given, "to_numpy"):
+        return {str(column): given[column].to_numpy() for column in given.columns}
+    return given
 
 
 def spread(refusals: Refusals, weights: Any, tasks: Mapping[str, Task]) -> dict[str, Any]:
@@ -62,9 +99,9 @@ def complete_batch(
         if check_keys(refusals, "y", labels, tasks, all_needed=all_needed):
             labels = {name: as_array(labels[name]) for name in tasks if labels.get(name) is not None}
             _check_labels(refusals, labels, tasks, rows)
-            _check_weights(refusals, given, labels, rows)
+            _check_weights(refusals, given, labels, tasks, rows)
     complete = {
-        name: as_labels(labels[name], task) if name in labels else absent_labels(task, rows or 0)
+        name: task.cast_labels(labels[name]) if name in labels else task.absent_labels(rows or 0)
         for name, task in tasks.items()
     }
     return complete, {name: np.asarray(given[name], dtype="float32") for name in tasks if name in given}
@@ -79,51 +116,56 @@ def number_of_examples(inputs: Any) -> int:
 def _check_labels(refusals: Refusals, labels: Mapping[str, Any], tasks: Mapping[str, Task], rows: int | None) -> None:
     """Records labels of a wrong dtype, shape or length."""
     for name, array in labels.items():
-        check_label(refusals, "y", tasks[name], array.dtype, array.shape)
+        tasks[name].check_labels(refusals, "y", array.dtype, array.shape)
         if rows is not None and array.ndim and len(array) != rows:
             refusals.add(f"y[{name!r}]", f"must hold {rows} labels, one an example", len(array))
 
 
-def _check_weights(refusals: Refusals, weights: Mapping[str, Any], labels: Mapping[str, Any], rows: int | None) -> None:
+def _check_weights(
+    refusals: Refusals,
+    weights: Mapping[str, Any],
+    labels: Mapping[str, Any],
+    tasks: Mapping[str, Task],
+    rows: int | None,
+) -> None:
     """Records sample weights that are negative, not finite or of a wrong shape or length."""
     for name, array in weights.items():
-        argument = f"sample_weight[{name!r}]"
-        if array.dtype.kind not in "iufb" or not 1 <= array.ndim <= 2 or array.shape[1:] not in {(), (1,)}:
-            refusals.add(argument, "must be one number an example", words(f"{array.dtype} of shape {array.shape}"))
+        argument, task = f"sample_weight[{name!r}]", tasks[name]
+        present = task.present(labels[name]) if name in labels else None
+        if array.dtype.kind not in "iufb" or not task.takes_weights(array.shape):
+            rule = "must be one number an example" + (", or one a place of it" if task.dense_axes else "")
+            refusals.add(argument, rule, words(f"{array.dtype} of shape {array.shape}"))
         elif rows is not None and len(array) != rows:
             refusals.add(argument, f"must hold {rows} weights, one an example", len(array))
-        elif bad := bad_weights(array, labels.get(name)):
+        elif bad := bad_weights(array, present):
             refusals.add(argument, "must be finite and at least 0", words(f"{bad} of {len(array)} that are not"))
 
 
-def bad_weights(weights: Any, labels: Any) -> int:
-    """Counts the weights of labelled examples that are negative or not finite; those of others reach nothing.
-
-    >>> bad_weights(np.array([1.0, -1.0, np.nan]), np.array([3, 3, -1]))
-    1
-    """
-    flat = np.asarray(weights).reshape(-1)
-    bad = ~((flat >= 0) & (flat < np.inf))
-    if labels is not None and len(labels) == len(flat) and bad.any():
-        values = np.asarray(labels).reshape(len(flat), -1)
-        bad &= (~np.isnan(values) if values.dtype.kind == "f" else values != -1).any(axis=1)
-    return int(bad.sum())
-
-
 def with_class_weights(
-    labels: Mapping[str, Any], weights: Mapping[str, Any], tables: Mapping[str, Any]
+    labels: Mapping[str, Any], weights: Mapping[str, Any], tables: Mapping[str, Any], tasks: Mapping[str, Task]
 ) -> dict[str, Any]:
     """Multiplies each class's weight onto the sample weights; a missing label weighs 1 and counts nothing.
 
-    >>> with_class_weights({"spam": np.array([0, 1, -1])}, {}, {"spam": np.array([0.5, 2.0])})
+    >>> from kmtl.tasks import BinaryClassification
+    >>> tasks = {"spam": BinaryClassification("spam")}
+    >>> with_class_weights({"spam": np.array([0, 1, -1])}, {}, {"spam": np.array([0.5, 2.0])}, tasks)
     {'spam': array([0.5, 2. , 1. ])}
     """
     result = dict(weights)
     for name, table in tables.items():
-        flat = np.asarray(labels[name]).reshape(-1)
-        by_class = np.where(flat >= 0, np.asarray(table)[np.maximum(flat, 0)], 1.0)
-        result[name] = by_class * np.asarray(result[name]).reshape(-1) if name in result else by_class
+        task, found = tasks[name], np.asarray(labels[name])
+        # One weight an example, or one a place of it.
+        found = found if task.dense_axes else found.reshape(-1)
+        present = task.present(found)
+        by_class = np.where(present, np.asarray(table)[np.where(present, found, 0)], 1.0)
+        result[name] = by_class * _aligned(result[name], by_class) if name in result else by_class
     return result
+
+
+def _aligned(weights: Any, wanted: Any) -> Any:
+    """Weights of examples with an axis for each place."""
+    given = np.asarray(weights)
+    return given if given.shape == wanted.shape else given.reshape(len(given), *[1] * (wanted.ndim - 1))
 
 
 def weights_of_all(labels: Mapping[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:

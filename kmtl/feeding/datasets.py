@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals, words
 from kmtl.feeding.arrays import Feed
+from kmtl.feeding.batches import check_keys
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.resume import along, stream_from
-from kmtl.feeding.structure import check_keys, check_label
 from kmtl.tasks import Task
 
 
@@ -26,7 +26,17 @@ def is_distributed(data: Any) -> bool:
 
 
 class DatasetFeed(Feed):
-    """A tf.data.Dataset of batches."""
+    """A tf.data.Dataset of batches.
+
+    Args:
+        x: The dataset, its labels complete.
+        tasks: The tasks by name.
+        source: The dataset as the user gave it.
+    """
+
+    def __init__(self, x: Any, tasks: Mapping[str, Task], source: Any) -> None:
+        super().__init__(x, source=source)
+        self.tasks = tasks
 
     @classmethod
     def checked(
@@ -35,7 +45,7 @@ class DatasetFeed(Feed):
         """Checks the element's structure and fills absent tasks as missing."""
         with Refusals(owner) as refusals:
             spec = _checked_spec(refusals, x, tasks, all_needed=all_needed, form=form)
-        return cls(_completed(x, spec, tasks), source=x)
+        return cls(_completed(x, spec, tasks), tasks, x)
 
     @property
     def size(self) -> float | None:
@@ -56,14 +66,17 @@ class DatasetFeed(Feed):
         def add(x: Any, y: Any, weights: Any = None) -> Any:
             result = dict(weights or {})
             for name, table in tables.items():
-                flat = tf.reshape(y[name], (-1,))
-                by_class = tf.where(flat >= 0, tf.gather(tf.constant(table), tf.maximum(flat, 0)), 1.0)
-                given = tf.cast(tf.reshape(result[name], (-1,)), by_class.dtype) if name in result else 1.0
+                task = self.tasks[name]
+                # One weight an example, or one a place of it.
+                labels = y[name] if task.dense_axes else tf.reshape(y[name], (-1,))
+                present = task.present(labels)
+                by_class = tf.where(present, tf.gather(tf.constant(table), tf.where(present, labels, 0)), 1.0)
+                given = task.shaped_weights(tf.cast(result[name], by_class.dtype)) if name in result else 1.0
                 result[name] = by_class * given
             return x, y, result
 
         changed = along(self.x, lambda data: data.map(add, num_parallel_calls=tf.data.AUTOTUNE))
-        return DatasetFeed(changed, source=self.source)
+        return DatasetFeed(changed, self.tasks, self.source)
 
     def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
         """The dataset's own stream, in its own order."""
@@ -104,7 +117,9 @@ def _check_weight_spec(refusals: Refusals, tasks: Mapping[str, Task], spec: Any)
 def _is_single(labels: Any, name: str, task: Task) -> bool:
     """Whether a label's spec has the shape of one example's."""
     shape = getattr(labels.get(name), "shape", None) if isinstance(labels, Mapping) else None
-    return shape is not None and shape.rank is not None and tuple(shape) == task.label_shape
+    if shape is None or shape.rank != len(task.label_shape):
+        return False
+    return all(wanted in (None, size) for size, wanted in zip(shape, task.label_shape, strict=True))
 
 
 def _check_label_spec(refusals: Refusals, task: Task, spec: Any) -> None:
@@ -113,13 +128,13 @@ def _check_label_spec(refusals: Refusals, task: Task, spec: Any) -> None:
         refusals.add(f"y[{task.name!r}]", "must be a dense tensor", words(type(spec).__name__))
         return
     shape = tuple(spec.shape) if spec.shape.rank is not None else (None, *task.label_shape)
-    check_label(refusals, "y", task, spec.dtype.as_numpy_dtype, shape)
+    task.check_labels(refusals, "y", spec.dtype.as_numpy_dtype, shape)
 
 
 def _completed(data: Any, spec: Any, tasks: Mapping[str, Task]) -> Any:
     """Casts labels, fills absent tasks and spreads one weight over the tasks; a dataset that is fine stays as it is."""
     weights = spec[2] if len(spec) == 3 else None
-    fine = all(name in spec[1] and spec[1][name].dtype.name == task.label_dtype for name, task in tasks.items())
+    fine = all(name in spec[1] and _is_fine(spec[1][name], task) for name, task in tasks.items())
     if fine and (weights is None or isinstance(weights, Mapping)):
         return data
 
@@ -132,12 +147,13 @@ def _completed(data: Any, spec: Any, tasks: Mapping[str, Task]) -> Any:
     return along(data, lambda batches: batches.map(complete, num_parallel_calls=tf.data.AUTOTUNE))
 
 
+def _is_fine(spec: Any, task: Task) -> bool:
+    """Whether labels are in the task's form already."""
+    return spec.dtype.name == task.label_dtype and (spec.shape.rank is not None or None not in task.label_shape)
+
+
 def _label(inputs: Any, label: Any, task: Task) -> Any:
     """One task's labels in its dtype, all missing where the dataset has none."""
     if label is not None:
-        # A class beyond the range of the dtype must not wrap around into a valid one.
-        cast = tf.saturate_cast if label.dtype.is_integer and task.label_dtype == "int32" else tf.cast
-        return cast(label, task.label_dtype)
-    batch = tf.shape(keras.tree.flatten(inputs)[0])[0]
-    missing = tf.constant(task.missing, dtype=task.label_dtype)
-    return tf.fill([batch, *task.label_shape], missing)
+        return task.cast_label_tensor(label)
+    return task.absent_label_tensor(tf.shape(keras.tree.flatten(inputs)[0])[0])

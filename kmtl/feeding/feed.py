@@ -7,10 +7,10 @@ import keras
 
 from kmtl._checks import refusal, words
 from kmtl.feeding.arrays import Feed, PassedFeed, arrays_feed
+from kmtl.feeding.batches import as_mapping
 from kmtl.feeding.datasets import DatasetFeed, is_dataset, is_distributed
 from kmtl.feeding.generators import GeneratorFeed, PyDatasetFeed
 from kmtl.feeding.inputs import InputForm
-from kmtl.feeding.structure import as_mapping
 from kmtl.tasks import Task
 
 

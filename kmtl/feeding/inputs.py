@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from kmtl._checks import Refusals, near, words
+from kmtl._keras_private import layer_behind
 
 
 class InputForm(NamedTuple):
@@ -30,7 +31,7 @@ class InputForm(NamedTuple):
     def of(cls, inputs: Any) -> "InputForm | None":
         """Reads the form off a model's `input`; None if it is nested or may be left out, which is Keras's to judge."""
         tensors = dict(inputs) if isinstance(inputs, Mapping) else {t.name: t for t in keras.tree.flatten(inputs)}
-        layers = [getattr(getattr(t, "_keras_history", None), "operation", None) for t in tensors.values()]
+        layers = [layer_behind(tensor) for tensor in tensors.values()]
         if not tensors or any(layer is None or getattr(layer, "optional", False) for layer in layers):
             return None
         shapes = {str(name): tuple(tensor.shape[1:]) for name, tensor in tensors.items()}

@@ -61,7 +61,7 @@ def conditioned(model: Any, *, units: int = 64, rank: int | None = None) -> Mult
         shared = {id(variable) for variable in model.shared_variables}
         place = "a Dense or convolutional layer without activation"
         call = _adapting(added, preference, whole("conditioned", "rank", _RANK if rank is None else rank, 1), shared)
-    outputs = _keras_private.replayed(model, call)
+    outputs = _keras_private.replay(model, call)
     if not added:
         fix = f"Put {place} into the trunk, as kmtl.trunks does."
         raise ValueError(refusal("conditioned", "model", "must have a place for preferences", words("none"), fix))

@@ -1,52 +1,49 @@
 """Per-task gradients of the shared weights, and what balancers make of them."""
 
-from kmtl._replicas import (
-    branch,
-    is_first_machine,
-    is_many_machines,
-    is_replicated,
-    of_first,
-    replicas,
-    sum_over_replicas,
-)
 from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.gate import Gate
-from kmtl.gradients.graph import shared_among
-from kmtl.gradients.measuring import Gramians, batched, measured
-from kmtl.gradients.routes import Balanced, Known, exact, kept, online, sliced, tracked
-from kmtl.gradients.second_pass import Again, drawn
-from kmtl.gradients.vectors import added, all_finite, cleaned, flat, gradients_of, gramian, unflat, weighted_sum
+from kmtl.gradients.measuring import Gramians, first_batches, measure_gramians
+from kmtl.gradients.routes import (
+    Balanced,
+    Known,
+    exact_route,
+    kept_weights_route,
+    online_route,
+    slice_route,
+    tracking_route,
+)
+from kmtl.gradients.second_pass import SecondPass, generator_states
+from kmtl.gradients.vectors import (
+    all_finite,
+    flatten,
+    gradients_of,
+    gramian,
+    unflatten,
+    weighted_sum,
+    zero_where_not_finite,
+)
 
 __all__ = [
-    "Again",
     "Backward",
     "Balanced",
     "Cut",
     "Gate",
     "Gramians",
     "Known",
-    "added",
+    "SecondPass",
     "all_finite",
-    "batched",
-    "branch",
-    "cleaned",
-    "drawn",
-    "exact",
-    "flat",
+    "exact_route",
+    "first_batches",
+    "flatten",
+    "generator_states",
     "gradients_of",
     "gramian",
-    "is_first_machine",
-    "is_many_machines",
-    "is_replicated",
-    "kept",
-    "measured",
-    "of_first",
-    "online",
-    "replicas",
-    "shared_among",
-    "sliced",
-    "sum_over_replicas",
-    "tracked",
-    "unflat",
+    "kept_weights_route",
+    "measure_gramians",
+    "online_route",
+    "slice_route",
+    "tracking_route",
+    "unflatten",
     "weighted_sum",
+    "zero_where_not_finite",
 ]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kmtl._replicas import sum_over_replicas
-from kmtl.gradients.vectors import added, cleaned, gradients_of, weighted_sum
+from kmtl.gradients.vectors import gradients_of, weighted_sum, zero_where_not_finite
 
 
 class Cut(NamedTuple):
@@ -130,12 +130,18 @@ class Backward:
         Args:
             direction: Of the shared variables, summed over replicas as all that is returned.
             mend: Whether a head's gradient that is not finite is replaced by zeros.
+
+        Returns:
+            Gradients, each of its variable's shape. None is that of a head's variable that no loss or penalty reaches
+            in this step: an optimizer leaves it out, so that neither it nor its state moves. A shared variable has
+            a gradient always, zeros where nothing reaches it.
         """
         if self.penalty is not None:
-            direction = added(direction, sum_over_replicas(gradients_of(self.tape, self.penalty, self.shared)))
+            penalties = sum_over_replicas(gradients_of(self.tape, self.penalty, self.shared))
+            direction = [_sum(one, other) for one, other in zip(direction, penalties, strict=True)]
         found = {id(variable): gradient for variable, gradient in zip(self.shared, direction, strict=True)}
         heads = sum_over_replicas(self.heads)
-        heads = cleaned(heads) if mend else heads
+        heads = zero_where_not_finite(heads) if mend else heads
         found.update({id(variable): gradient for variable, gradient in zip(self.own, heads, strict=True)})
         return [found[id(variable)] for variable in self.every]
 

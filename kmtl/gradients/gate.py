@@ -4,6 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from kmtl._keras_private import logits_behind, put_logits_behind
+
 
 class Gate:
     """Stops the gradient of the tasks that sit out, at their predictions.
@@ -20,34 +22,28 @@ class Gate:
         self.healthy: Any = None
 
     def __call__(self, predictions: Any) -> Any:
-        """Returns predictions `(batch, [G,] units)` as they are."""
-        through = self._passed(predictions)
-        logits = _logits(predictions)
+        """Returns predictions `(batch, [G,] ...)` of any rank as they are."""
+        through = self._identity(predictions)
+        logits = logits_behind(predictions)
         if logits is not None:
             # Keras takes a cross-entropy from the logits that it finds behind a probability.
-            through._keras_logits = self._passed(logits)
+            put_logits_behind(through, self._identity(logits))
         return through
 
-    def _passed(self, value: Any) -> Any:
+    def _identity(self, value: Any) -> Any:
         """The same tensor with a gradient that can be stopped."""
 
         @tf.custom_gradient
-        def passed(tensor: Any) -> Any:
+        def identity(tensor: Any) -> Any:
             return tf.identity(tensor), self._gradient
 
-        return passed(value)
+        return identity(value)
 
     def _gradient(self, upstream: Any) -> Any:
         """The gradient of healthy tasks, and zeros for the others."""
         if self.healthy is None:
             return upstream
-        mask = self.healthy if upstream.shape.rank == 2 else self.healthy[None, :, None]
+        # Along the axis of the group; the one answer of a single task goes for every axis.
+        shape = [1, -1, *[1] * (upstream.shape.rank - 2)]
+        mask = tf.reshape(self.healthy, shape[: upstream.shape.rank])
         return tf.where(mask, upstream, tf.zeros_like(upstream))
-
-
-def _logits(predictions: Any) -> Any:
-    """The logits behind probabilities, found as Keras finds them; None if there are none."""
-    if hasattr(predictions, "_keras_logits"):
-        return predictions._keras_logits
-    kind = None if tf.executing_eagerly() else predictions.op.type
-    return predictions.op.inputs[0] if kind in ("Softmax", "Sigmoid") else None

@@ -29,7 +29,7 @@ class Gramians(NamedTuple):
     grams: Any
 
 
-def measured(
+def measure_gramians(
     forward: Callable[..., Any],
     cut: Callable[[], Cut | None],
     shared: Sequence[Any],
@@ -60,7 +60,7 @@ def measured(
     return Gramians(list(names), losses, present, grams)
 
 
-def batched(x: Any, y: Any, sample_weight: Any, size: int, number: int) -> Iterator[Any]:
+def first_batches(x: Any, y: Any, sample_weight: Any, size: int, number: int) -> Iterator[Any]:
     """The first batches of arrays or of a stream, each `(x, y, sample_weight)`; weights may be an empty dict."""
     if y is not None:
         x = tf.data.Dataset.from_tensor_slices((x, y, sample_weight or {})).batch(size)

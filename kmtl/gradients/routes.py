@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kmtl._replicas import branch, sum_over_replicas
 from kmtl.gradients.backward import Backward
-from kmtl.gradients.vectors import all_finite, flat, gramian, unflat, weighted_sum
+from kmtl.gradients.vectors import all_finite, flatten, gramian, unflatten, weighted_sum
 
 
 class Known(NamedTuple):
@@ -44,55 +44,55 @@ class Balanced(NamedTuple):
     gram: Any
 
 
-def exact(back: Backward, balancer: Any, known: Known) -> Balanced:
+def exact_route(back: Backward, balancer: Any, known: Known) -> Balanced:
     """Every task's own gradient: one pass through the trunk a task."""
     if not back.shared:
         # A lone task shares nothing.
         return Balanced([], tf.cast(known.present, tf.float32), None)
-    return _fresh(back, balancer, known)
+    return _new_weights(back, balancer, known)
 
 
-def kept(back: Backward, balancer: Any, known: Known) -> Balanced:
+def kept_weights_route(back: Backward, balancer: Any, known: Known) -> Balanced:
     """The weights of the last step that made some: one pass."""
     weights = balancer.keep(known.losses, known.present)
     return Balanced(sum_over_replicas(back.direction(weights)), weights, None)
 
 
-def _fresh(back: Backward, balancer: Any, known: Known) -> Balanced:
+def _new_weights(back: Backward, balancer: Any, known: Known) -> Balanced:
     """New weights, from the gradients of this step."""
     rows = back.rows()
     if balancer.needs == "gradients":
-        return _combined(rows, balancer, known)
+        return _combine(rows, balancer, known)
     gram = gramian(rows) / tf.square(known.scale)
-    present = known.present & sound(gram, known)
+    present = known.present & is_sound(gram, known)
     weights = balancer.weigh(losses=known.losses, gram=gram, present=present, counts=known.counts)
-    return Balanced(_unmended(weighted_sum(rows, weights), gram, known), weights, gram)
+    return Balanced(_keep_overflow(weighted_sum(rows, weights), gram, known), weights, gram)
 
 
-def _combined(rows: Sequence[Any], balancer: Any, known: Known) -> Balanced:
+def _combine(rows: Sequence[Any], balancer: Any, known: Known) -> Balanced:
     """A direction that is no weighted sum, or one of remembered gradients."""
-    matrix = tf.stack([flat(row) for row in rows]) / known.scale
+    matrix = tf.stack([flatten(row) for row in rows]) / known.scale
     gram = tf.matmul(matrix, matrix, transpose_b=True)
-    vector = balancer.combine(matrix, losses=known.losses, present=known.present & sound(gram, known))
-    direction = unflat(vector * known.scale, rows[0])
+    vector = balancer.combine(matrix, losses=known.losses, present=known.present & is_sound(gram, known))
+    direction = unflatten(vector * known.scale, rows[0])
     weights = tf.where(known.present, balancer.last, 0.0)
-    return Balanced(_unmended(direction, gram, known), weights, gram)
+    return Balanced(_keep_overflow(direction, gram, known), weights, gram)
 
 
-def _unmended(direction: list[Any], gram: Any, known: Known) -> list[Any]:
+def _keep_overflow(direction: list[Any], gram: Any, known: Known) -> list[Any]:
     """Under loss scaling an overflow must reach the optimizer, which lowers the scale."""
     if not known.is_scaled:
         return direction
-    good = sound(gram, known)
+    good = is_sound(gram, known)
     return [tf.where(good, tensor, tf.constant(float("nan"), tensor.dtype)) for tensor in direction]
 
 
-def sound(gram: Any, known: Known) -> Any:
+def is_sound(gram: Any, known: Known) -> Any:
     """Whether the balancer may learn from this step; under loss scaling an overflow is no fault of a task's."""
     return tf.reduce_all(tf.math.is_finite(tf.linalg.diag_part(gram))) if known.is_scaled else tf.constant(True)
 
 
-def sliced(small: Backward, counts: Any, back: Backward, balancer: Any, known: Known) -> Balanced:
+def slice_route(small: Backward, counts: Any, back: Backward, balancer: Any, known: Known) -> Balanced:
     """Weights from the gradients of a slice of the batch, then one pass for all of it.
 
     Args:
@@ -103,13 +103,13 @@ def sliced(small: Backward, counts: Any, back: Backward, balancer: Any, known: K
         known: Of the whole batch.
     """
     gram = gramian(small.rows()) / tf.square(known.scale)
-    seen = known.present & (sum_over_replicas(counts) > 0) & sound(gram, known)
+    seen = known.present & (sum_over_replicas(counts) > 0) & is_sound(gram, known)
     weights = balancer.weigh(losses=known.losses, gram=gram, present=seen, counts=known.counts)
-    weights = balancer.filled(weights, known.present & known.healthy & ~seen)
+    weights = balancer.fill_in(weights, known.present & known.healthy & ~seen)
     return Balanced(sum_over_replicas(back.direction(weights)), weights, gram)
 
 
-def tracked(back: Backward, weights: Any, known: Known) -> Balanced:
+def tracking_route(back: Backward, weights: Any, known: Known) -> Balanced:
     """Every task's own gradient for the sake of the logs; the weights come from the losses.
 
     Args:
@@ -123,7 +123,7 @@ def tracked(back: Backward, weights: Any, known: Known) -> Balanced:
     return Balanced(weighted_sum(rows, tf.ones_like(weights)), weights, gram)
 
 
-def online(back: Backward, balancer: Any, known: Known) -> Balanced:
+def online_route(back: Backward, balancer: Any, known: Known) -> Balanced:
     """Weights from an estimate of the Gramian, which the slopes along the direction then correct."""
     weights = balancer.foresee(losses=known.losses, present=known.present, lengths=back.lengths())
     direction = _learn(back, balancer, known, weights)

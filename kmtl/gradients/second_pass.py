@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 
-class Again:
+class SecondPass:
     """Repeats a forward pass under the same random draws; moving statistics stay as they are.
 
     Args:
@@ -26,6 +26,6 @@ class Again:
             return self.forward()
 
 
-def drawn(variables: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """States of random generators now, for `Again`."""
+def generator_states(variables: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """States of random generators now, for `SecondPass`."""
     return [(variable, tf.identity(variable.value)) for variable in variables]

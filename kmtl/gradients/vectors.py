@@ -26,12 +26,12 @@ def gradients_of(tape: tf.GradientTape, target: Any, variables: Sequence[Any], s
     ]
 
 
-def flat(gradients: Sequence[Any]) -> Any:
+def flatten(gradients: Sequence[Any]) -> Any:
     """Joins gradients into one float32 vector."""
     return tf.concat([tf.reshape(tf.cast(gradient, tf.float32), (-1,)) for gradient in gradients], axis=0)
 
 
-def unflat(vector: Any, like: Sequence[Any]) -> list[Any]:
+def unflatten(vector: Any, like: Sequence[Any]) -> list[Any]:
     """Cuts a vector into tensors of the shapes and dtypes of `like`."""
     pieces = tf.split(vector, [tf.size(tensor) for tensor in like])
     return [
@@ -65,11 +65,6 @@ def weighted_sum(rows: Sequence[Sequence[Any]], weights: Any) -> list[Any]:
     ]
 
 
-def added(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
-    """Adds two lists of gradients, tensor by tensor."""
-    return [one + other for one, other in zip(left, right, strict=True)]
-
-
 def all_finite(gradients: Sequence[Any]) -> Any:
     """Whether every element is finite, a boolean scalar; gradients that are None count as finite."""
     # A sum is not finite if an element is not, and costs less than a look at each.
@@ -77,7 +72,7 @@ def all_finite(gradients: Sequence[Any]) -> Any:
     return tf.reduce_all(tf.math.is_finite(tf.stack(sums))) if sums else tf.constant(True)
 
 
-def cleaned(gradients: Sequence[Any]) -> list[Any]:
+def zero_where_not_finite(gradients: Sequence[Any]) -> list[Any]:
     """The same gradients, those that are not finite replaced by zeros, whole tensors at a time."""
     return [
         gradient if gradient is None else tf.where(all_finite([gradient]), gradient, tf.zeros_like(gradient))

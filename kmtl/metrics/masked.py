@@ -7,23 +7,12 @@ import keras
 from keras import ops
 
 from kmtl._checks import Refusals, near, refusal
+from kmtl._keras_private import metric_function
 from kmtl.losses import Examples, TaskGroup
 from kmtl.tasks import Task
-from kmtl.tasks.base import metric_name
+from kmtl.tasks.labels import known_shape
+from kmtl.tasks.metric_directions import metric_name
 
-# Metrics that are a mean over examples: all tasks' are kept in one pair of vectors, updated by one operation.
-_MEANS: dict[tuple[str, str], Any] = {
-    ("classification", "accuracy"): keras.metrics.sparse_categorical_accuracy,
-    ("classification", "acc"): keras.metrics.sparse_categorical_accuracy,
-    ("binary", "accuracy"): keras.metrics.binary_accuracy,
-    ("binary", "acc"): keras.metrics.binary_accuracy,
-    ("multilabel", "accuracy"): keras.metrics.binary_accuracy,
-    ("multilabel", "acc"): keras.metrics.binary_accuracy,
-    ("regression", "mae"): keras.metrics.mean_absolute_error,
-    ("regression", "mean_absolute_error"): keras.metrics.mean_absolute_error,
-    ("regression", "mse"): keras.metrics.mean_squared_error,
-    ("regression", "mean_squared_error"): keras.metrics.mean_squared_error,
-}
 # Metrics that look at one element of a label at a time; all others see whole vectors.
 _ELEMENTWISE = frozenset(
     {keras.metrics.MeanAbsoluteError, keras.metrics.MeanSquaredError, keras.metrics.RootMeanSquaredError}
@@ -98,13 +87,13 @@ def resolve(task: Task, metric: Any) -> Any:
     Raises:
         ValueError: If Keras knows no such metric; the task is named.
     """
-    mean = _MEANS.get((task.kind, metric)) if isinstance(metric, str) else None
-    if mean is not None:
-        return keras.metrics.MeanMetricWrapper(mean, name=metric)
+    own = task.own_metric(metric) if isinstance(metric, str) else None
+    if own is not None:
+        return own
     try:
         found = keras.metrics.get(metric)
     except (ValueError, TypeError) as error:
-        fix = near(str(metric), [name for kind, name in _MEANS if kind == task.kind])
+        fix = near(str(metric), [*task.mean_metrics, *task.default_metrics])
         raise ValueError(refusal(task.owner, "metrics", "must be Keras metrics", metric, fix)) from error
     if not isinstance(found, keras.metrics.Metric):
         found = keras.metrics.MeanMetricWrapper(found, name=metric_name(metric))
@@ -116,9 +105,9 @@ class TaskMetrics(keras.metrics.Metric):
 
     Metrics that look at one element at a time, as `"mae"` or AUC, pool the
     elements of a vector label that are there; a metric of whole vectors, as
-    cosine similarity or a function of the user's own, sees the examples whose
-    every element is there. A metric of a task that no example was labelled for
-    is NaN, not 0.
+    cosine similarity or a function of the user's own, sees the labels whose
+    every element is there. Of a task on a map or a sequence each pixel or token is a
+    label. A metric of a task that no example was labelled for is NaN, not 0.
 
     Args:
         groups: The tasks as the losses group them.
@@ -142,15 +131,16 @@ class TaskMetrics(keras.metrics.Metric):
     def _make_variables(self) -> None:
         """Lets metrics that make their variables in the first batch, as F1, make them now: a backup must find them."""
         tasks = [task for group in self.groups for task in group.tasks]
-        labels = {task.name: ops.zeros((1, *task.label_shape), dtype=task.label_dtype) for task in tasks}
-        outputs = {task.name: ops.zeros((1, task.units)) for task in tasks}
+        shapes = {task.name: (known_shape(task.label_shape), known_shape(task.output_shape)) for task in tasks}
+        labels = {task.name: ops.zeros((1, *shapes[task.name][0]), dtype=task.label_dtype) for task in tasks}
+        outputs = {name: ops.zeros((1, *shape)) for name, (_, shape) in shapes.items()}
         with keras.StatelessScope():
             self.update_state([group.examples(labels, outputs) for group in self.groups])
 
     @staticmethod
     def _mean(row: Reported) -> Any:
         """The function whose mean the metric is, or None."""
-        return _MEANS.get((row.task.kind, row.metric)) if isinstance(row.metric, str) else None
+        return row.task.mean_metrics.get(row.metric) if isinstance(row.metric, str) else None
 
     def update_state(self, examples: Sequence[Examples]) -> None:
         """Adds a batch.
@@ -175,7 +165,7 @@ class TaskMetrics(keras.metrics.Metric):
                 calls.setdefault((self._mean(row), row.weighted), {})[row.task.name] = row.key
         parts = {}
         for (function, weighted), keys in calls.items():
-            totals, counts = _masked_sums(function, seen, weighted=weighted)
+            totals, counts = _masked_sums(group, function, seen, weighted=weighted)
             places = [group.names.index(name) for name in keys]
             parts.update({key: (totals[p], counts[p]) for key, p in zip(keys.values(), places, strict=True)})
         return parts
@@ -211,38 +201,55 @@ def _element_weights(seen: Examples, *, weighted: bool) -> Any:
     if not weighted or seen.weight is None:
         return mask
     weight = ops.where(ops.isnan(seen.weight), ops.zeros_like(seen.weight), seen.weight)
-    return mask * (weight if len(weight.shape) == len(mask.shape) else ops.expand_dims(weight, -1))
+    for _ in range(len(mask.shape) - len(weight.shape)):
+        weight = ops.expand_dims(weight, -1)
+    return mask * weight
 
 
-def _masked_sums(function: Any, seen: Examples, *, weighted: bool) -> tuple[Any, Any]:
+def _masked_sums(group: TaskGroup, function: Any, seen: Examples, *, weighted: bool) -> tuple[Any, Any]:
     """Sums and counts of a function of each element that is there, `(G,)` each."""
     mask = _element_weights(seen, weighted=weighted)
-    if len(seen.labels.shape) == len(seen.predictions.shape):
-        values = function(ops.expand_dims(seen.labels, -1), ops.expand_dims(seen.predictions, -1))
-        # Keras's accuracies keep the last axis and its errors average over it: of size 1, it may be either.
-        values = ops.sum(ops.reshape(ops.cast(values, "float32"), ops.shape(mask)) * mask, axis=-1)
-        mask = ops.sum(mask, axis=-1)
-    else:
-        values = ops.cast(function(seen.labels, seen.predictions), "float32") * mask
-    return ops.reshape(ops.sum(values, axis=0), (-1,)), ops.reshape(ops.sum(mask, axis=0), (-1,))
+    labels, outputs = seen.labels, group.first.metric_outputs(seen.predictions)
+    if len(labels.shape) == len(outputs.shape):
+        labels, outputs = ops.expand_dims(labels, -1), ops.expand_dims(outputs, -1)
+    # Keras's accuracies keep the last axis and its errors average over it: of size 1, it may be either.
+    values = ops.reshape(ops.cast(function(labels, outputs), "float32"), ops.shape(mask)) * mask
+    return _summed(group, values), _summed(group, mask)
+
+
+def _summed(group: TaskGroup, values: Any) -> Any:
+    """Sums over all axes but the group's, `(G,)`, the elements of each label first."""
+    axes = tuple(range(1 if len(group.tasks) == 1 else 2, len(values.shape)))
+    for axis in reversed(axes):
+        values = ops.sum(values, axis=axis)
+    return ops.reshape(ops.sum(values, axis=0), (-1,))
 
 
 def _is_elementwise(metric: Any) -> bool:
     """Whether a Keras metric looks at one element at a time, so that missing ones can be left out of a vector."""
-    known = type(metric) in _ELEMENTWISE or getattr(metric, "_fn", None) in _ELEMENTWISE_FUNCTIONS
+    known = type(metric) in _ELEMENTWISE or metric_function(metric) in _ELEMENTWISE_FUNCTIONS
     return known and not getattr(metric, "multi_label", False)
 
 
 def _of_task(group: TaskGroup, seen: Examples, row: Reported, *, pooled: bool) -> tuple[Any, Any, Any]:
-    """One task's labels, predictions and weights as a Keras metric takes them: one row an element, or an example."""
+    """One task's labels, predictions and weights as a Keras metric takes them: one row an element, or a label."""
     mask = _element_weights(seen, weighted=row.weighted)
-    tensors = [seen.labels, seen.predictions, mask]
+    tensors = [seen.labels, row.task.metric_outputs(seen.predictions), mask]
     if len(group.tasks) > 1:
         place = group.names.index(row.task.name)
         tensors = [tensor[:, place] for tensor in tensors]
     truth, outputs, mask = tensors
+    # Pixels and tokens become rows.
+    for _ in range(row.task.dense_axes):
+        truth, outputs, mask = (_rows(tensor) for tensor in (truth, outputs, mask))
     if len(truth.shape) != len(outputs.shape):
         return truth, outputs, mask
     if pooled:
         return ops.reshape(truth, (-1, 1)), ops.reshape(outputs, (-1, 1)), ops.reshape(mask, (-1,))
-    return truth, outputs, ops.min(mask, axis=-1)
+    return truth, outputs, ops.min(mask, axis=tuple(range(1, len(mask.shape))))
+
+
+def _rows(tensor: Any) -> Any:
+    """Merges the first two axes."""
+    shape = ops.shape(tensor)
+    return ops.reshape(tensor, (shape[0] * shape[1], *shape[2:]))

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+from keras import ops
+
 from kmtl._checks import refusal, require, words
 from kmtl.tasks import Task
+from kmtl.tasks.labels import same_shape
 
 
 class ClassificationReport:
@@ -13,9 +17,9 @@ class ClassificationReport:
     multi-label ones that lack any of their labels.
 
     Args:
-        task: A classification, binary or multi-label task.
-        labels: True labels, `(n,)` or `(n, labels)`; -1 where missing.
-        predictions: The model's output for the task, `(n, units)`.
+        task: A task that decides: a classification, yes or no, several labels.
+        labels: True labels, `(n, ...)`; -1 where missing. Of a segmentation each pixel counts.
+        predictions: The model's output for the task.
 
     Attributes:
         task: Name of the task.
@@ -23,7 +27,7 @@ class ClassificationReport:
         text: The report as a table.
 
     Raises:
-        ValueError: If the task is a regression, or no example is labelled.
+        ValueError: If the task does not decide, or no example is labelled.
 
     >>> import numpy as np
     >>> from kmtl.tasks import BinaryClassification
@@ -35,7 +39,7 @@ class ClassificationReport:
     """
 
     def __init__(self, task: Task, labels: Any, predictions: Any) -> None:
-        if task.kind == "regression":
+        if not task.decides:
             rule = "must be a classification task"
             raise ValueError(refusal("ClassificationReport", "task", rule, task.name, "Use its mae or r2 instead."))
         self.task = task.name
@@ -47,32 +51,35 @@ class ClassificationReport:
 
 
 def _decisions(task: Task, labels: Any, predictions: Any) -> tuple[Any, Any]:
-    """Labels and decided classes of the labelled examples."""
-    import numpy as np
-
+    """Labels and decided classes of what is labelled, a row an example or a place."""
     outputs = np.asarray(predictions)
-    fit = np.shape(labels)[:1] == outputs.shape[:1] and outputs.shape[1:] == (task.units,)
+    fit = np.shape(labels)[:1] == outputs.shape[:1] and same_shape(outputs.shape[1:], task.output_shape)
     got = f"labels {np.shape(labels)} and predictions {outputs.shape}"
-    require(fit, "ClassificationReport", "predictions", f"must be (n, {task.units}) for n labels", words(got))
-    truth = np.asarray(labels).reshape(len(outputs), *(task.label_shape or (1,)))
-    decided = outputs.argmax(axis=-1)[:, None] if task.kind == "classification" else (outputs > 0.5).astype(int)
-    keep = (truth >= 0).all(axis=1)
+    wanted = ", ".join(["n", *("any" if size is None else str(size) for size in task.output_shape)])
+    require(fit, "ClassificationReport", "predictions", f"must be ({wanted}) for n labels", words(got))
+    elements = task.label_shape[task.dense_axes :] or (1,)
+    truth = np.asarray(labels).reshape(-1, *elements)
+    decided = ops.convert_to_numpy(task.decide(outputs)).reshape(-1, *elements)
+    keep = np.asarray(task.present(truth)).all(axis=1)
     if not keep.any():
         got = words(f"{len(truth)} examples and none of them")
         raise ValueError(refusal("ClassificationReport", "labels", f"of {task.name!r} must hold a labelled one", got))
     truth, decided = truth[keep], decided[keep]
-    return (truth, decided) if task.kind == "multilabel" else (truth[:, 0], decided[:, 0])
+    return (truth[:, 0], decided[:, 0]) if task.weighs_classes else (truth, decided)
 
 
 def _sklearn_report(task: Task, truth: Any, decided: Any) -> tuple[dict[str, Any], str]:
     """The report as a dict and as text."""
     from sklearn.metrics import classification_report
 
-    count = task.units if task.kind == "multilabel" else getattr(task, "classes", 2)
-    names = list(getattr(task, "label_names", None) or map(str, range(count)))
-    options = {"labels": list(range(count)), "target_names": names, "zero_division": 0}
+    count = task.classes if task.weighs_classes else truth.shape[-1]
+    options = {
+        "labels": list(range(count)),
+        "target_names": [task.class_name(number) for number in range(count)],
+        "zero_division": 0,
+    }
     values = classification_report(truth, decided, output_dict=True, **options)
     # scikit-learn reports accuracy as the micro average once labels are given.
-    if task.kind != "multilabel":
+    if task.weighs_classes:
         values.setdefault("accuracy", float((truth == decided).mean()))
     return values, classification_report(truth, decided, digits=3, **options)

@@ -8,10 +8,12 @@ import keras
 import numpy as np
 
 from kmtl._checks import Refusals, known_keys, near, words
-from kmtl.losses import TaskGroup, loss_name, loss_values
-from kmtl.metrics import Reported, TaskMetrics, resolve
+from kmtl.losses import TaskGroup
+from kmtl.metrics import Reported, TaskMetrics, reported, resolve
 from kmtl.tasks import Task
-from kmtl.tasks.base import metric_name, serialized_loss
+from kmtl.tasks.keras_losses import loss_name, loss_values, serialized_loss
+from kmtl.tasks.labels import known_shape
+from kmtl.tasks.metric_directions import metric_name
 
 _OWNER = "compile"
 
@@ -22,14 +24,12 @@ class Settings(NamedTuple):
     Attributes:
         losses: Loss objects or functions.
         weights: Static loss weights.
-        metrics: Metrics, unweighted.
-        weighted_metrics: Metrics under the sample weights.
+        reported: Every metric to report, in task order, under its log key.
     """
 
     losses: dict[str, Any]
     weights: dict[str, float]
-    metrics: dict[str, list[Any]]
-    weighted_metrics: dict[str, list[Any]]
+    reported: list[Reported]
 
 
 def settings(tasks: Mapping[str, Task], loss: Any, loss_weights: Any, metrics: Any, weighted_metrics: Any) -> Settings:
@@ -51,7 +51,30 @@ def settings(tasks: Mapping[str, Task], loss: Any, loss_weights: Any, metrics: A
         own = {name: task.metrics for name, task in tasks.items()}
         plain = {**_metrics(refusals, "metrics", tasks, own), **_metrics(refusals, "metrics", tasks, metrics)}
         weighted = _metrics(refusals, "weighted_metrics", tasks, weighted_metrics)
-    return Settings(losses, weights, plain, weighted)
+    return Settings(losses, weights, reported(list(tasks.values()), plain, weighted))
+
+
+def refuse_overrides(model: type, own: type) -> None:
+    """Refuses a subclass whose method nothing would call.
+
+    Args:
+        model: The class of the model.
+        own: The class whose methods count.
+
+    Raises:
+        ValueError: With all offenders.
+    """
+    with Refusals(_OWNER) as refusals:
+        for name, fix in _UNCALLED.items():
+            if getattr(model, name) is not getattr(own, name):
+                refusals.add(name, "must not be overridden: the step does not call it", words(model.__name__), fix)
+
+
+_UNCALLED = {
+    "compute_loss": "Give a task its `loss`, call `add_loss` in a layer, or override `extra_losses` of "
+    "kmtl.model.step.Step and set `model.step`.",
+    "compute_metrics": "Give a task its `metrics`.",
+}
 
 
 def _as_mapping(refusals: Refusals, argument: str, given: Any, tasks: Mapping[str, Task]) -> Mapping[str, Any]:
@@ -105,31 +128,43 @@ class _Trial(keras.layers.Layer):
 
 def _outcome(task: Task, function: Callable[[Any, Any], Any]) -> Any:
     """What a function makes of a task's labels, as the loss sees them, and predictions; symbolic."""
-    # A batch that broadcasts with no other size: labels and predictions of unlike shapes must not pass by chance.
-    batch = task.units + 1
-    labels = task.shaped(keras.KerasTensor((batch, *task.label_shape), dtype=task.label_dtype))
-    return _Trial(function)(labels, keras.KerasTensor((batch, task.units)))
+    batch = _batch_of(task)
+    labels = task.shaped(keras.KerasTensor((batch, *known_shape(task.label_shape)), dtype=task.label_dtype))
+    return _Trial(function)(labels, keras.KerasTensor((batch, *known_shape(task.output_shape))))
+
+
+def _batch_of(task: Task) -> int:
+    """A batch that broadcasts with no other size: labels and predictions of unlike shapes must not pass by chance."""
+    return 1 + max(known_shape((*task.output_shape, *task.label_shape)))
 
 
 def _try_loss(refusals: Refusals, task: Task, loss: Any) -> None:
-    """Records a loss that cannot be taken of the task's labels, or is not one value an example."""
-    rule = f"of {task.name!r} must take {_labels_of(task)} and predictions (batch, {task.units})"
+    """Records a loss that cannot be taken of the task's labels, or is not one value a label."""
+    rule = f"of {task.name!r} must take {_labels_of(task)} and predictions {_shape_of(task.output_shape)}"
     try:
         result = _outcome(task, lambda labels, predictions: loss_values(loss, labels, predictions))
     except _FAILURES as error:
         refusals.add("loss", rule, loss_name(loss), f"It says: {_first_line(error)}")
         return
-    shape = tuple(getattr(result, "shape", ()))
-    if shape != (task.units + 1,):
+    shape, batch = tuple(getattr(result, "shape", ())), _batch_of(task)
+    if shape != (batch, *known_shape(task.label_shape[: task.dense_axes])):
         fix = "Keep the batch axis and reduce the others."
-        got = words(f"shape {shape} for {task.units + 1} examples")
-        refusals.add("loss", f"of {task.name!r} must return one value an example", got, fix)
+        what = "an example"
+        if task.dense_axes:
+            fix, what = "Keep the axes of the places and reduce the others.", "a place of each example"
+        got = words(f"shape {shape} for {batch} examples")
+        refusals.add("loss", f"of {task.name!r} must return one value {what}", got, fix)
 
 
 def _labels_of(task: Task) -> str:
     """Tells what labels a task has."""
     kind = "integer labels" if task.label_dtype == "int32" else "float labels"
-    return f"{kind} (batch{''.join(f', {size}' for size in task.label_shape)})"
+    return f"{kind} {_shape_of(task.label_shape)}"
+
+
+def _shape_of(shape: tuple[int | None, ...]) -> str:
+    """A shape of a batch in words."""
+    return f"(batch{''.join(f', {size}' for size in shape)})"
 
 
 def _first_line(error: Exception) -> str:
@@ -198,7 +233,7 @@ def _is_metric(refusals: Refusals, argument: str, task: Task, metric: Any) -> bo
     try:
         _outcome(task, _trial_of_metric(task, metric))
     except _FAILURES as error:
-        rule = f"of {task.name!r} must take {_labels_of(task)} and predictions (batch, {task.units})"
+        rule = f"of {task.name!r} must take {_labels_of(task)} and predictions {_shape_of(task.output_shape)}"
         refusals.add(argument, rule, metric_name(metric), f"It says: {_first_line(error)}")
         return False
     return True

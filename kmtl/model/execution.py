@@ -1,7 +1,7 @@
-"""The functions that run steps on many replicas; on one they are Keras's own."""
+"""The functions that run steps, on one replica or many; what differs from Keras's own stands here."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,99 +9,53 @@ import keras
 import tensorflow as tf
 
 from kmtl._interrupts import held
-from kmtl.gradients import is_replicated
-from kmtl.model.setup import CompiledModel
+from kmtl.feeding.plan import Progress
+from kmtl.tasks import Task
 
 
-class ReplicatedModel(CompiledModel):
-    """A model whose steps run on all replicas of a strategy; `MultiTaskModel` is the one to use.
+def train_function(model: Any, run: Callable[[Any], Any], progress: Callable[[], Progress | None]) -> Any:
+    """Makes the function that `fit` calls with an iterator, for one execution.
 
-    Keras's own functions fail on two replicas with `steps_per_execution` above 1 (keras-team/keras#19246) and on
-    many machines always (keras-team/keras#20585), and log the mean of what each replica counted.
+    Args:
+        model: The model whose steps it runs.
+        run: Runs one execution on an iterator: Keras's own function, or an `Execution`.
+        progress: How far the training in progress has read its stream; None where Keras alone counts.
     """
+    # The first call traces; what is around the step is traced there, too.
+    first = [] if model.run_eagerly else [held]
 
-    train_function: Any
-    test_function: Any
+    def function(iterator: Any) -> dict[str, Any]:
+        most, now = model.steps_per_execution, progress()
+        number = most if now is None else now.next(most)
+        if now is not None and not number:
+            # These batches were taken before the training was interrupted; the iterator stands behind them.
+            now.logs = now.logs or model.get_metrics_result()
+            return now.logs
+        with first.pop()() if first else nullcontext():
+            return run(iterator if number == most else itertools.islice(iterator, number))
 
-    def make_train_function(self, force: bool = False) -> Any:
-        """Makes the function that `fit` calls with an iterator, for one execution."""
-        if self.train_function is not None and not force:
-            return self.train_function
-        if is_replicated(self.distribute_strategy):
-            run = Execution(self, lambda data: self.train_step(data))
-        else:
-            super().make_train_function(force=True)
-            run = self.train_function
+    return function
 
-        # The first call traces; what is around the step is traced there, too.
-        first = [] if self.run_eagerly else [held]
 
-        def function(iterator: Any) -> dict[str, Any]:
-            most, progress = self.steps_per_execution, self._progress
-            number = most if progress is None else progress.next(most)
-            if progress is not None and not number:
-                # These batches were taken before the training was interrupted; the iterator stands behind them.
-                progress.logs = progress.logs or self.get_metrics_result()
-                return progress.logs
-            with first.pop()() if first else nullcontext():
-                return run(iterator if number == most else itertools.islice(iterator, number))
-
-        self.train_function = function
-        return function
-
-    def make_test_function(self, force: bool = False) -> Any:
-        """Makes the function that `evaluate` calls with an iterator, for one execution."""
-        if not is_replicated(self.distribute_strategy):
-            return super().make_test_function(force)
-        if self.test_function is None or force:
-            self.test_function = Execution(self, lambda data: self.test_step(data))
-        return self.test_function
-
-    def predict_step(self, data: Any) -> Any:
-        """Predictions of a batch; a replica that no example is left for gives none."""
-        if not is_replicated(self.distribute_strategy):
-            return super().predict_step(data)
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        size = tf.shape(tf.nest.flatten(x)[0])[0]
-        x = tf.cond(size > 0, lambda: x, lambda: tf.nest.map_structure(_zeros, x))
-        return tf.nest.map_structure(lambda output: output[:size], self(x, training=False))
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Reads no batch ahead, as Keras does to build what is not built: `compile` builds everything."""
-
-    def _filled(self, data: Any) -> Any:
-        """A replica that no example of a short batch is left for gets one of zeros, without labels."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        first = tf.nest.flatten(x)[0]
-        if first.shape.rank == 0 or first.shape[0] is not None:
-            return data
-        blank = [tf.nest.map_structure(_zeros, x), {name: self._unlabelled(name, label) for name, label in y.items()}]
-        blank += [] if sample_weight is None else [tf.nest.map_structure(_zeros, sample_weight)]
-        return tf.cond(tf.shape(first)[0] > 0, lambda: tuple(data), lambda: tuple(blank))
-
-    def _unlabelled(self, name: str, label: Any) -> Any:
-        """One missing label of a task."""
-        return tf.fill([1, *tf.unstack(tf.shape(label))[1:]], tf.constant(self.tasks[name].missing, label.dtype))
-
-    def _logs_of_all(self) -> dict[str, Any]:
-        """The logs over all replicas, from within one: what the metrics hold crosses them once."""
-        held = [variable for metric in self.metrics for variable in metric.variables]
-        parts = [variable for variable in held if variable.aggregation == "sum"]
-        context = tf.distribute.get_replica_context()
-        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.identity(variable.value) for variable in parts])
-        with keras.StatelessScope(state_mapping=list(zip(parts, sums, strict=True))):
-            return self.get_metrics_result()
+def predictions(model: Any, x: Any) -> Any:
+    """Predictions of a batch on a replica; one that no example is left for gives none."""
+    size = tf.shape(tf.nest.flatten(x)[0])[0]
+    x = tf.cond(size > 0, lambda: x, lambda: tf.nest.map_structure(_zeros, x))
+    return tf.nest.map_structure(lambda output: output[:size], model(x, training=False))
 
 
 class Execution:
     """Runs `steps_per_execution` steps on all replicas, or what is left of them.
+
+    Keras's own functions fail on two replicas with `steps_per_execution` above 1 (keras-team/keras#19246) and on
+    many machines always (keras-team/keras#20585), and log the mean of what each replica counted.
 
     Args:
         model: Whose steps they are.
         step: One step, from within a replica.
     """
 
-    def __init__(self, model: ReplicatedModel, step: Callable[[Any], Any]) -> None:
+    def __init__(self, model: Any, step: Callable[[Any], Any]) -> None:
         self.model = model
         self.step = step
         self.number = model.steps_per_execution
@@ -155,19 +109,45 @@ class Execution:
         """One step on all replicas; its own logs know one of them, and are dropped."""
 
         def on_each(given: Any) -> None:
-            self.step(self.model._filled(_without_optionals(given)))
+            self.step(_with_an_example(_without_optionals(given), self.model.tasks))
 
         self.strategy.run(on_each, args=(data,))
 
     def _logs(self) -> dict[str, Any]:
         """The logs, the same on all replicas."""
-        found = self.strategy.run(self.model._logs_of_all)
+        found = self.strategy.run(lambda: _logs_over_replicas(self.model))
         return {name: self.strategy.experimental_local_results(value)[0] for name, value in found.items()}
 
 
 def _without_optionals(data: Any) -> Any:
     """Keras hands on what is absent in a generator's batches as an empty optional."""
     return keras.tree.map_structure(lambda item: None if isinstance(item, tf.experimental.Optional) else item, data)
+
+
+def _with_an_example(data: Any, tasks: Mapping[str, Task]) -> Any:
+    """A replica that no example of a short batch is left for gets one of zeros, without labels."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    first = tf.nest.flatten(x)[0]
+    if first.shape.rank == 0 or first.shape[0] is not None:
+        return data
+    blank = [tf.nest.map_structure(_zeros, x), {name: _unlabelled(tasks[name], label) for name, label in y.items()}]
+    blank += [] if sample_weight is None else [tf.nest.map_structure(_zeros, sample_weight)]
+    return tf.cond(tf.shape(first)[0] > 0, lambda: tuple(data), lambda: tuple(blank))
+
+
+def _unlabelled(task: Task, label: Any) -> Any:
+    """One missing label of a task."""
+    return tf.fill([1, *tf.unstack(tf.shape(label))[1:]], tf.constant(task.missing, label.dtype))
+
+
+def _logs_over_replicas(model: Any) -> dict[str, Any]:
+    """The logs over all replicas, from within one: what the metrics hold crosses them once."""
+    variables = [variable for metric in model.metrics for variable in metric.variables]
+    parts = [variable for variable in variables if variable.aggregation == "sum"]
+    context = tf.distribute.get_replica_context()
+    sums = context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.identity(variable.value) for variable in parts])
+    with keras.StatelessScope(state_mapping=list(zip(parts, sums, strict=True))):
+        return model.get_metrics_result()
 
 
 def _zeros(tensor: Any) -> Any:

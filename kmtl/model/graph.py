@@ -1,18 +1,30 @@
-"""The model as a graph: inputs, one named output a task, and what they share."""
+"""The graph of a model with one named output a task: what tasks share, what each owns, where it forks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import keras
 
-from kmtl import gradients
 from kmtl._checks import near, refusal, words
 from kmtl.sharing import Fork
-from kmtl.tasks import FusedHeads, Task, Unstandardize, build_heads, check_features, matched_outputs, named_tasks
+from kmtl.tasks import Task, Unstandardize, build_heads, features_by_task, matched_outputs, named_tasks
 
 
-class AssembledModel(keras.Model):
-    """A functional model that knows its tasks; `MultiTaskModel` is the one to use."""
+class TaskGraph(keras.Model):
+    """A functional model that knows its tasks; `MultiTaskModel` trains it.
+
+    Args:
+        *args: Inputs and a dict of outputs keyed by task name, as for `keras.Model`.
+        tasks: The tasks; their order is the order of everything that has one.
+        **kwargs: As for `keras.Model`.
+
+    Raises:
+        ValueError: If outputs and tasks do not match, or a name is used twice.
+
+    Attributes:
+        tasks: The tasks by name, in order.
+        scalers: The layers that turn a task's standardised output into its unit, by task name.
+    """
 
     tasks: dict[str, Task]
     scalers: dict[str, Unstandardize]
@@ -33,13 +45,12 @@ class AssembledModel(keras.Model):
             fix = "" if connected else "Build every head on layers that start from the model's inputs."
             got = words(str(error).splitlines()[0].rstrip("."))
             raise ValueError(refusal("MultiTaskModel", "outputs", rule, got, fix)) from error
-        # Plain attributes: what Keras tracks becomes part of the weights, of `summary` and of every export.
-        self._attach("tasks", named)
-        self._attach("scalers", self._find_scalers())
-        self._attach("balancer", None)
+        self.attach("tasks", named)
+        layers = {layer.name: layer for layer in every_layer(self) if isinstance(layer, Unstandardize)}
+        self.attach("scalers", {name: layers[name] for name in named if name in layers})
 
-    def _attach(self, name: str, value: Any) -> None:
-        """Sets an attribute that Keras saves if it holds variables, but does not count as the model's."""
+    def attach(self, name: str, value: Any) -> None:
+        """Sets a plain attribute: what Keras tracks becomes part of the weights, of `summary` and of every export."""
         object.__setattr__(self, name, value)
 
     @classmethod
@@ -50,17 +61,18 @@ class AssembledModel(keras.Model):
 
         Args:
             inputs: Keras inputs.
-            features: KerasTensor `(batch, width)`, as `kmtl.trunks` returns; a `kmtl.sharing.Fork`
-                is put behind it. Or `{task: such a tensor}`.
+            features: KerasTensor, as `kmtl.trunks` returns; or `{"vector": ..., "map": ..., "sequence": ...}`, of
+                which each task takes the one that its kind wants. A `kmtl.sharing.Fork` is put behind each that
+                several tasks take. Or `{task: such a tensor}`, which is taken as it is.
             tasks: The tasks, in order.
             fuse: Whether alike heads are computed as one kernel; see `kmtl.tasks.build_heads`.
             name: Of the model.
         """
         named = named_tasks(tasks)
-        if len(named) > 1 and not isinstance(features, Mapping):
-            check_features(features, "build_heads")
-            features = Fork(list(named))(features)
-        return cls(inputs, build_heads(features, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
+        own = features_by_task(features, list(named.values()))
+        if not isinstance(features, Mapping) or not set(named) <= set(features):
+            own = _forked(own)
+        return cls(inputs, build_heads(own, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
 
     @classmethod
     def from_model(cls, model: Any, tasks: Sequence[Task]) -> Self:
@@ -87,19 +99,10 @@ class AssembledModel(keras.Model):
         tasks = [keras.saving.serialize_keras_object(task) for task in self.tasks.values()]
         return {**super().get_config(), "tasks": tasks or None}
 
-    def _find_scalers(self) -> dict[str, Unstandardize]:
-        """Finds the layers that turn a task's standardised output into its unit."""
-        found = {layer.name: layer for layer in _every_layer(self) if isinstance(layer, Unstandardize)}
-        return {name: found[name] for name in self.tasks if name in found}
-
-    def _behind(self, task: str) -> list[Any]:
-        """Trainable variables that a task's output depends on."""
-        return keras.Model(self.input, self.output[task]).trainable_variables
-
     @property
     def forks(self) -> list[Fork]:
         """The forks that hand features to tasks of this model."""
-        found = [layer for layer in _every_layer(self) if isinstance(layer, Fork)]
+        found = [layer for layer in every_layer(self) if isinstance(layer, Fork)]
         return [fork for fork in found if set(fork.names) <= set(self.tasks)]
 
     @property
@@ -107,16 +110,46 @@ class AssembledModel(keras.Model):
         """Trainable variables that more than one task's output depends on, derived from the graph.
 
         A model inside the model is one node of the graph: all of its variables belong to every task that leaves it.
+        The slices of a fused head's kernel belong to one task each, so it is not among them.
         """
-        fused = [v for layer in _every_layer(self) if isinstance(layer, FusedHeads) for v in layer.trainable_variables]
-        return gradients.shared_among(self.trainable_variables, [self._behind(name) for name in self.tasks], fused)
+        counts: dict[int, int] = {}
+        for name in self.tasks:
+            for variable in variables_behind(self, name):
+                counts[id(variable)] = counts.get(id(variable), 0) + 1
+        apart = [layer for layer in every_layer(self) if getattr(layer, "serves_outputs_apart", False)]
+        sliced = {id(variable) for layer in apart for variable in layer.trainable_variables}
+        return [item for item in self.trainable_variables if counts.get(id(item), 0) > 1 and id(item) not in sliced]
 
     def task_variables(self, task: str) -> list[Any]:
         """Trainable variables of one task's head; of a fused head, the kernel that holds its slice."""
         if task not in self.tasks:
             raise ValueError(refusal("task_variables", "task", "must be a task", task, near(task, self.tasks)))
         shared = {id(variable) for variable in self.shared_variables}
-        return [variable for variable in self._behind(task) if id(variable) not in shared]
+        return [variable for variable in variables_behind(self, task) if id(variable) not in shared]
+
+
+def variables_behind(model: TaskGraph, task: str) -> list[Any]:
+    """Trainable variables that a task's output depends on."""
+    return keras.Model(model.input, model.output[task]).trainable_variables
+
+
+def every_layer(model: Any) -> Iterator[Any]:
+    """The layers of a model and of the models inside it."""
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from every_layer(layer)
+
+
+def _forked(features: dict[str, Any]) -> dict[str, Any]:
+    """Puts a fork behind each of the tensors that more than one task takes."""
+    takers: dict[int, list[str]] = {}
+    for name, tensor in features.items():
+        takers.setdefault(id(tensor), []).append(name)
+    copies = dict(features)
+    for names in takers.values():
+        if len(names) > 1:
+            copies.update(Fork(names)(features[names[0]]))
+    return copies
 
 
 def usable_cut(model: Any, shared: Sequence[Any]) -> Any:
@@ -133,10 +166,3 @@ def usable_cut(model: Any, shared: Sequence[Any]) -> Any:
         return None
     owned = {id(variable) for variable in below.trainable_variables}
     return fork if all(id(item) in above and id(item) not in owned for item in shared) else None
-
-
-def _every_layer(model: Any) -> Iterator[Any]:
-    """The layers of a model and of the models inside it."""
-    for layer in getattr(model, "layers", ()):
-        yield layer
-        yield from _every_layer(layer)

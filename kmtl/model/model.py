@@ -1,55 +1,34 @@
-"""The model: a functional `keras.Model` with one named output a task."""
+"""The model: a functional `keras.Model` with one named output a task, trained by plain `fit`."""
 
-import math
-from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kmtl import _keras_private, gradients
-from kmtl._checks import require, words
+from kmtl import gradients
+from kmtl._checks import near, refusal, require, words
 from kmtl._interrupts import held
-from kmtl.losses import Examples
-from kmtl.model.execution import ReplicatedModel
-
-
-class Pass(NamedTuple):
-    """What a forward pass tells of the tasks; this replica's part of it.
-
-    Attributes:
-        examples: What each group of tasks looked at.
-        gates: What can stop the gradient of single tasks, one a group; none if not asked for.
-        sums: Summed loss of each task, `(K,)`.
-        counts: Labelled examples of each task, `(K,)`.
-        penalty: Part of the penalties.
-        losses: Part of each task's mean over the global batch, under its static weight, `(K,)`.
-        means: That mean itself, `(K,)`.
-        totals: Labelled examples in the global batch, `(K,)`.
-        present: Which tasks have a label in the global batch and a weight above 0, `(K,)`.
-    """
-
-    examples: list[Examples]
-    gates: list[gradients.Gate]
-    sums: Any
-    counts: Any
-    penalty: Any
-    losses: Any = None
-    means: Any = None
-    totals: Any = None
-    present: Any = None
+from kmtl._keras_private import has_prepared_data
+from kmtl._replicas import is_replicated
+from kmtl.feeding import InputForm, Inspection, class_tables
+from kmtl.feeding.plan import Progress
+from kmtl.model.compile import CompiledGraph
+from kmtl.model.execution import Execution, predictions, train_function
+from kmtl.model.fit import train
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
-class MultiTaskModel(ReplicatedModel):
+class MultiTaskModel(CompiledGraph):
     """One Keras model that is trained on many tasks.
 
     It is used as any functional Keras model is: `compile`, `fit`, `evaluate`,
     `predict`, `save`, `keras.saving.load_model`, callbacks. What is new:
     labels may be missing; losses and metrics come from the tasks where
     `compile` is given none; `class_weight` works by task; loss weights may
-    move; a balancer settles conflicts between the tasks.
+    move; a balancer settles conflicts between the tasks; the shared weights and
+    each head may have an optimizer of their own; weights may be frozen and
+    unfrozen between two `fit`s without compiling again.
 
     Args:
         *args: Inputs and a dict of outputs keyed by task name, as for `keras.Model`.
@@ -61,7 +40,8 @@ class MultiTaskModel(ReplicatedModel):
 
     Attributes:
         tasks: The tasks by name, in order.
-        balancer: The balancer that `compile` was given.
+        setup: What `compile` decided; None before.
+        step: The step that `fit` takes; a form of training puts its own here, see `kmtl.model.step.Step`.
 
     >>> from kmtl.tasks import Classification, Regression
     >>> image = keras.Input((8,), name="image")
@@ -71,139 +51,180 @@ class MultiTaskModel(ReplicatedModel):
     {'digit': (None, 10), 'angle': (None, 1)}
     """
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """One step: losses, their weights, one update of every weight."""
-        with nullcontext() if tf.executing_eagerly() else held():
-            return self._traced(keras.utils.unpack_x_y_sample_weight(data))
+    # How far `fit` has read an endless stream; None where Keras alone counts.
+    progress: Progress | None = None
 
-    def _traced(self, batch: Any) -> dict[str, Any]:
-        """The step as TensorFlow traces it."""
-        if self.balancer.update_every > 1 and self._route in ("exact", "sliced"):
-            # The forward pass goes with the branch: cut off from it, the gradients of pooling take a slow path.
-            gradients.branch(self.balancer.due, lambda: self._step(batch), lambda: self._step(batch, due=False))
-        else:
-            self._step(batch)
-        return self.get_metrics_result()
+    @property
+    def inspection(self) -> Inspection:
+        """Looks at data for this model; it remembers what it looked at."""
+        if "_inspection" not in self.__dict__:
+            self.attach(
+                "_inspection", Inspection(self.tasks, self.scalers, InputForm.of(self.input), self.distribute_strategy)
+            )
+        return self.__dict__["_inspection"]
 
-    def _step(self, batch: Any, *, due: bool = True) -> Any:
-        """The step itself; in one that is not due the balancer keeps its weights."""
-        draws = gradients.drawn(self._draws)
-        with tf.GradientTape(persistent=self._route not in ("losses", "features")) as tape:
-            seen = self._pass(*batch, gated=True)
-            known = self._known(seen)
-            weights = self._loss_balance(known)
-            parts = tf.unstack(known.scale * weights * tf.where(known.healthy, seen.losses, 0.0))
-            penalty = known.scale * seen.penalty if self.losses else None
-            target = tf.add_n(parts) + (0.0 if penalty is None else penalty)
-        route = self._route if due else "kept"
-        if route in ("losses", "features"):
-            updates, found = self._one_pass(tape, target, known, weights)
-        else:
-            updates, found = self._passes(route, tape, parts, penalty, known, weights, batch)
-        self._apply(updates, known)
-        if self.balancer.looks_again:
-            again = gradients.Again(lambda: self._pass(*batch).means, draws)
-            self.balancer.after_update(again.values(), known.present)
-        self._report(seen, known, found)
-        return tf.constant(0.0)
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+        *,
+        check: bool | int = True,
+    ) -> Any:
+        """Trains as `keras.Model.fit` does, after one look at the data; what is not told here is as in Keras.
 
-    def _report(self, seen: Pass, known: gradients.Known, found: gradients.Balanced) -> None:
-        """Adds the step to the logs."""
-        finite = tf.math.is_finite(known.losses)
-        sums, counts = tf.where(finite, seen.sums, 0.0), tf.where(finite, seen.counts, 0.0)
-        self._task_losses.update_state(sums, counts, self._loss_weights.value * found.weights, seen.penalty)
-        self._task_metrics.update_state(seen.examples)
-        if self._conflicts is not None and found.gram is not None:
-            self._conflicts.update_state(found.gram, known.present)
+        The look is a pass over the labels: it refuses what cannot be trained
+        on, learns the statistics of standardised regressions unless `adapt`
+        did, and counts classes for balanced weights. A dataset that reshuffles
+        is thereby advanced by one iteration; one already looked at is not
+        looked at again. Of a generator, the first 16 batches are looked at; of
+        another stream without a known end, the batches of one epoch.
 
-    def _known(self, seen: Pass) -> gradients.Known:
-        """What the balancer may know, over all replicas; tells the gates which tasks sit out."""
-        losses = seen.means
-        finite = tf.math.is_finite(losses)
-        # Without one finite loss nothing is worth keeping: the step is skipped.
-        healthy = finite | ~tf.reduce_any(finite & seen.present)
-        for gate, places in zip(seen.gates, self._places, strict=True):
-            gate.healthy = tf.gather(healthy, places)
-        scale = self.optimizer.scale_loss(tf.ones(()))
-        return gradients.Known(losses, seen.present, seen.totals, scale, self._is_scaled, healthy)
+        Weights that were frozen or unfrozen (`layer.trainable`) since the last `fit` are followed without another
+        `compile`; the optimizer's and the balancer's state stays.
 
-    def _loss_balance(self, known: gradients.Known) -> Any:
-        """Weights of the losses `(K,)`: the balancer's, if losses are what it needs."""
-        if self.balancer.needs != "losses":
-            return tf.ones_like(known.losses)
-        if self.balancer.update_every == 1:
-            return self.balancer.weigh(losses=known.losses, present=known.present, counts=known.counts)
-        return gradients.branch(
-            self.balancer.due,
-            lambda: self.balancer.weigh(losses=known.losses, present=known.present, counts=known.counts),
-            lambda: self.balancer.keep(known.losses, known.present),
+        Args:
+            x: Arrays, or a stream (tf.data, PyDataset, generator) of
+                `(x, {task: label})` or `(x, {task: label}, {task: weight})`.
+            y: `{task: labels}` or a frame with a column a task.
+            batch_size: Of arrays.
+            epochs: Last epoch.
+            verbose: As in Keras.
+            callbacks: A monitor of a task's metric needs no `mode`.
+            validation_split: Share of arrays.
+            validation_data: A task may be absent.
+            shuffle: Whether arrays are shuffled; a stream keeps its own order.
+            class_weight: `{task: {class: weight}}` or `{task: "balanced"}`.
+            sample_weight: One array for all tasks or `{task: array}`.
+            initial_epoch: First epoch.
+            steps_per_epoch: Batches an epoch.
+            validation_steps: Batches of validation data.
+            validation_batch_size: Of arrays.
+            validation_freq: Epochs from one validation to the next.
+            check: False skips the look; a number limits it to so many batches.
+
+        Returns:
+            A `keras.callbacks.History`.
+
+        Raises:
+            ValueError: With all offenders, before the first step.
+        """
+        self.follow_trainable("fit")
+        return train(
+            self,
+            super().fit,
+            (x, y, sample_weight),
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+            check=check,
         )
 
-    def _passes(
-        self, route: str, tape: tf.GradientTape, parts: list[Any], penalty: Any, known: Any, weights: Any, batch: Any
-    ) -> tuple[list[Any], gradients.Balanced]:
-        """Backward passes of the heads and the trunk apart."""
-        cut = None if self._cut is None else self._cut.cut
-        back = gradients.Backward(tape, parts, penalty, self.trainable_variables, self._shared, cut)
-        if route == "sliced":
-            found = gradients.sliced(*self._slice(batch, known), back, self.balancer, known)
-        elif route == "tracked":
-            found = gradients.tracked(back, weights, known)
-        else:
-            take = {"exact": gradients.exact, "kept": gradients.kept, "online": gradients.online}[route]
-            found = take(back, self.balancer, known)
-        return back.updates(found.direction, mend=not known.is_scaled), found
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Evaluates as `keras.Model.evaluate` does, each task over its labelled examples.
 
-    def _one_pass(
-        self, tape: tf.GradientTape, target: Any, known: gradients.Known, weights: Any
-    ) -> tuple[list[Any], gradients.Balanced]:
-        """One backward pass through everything; forks balance on the way."""
-        forks = self.forks if self._route == "features" else []
-        for fork in forks:
-            fork.hear(known, list(self.tasks))
-        updates = tape.gradient(target, [variable.value for variable in self.trainable_variables])
-        updates = gradients.sum_over_replicas(updates)
-        if forks and not known.is_scaled:
-            shared = {id(variable) for variable in self._shared}
-            own = [id(variable) not in shared for variable in self.trainable_variables]
-            mended = gradients.cleaned(updates)
-            updates = [one if mend else other for one, other, mend in zip(mended, updates, own, strict=True)]
-        if forks:
-            weights = tf.reduce_mean(tf.stack([fork.spread(list(self.tasks)) for fork in forks]), axis=0)
-        gram = forks[0].balanced.gram if len(forks) == 1 else None
-        return updates, gradients.Balanced([], weights, gram)
+        A task that the data has no label for has NaN. Without `return_dict` the
+        values come in the order of `metrics_names`, `loss` first.
+        """
+        self._compiled_setup("evaluate")
+        if not has_prepared_data(kwargs):
+            given = self.inspection.partial_feed(x, y, sample_weight, "evaluate")
+            given.limit(steps, True, "evaluate", "steps")
+            given = given.weighted({})
+            x, y, sample_weight = given.x, given.y, given.sample_weight
+        options = {"batch_size": batch_size, "verbose": verbose, "steps": steps, "callbacks": callbacks, **kwargs}
+        with self._evaluation():
+            logs = super().evaluate(x, y, sample_weight=sample_weight, return_dict=True, **options)
+        return logs if return_dict else [logs[name] for name in self.metrics_names]
 
-    def _slice(self, batch: Any, known: gradients.Known) -> tuple[gradients.Backward, Any]:
-        """Backward passes of the first examples of the batch, and the labelled ones among them."""
-        first = tf.nest.flatten(batch[0])[0]
-        share = self.balancer.gram_fraction
-        if first.shape[0] is None:
-            size = tf.cast(tf.math.ceil(share * tf.cast(tf.shape(first)[0], tf.float32)), tf.int32)
-        else:
-            size = math.ceil(share * first.shape[0])
-        part = [None if one is None else tf.nest.map_structure(lambda tensor: tensor[:size], one) for one in batch]
-        with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
-            seen = self._pass(*part)
-            parts = tf.unstack(known.scale * seen.losses)
-        cut = None if self._cut is None else self._cut.cut
-        return gradients.Backward(tape, parts, None, self._shared, self._shared, cut), seen.counts
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Runs one step on one batch; a task without labels in it may be absent."""
+        self.follow_trainable("train_on_batch")
+        given = self.inspection.batch_feed(x, y, sample_weight, "train_on_batch")
+        self.inspection.require_scales("train_on_batch")
+        given = given.weighted(class_tables(class_weight, self.tasks, None, "train_on_batch"))
+        logs = super().train_on_batch(given.x, given.y, given.sample_weight, return_dict=True)
+        return logs if return_dict else [logs[name] for name in self.metrics_names]
 
-    def _apply(self, updates: list[Any], known: gradients.Known) -> None:
-        """Takes the step, unless nothing finite came of it."""
-        some = tf.reduce_any(known.present & tf.math.is_finite(known.losses)) | ~tf.reduce_any(known.present)
-        # An optimizer that scales losses skips by itself.
-        sound = None if known.is_scaled else gradients.all_finite(updates) & some
-        self.balancer.skipped.assign_add(
-            _keras_private.applied(self.optimizer, updates, self.trainable_variables, sound)
-        )
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """Evaluates one batch; a task without labels in it may be absent."""
+        self._compiled_setup("test_on_batch")
+        given = self.inspection.batch_feed(x, y, sample_weight, "test_on_batch")
+        with self._evaluation():
+            logs = super().test_on_batch(given.x, given.y, given.sample_weight, return_dict=True)
+        return logs if return_dict else [logs[name] for name in self.metrics_names]
 
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """Adds a batch to the losses and metrics; the losses weigh what `loss_weights` says."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        seen = self._pass(x, y, sample_weight, training=False)
-        self._task_losses.update_state(seen.sums, seen.counts, self._loss_weights.value, seen.penalty)
-        self._task_metrics.update_state(seen.examples)
-        return self.get_metrics_result()
+    def adapt(self, data: Any, y: Any = None, *, steps: int | None = None) -> None:
+        """Learns the mean and scale of every standardised regression from labels.
+
+        `fit` does it by itself from its training data, unless it was done.
+
+        Args:
+            data: As `x` of `fit`.
+            y: As `y` of `fit`.
+            steps: Number of batches to look at; None looks at all.
+
+        Raises:
+            ValueError: If a task has no label in the data, or a constant one.
+        """
+        self.inspection.adapt(data, y, steps)
+
+    def direction(self, key: str) -> str:
+        """Tells whether more of a log value is better.
+
+        Args:
+            key: A log key, as `"val_digit_accuracy"`.
+
+        Returns:
+            `"max"` or `"min"`.
+
+        Raises:
+            ValueError: If it belongs to no task, or the metric's better end is unknown.
+        """
+        name = key.removeprefix("val_")
+        if name in {"loss", "regularization", "delta_m"}:
+            return "min"
+        owners = [task for task in self.tasks if name.startswith(f"{task}_")]
+        if not owners:
+            fix = near(name, self.metrics_names if self.compiled else self.tasks)
+            raise ValueError(refusal("fit", "monitor", "must be `loss`, `delta_m` or a task's metric", key, fix))
+        return self.tasks[max(owners, key=len)].direction(key)
 
     def gramians(
         self, x: Any, y: Any = None, sample_weight: Any = None, *, batches: int = 8, batch_size: int = 32
@@ -222,65 +243,50 @@ class MultiTaskModel(ReplicatedModel):
         Raises:
             ValueError: If the model is not compiled or shares nothing, or the data is not fit for it.
         """
-        self._assert_ready("gramians")
-        shared = self._shared or self.shared_variables
+        setup = self._compiled_setup("gramians")
+        shared = setup.shared or self.shared_variables
         require(bool(shared), "gramians", "model", "must have trainable weights that tasks share", words("none"))
-        given = self._checked_for("gramians", x, y, sample_weight, batches)
+        given = self.inspection.prepared("gramians", x, y, sample_weight, batches)
+        parts = gradients.first_batches(given.x, given.y, given.sample_weight, batch_size, batches)
+        return gradients.measure_gramians(self.step.losses, self.step.cut, shared, list(self.tasks), parts)
 
-        def forward(*batch: Any) -> tuple[Any, Any]:
-            seen = self._pass(*batch)
-            return seen.losses, seen.present
+    # The steps, on a replica, and the functions that run them.
 
-        parts = gradients.batched(given.x, given.y, given.sample_weight, batch_size, batches)
-        return gradients.measured(
-            forward, lambda: None if self._cut is None else self._cut.cut, shared, list(self.tasks), parts
-        )
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step: losses, their weights, one update of every weight."""
+        with nullcontext() if tf.executing_eagerly() else held():
+            self.step(keras.utils.unpack_x_y_sample_weight(data))
+            return self.get_metrics_result()
 
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        """The weighted sum of the tasks' losses and the penalties, without a balancer; this replica's part."""
-        del x, training
-        sums, counts = self._sums(self._examples(y, y_pred, sample_weight))
-        means = sums / tf.maximum(gradients.sum_over_replicas(counts), 1.0)
-        return tf.reduce_sum(self._loss_weights.value * means) + self._penalty()
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Adds a batch to the losses and metrics; the losses weigh what `loss_weights` says."""
+        self.step.evaluate(keras.utils.unpack_x_y_sample_weight(data))
+        return self.get_metrics_result()
 
-    def _pass(self, x: Any, y: Any, sample_weight: Any, *, training: bool = True, gated: bool = False) -> Pass:
-        """One forward pass and its losses; in an evaluation the sums alone, which nothing crosses replicas for."""
-        examples = self._examples(y, self(x, training=training), sample_weight)
-        gates = [gradients.Gate() for _ in examples] if gated else []
-        for place, gate in enumerate(gates):
-            examples[place] = examples[place]._replace(predictions=gate(examples[place].predictions))
-        sums, counts = self._sums(examples)
-        seen = Pass(examples, gates, sums, counts, self._penalty())
-        return self._compared(seen) if training else seen
+    def predict_step(self, data: Any) -> Any:
+        """Predictions of a batch; a replica that no example is left for gives none."""
+        if not is_replicated(self.distribute_strategy):
+            return super().predict_step(data)
+        return predictions(self, keras.utils.unpack_x_y_sample_weight(data)[0])
 
-    def _compared(self, seen: Pass) -> Pass:
-        """The same with what takes all replicas to know: one sum of 2 K numbers."""
-        known = tf.stop_gradient(tf.stack([seen.sums, seen.counts]))
-        whole, totals = tf.unstack(gradients.sum_over_replicas(known))
-        weights, divisor = self._loss_weights.value, tf.maximum(totals, 1.0)
-        # A task of weight 0 is as good as absent: its zero row would stop methods that seek a common descent.
-        present = (totals > 0) & (weights > 0)
-        # The parts of all replicas are added up in the gradient.
-        losses, means = weights * (seen.sums / divisor), weights * (whole / divisor)
-        return seen._replace(losses=losses, means=means, totals=totals, present=present)
+    def make_train_function(self, force: bool = False) -> Any:
+        """Makes the function that `fit` calls with an iterator, for one execution."""
+        if self.train_function is None or force:
+            if is_replicated(self.distribute_strategy):
+                run = Execution(self, lambda data: self.train_step(data))
+            else:
+                super().make_train_function(force=True)
+                run = self.train_function
+            self.train_function = train_function(self, run, lambda: self.progress)
+        return self.train_function
 
-    def _examples(self, labels: Any, predictions: Any, weights: Any) -> list[Examples]:
-        """What each group of tasks looks at."""
-        return [group.examples(labels, predictions, weights) for group in self._groups]
+    def make_test_function(self, force: bool = False) -> Any:
+        """Makes the function that `evaluate` calls with an iterator, for one execution."""
+        if not is_replicated(self.distribute_strategy):
+            return super().make_test_function(force)
+        if self.test_function is None or force:
+            self.test_function = Execution(self, lambda data: self.test_step(data))
+        return self.test_function
 
-    def _sums(self, examples: Sequence[Examples]) -> tuple[Any, Any]:
-        """Summed losses and counts of labelled examples, `(K,)` each, in task order."""
-        parts = [group.sums(seen) for group, seen in zip(self._groups, examples, strict=True)]
-        sums, counts = (tf.concat(part, axis=0) for part in zip(*parts, strict=True))
-        if self._order is None:
-            return sums, counts
-        return tf.gather(sums, self._order), tf.gather(counts, self._order)
-
-    def _penalty(self) -> Any:
-        """Penalties and added losses: this replica's part."""
-        # Losses that layers add show in a call, not before.
-        self._task_losses.regularized = self._task_losses.regularized or bool(self.losses)
-        total = tf.add_n([tf.cast(loss, tf.float32) for loss in self.losses]) if self.losses else tf.zeros(())
-        return total / tf.distribute.get_strategy().num_replicas_in_sync
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Reads no batch ahead, as Keras does to build what is not built: `compile` builds everything."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kmtl._checks import Refusals, refusal
-from kmtl.feeding import Census, feed
+from kmtl.feeding import DataStatistics, feed
 from kmtl.tasks import Task
 
 
@@ -58,8 +58,8 @@ def by_label_count(data: Any, tasks: Sequence[Task], *, exponent: float = 1.0, y
     """
     named = {task.name: task for task in tasks}
     given = feed(data, y, None, named, "by_label_count", all_needed=False)
-    census = Census.of(named, given.batches(None))
-    counts = {name: float(found.labelled) for name, found in census.tasks.items()}
+    found = DataStatistics.of(named, given.batches(None))
+    counts = {name: float(labels.labelled) for name, labels in found.tasks.items()}
     return power_weights(counts, exponent, "by_label_count")
 
 

@@ -9,7 +9,8 @@ from keras import ops
 
 from kmtl import balancers
 from kmtl._checks import refusal, require, words
-from kmtl.gradients import Balanced, Cut, Known, branch, sum_over_replicas
+from kmtl._replicas import branch, sum_over_replicas
+from kmtl.gradients import Balanced, Cut, Known
 
 # What a step knows of each task.
 _BY_TASK = ("losses", "present", "counts", "healthy")
@@ -34,7 +35,8 @@ class Fork(keras.layers.Layer):
     Nash-MTL on QM9 lost 179 % against 62 % (Navon et al., "Multi-Task
     Learning as a Bargaining Game", ICML 2022).
 
-    Shapes: any tensor in; `{name: the same tensor}` out.
+    Shapes: any tensor in, a vector, a sequence or a map; `{name: the same tensor}` out, each with the
+    mask of the padding that came along.
 
     Args:
         names: Names of the tasks, in order.
@@ -92,17 +94,17 @@ class Fork(keras.layers.Layer):
             copies = [ops.copy(inputs) for _ in self.names]
             self._now.cut = Cut(inputs, copies)
         else:
-            copies = self._forked(inputs)
+            copies = self._balancing_copies(inputs)
         return dict(zip(self.names, copies, strict=True))
 
-    def _forked(self, inputs: Any) -> Any:
+    def _balancing_copies(self, inputs: Any) -> Any:
         """Copies whose gradients are balanced on their way back."""
 
         @ops.custom_gradient
-        def copied(value: Any) -> Any:
+        def copy(value: Any) -> Any:
             return tuple(ops.copy(value) for _ in self.names), self._join
 
-        return copied(inputs)
+        return copy(inputs)
 
     def _join(self, *upstream: Any) -> Any:
         """One gradient of the features from one a copy."""
@@ -110,10 +112,10 @@ class Fork(keras.layers.Layer):
         matrix = ops.stack(
             [ops.reshape(ops.cast(one, "float32"), (-1,)) for one in (upstream[place] for place in self._order)]
         )
-        vector = self._balanced(matrix)
+        vector = self._direction(matrix)
         return ops.cast(ops.reshape(vector, shape), dtype)
 
-    def _balanced(self, matrix: Any) -> Any:
+    def _direction(self, matrix: Any) -> Any:
         """The direction `(P,)` of gradients `(K, P)`."""
         balancer = self._attached
         known = getattr(self._now, "known", None)
@@ -171,6 +173,11 @@ class Fork(keras.layers.Layer):
         """Weights of the last backward pass among all tasks `(K,)`; 1 for a task that passes by."""
         own = iter(ops.unstack(self.balanced.weights))
         return ops.stack([next(own) if name in self.names else ops.ones(()) for name in tasks])
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        """The input's mask for every task."""
+        del inputs
+        return None if previous_mask is None else dict.fromkeys(self.names, previous_mask)
 
     def compute_output_shape(self, input_shape: Any) -> dict[str, Any]:
         """The input's shape for every task."""

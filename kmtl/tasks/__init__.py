@@ -3,9 +3,11 @@
 from kmtl.tasks.base import Task
 from kmtl.tasks.classification import BinaryClassification, Classification, MultiLabel
 from kmtl.tasks.fused import FusedHeads
-from kmtl.tasks.heads import build_heads, check_features
+from kmtl.tasks.heads import build_heads, features_by_task
 from kmtl.tasks.matching import matched_outputs, named_tasks
+from kmtl.tasks.ordinal_regression import OrdinalRegression
 from kmtl.tasks.regression import Regression
+from kmtl.tasks.segmentation import Segmentation
 from kmtl.tasks.standardization import Unstandardize
 
 __all__ = [
@@ -13,11 +15,13 @@ __all__ = [
     "Classification",
     "FusedHeads",
     "MultiLabel",
+    "OrdinalRegression",
     "Regression",
+    "Segmentation",
     "Task",
     "Unstandardize",
     "build_heads",
-    "check_features",
+    "features_by_task",
     "matched_outputs",
     "named_tasks",
 ]

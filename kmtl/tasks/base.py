@@ -1,26 +1,24 @@
 """The contract that every kind of task keeps."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from kmtl._checks import non_negative, refusal, require, sizes, task_name
-
-# What tells a metric's better end: a piece of its name, or one whole word of it.
-_HIGHER = ("accuracy", "precision", "recall", "sensitivity", "specificity", "similarity", "correlation", "io_u")
-_HIGHER_WORDS = frozenset({"acc", "auc", "auroc", "dice", "f1", "fbeta", "iou", "miou", "r2"})
-_LOWER = ("loss", "error", "crossentropy", "hinge", "divergence", "poisson", "huber", "log_cosh", "delta_m")
-_LOWER_WORDS = frozenset({"bce", "ce", "kld", "logcosh", "mae", "mape", "mse", "msle", "rmse"})
+from kmtl.tasks.keras_losses import is_of_keras, is_stackable, loss_identity, loss_name, loss_values, serialized_loss
+from kmtl.tasks.labels import elements_of
+from kmtl.tasks.metric_directions import better_end, metric_name
+from kmtl.tasks.outputs import Output
 
 
-class Task:
+class Task(Output):
     """One named output of a model: how it is labelled, trained, measured and read.
 
-    A task holds settings only; weights live in the model. Every kind of task
-    shares the options below.
+    A task owns all that is particular to its kind, and every other part of kmtl asks it. `docs/tasks.md` shows a
+    kind of one's own. A task holds settings only; weights live in the model. Every kind shares the options below.
 
     Args:
         name: Key of the task in outputs, labels, weights and logs.
@@ -38,14 +36,13 @@ class Task:
         ValueError: If an option is out of range; the message names it.
     """
 
-    kind: ClassVar[str] = ""
-    label_dtype: ClassVar[str] = "float32"
-    activation: ClassVar[str | None] = None
     default_metrics: ClassVar[tuple[str, ...]] = ()
     # Losses that are a plain mean over the last axis, so that one missing element can leave it alone.
     elementwise_losses: ClassVar[frozenset[str]] = frozenset()
-    label_names: tuple[str, ...] | None = None
-    class_weight: dict[int, float] | str | None = None
+    # Functions whose mean over the labels is a metric, by its names.
+    mean_metrics: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = {}
+    # What multiplies exp(-s) where a balancer learns a variance: 1/2 for a Gaussian's squared error.
+    uncertainty_factor: ClassVar[float] = 1.0
 
     def __init__(
         self,
@@ -99,21 +96,6 @@ class Task:
         return listed
 
     @property
-    def label_shape(self) -> tuple[int, ...]:
-        """Shape of one label; `()` is a scalar."""
-        return ()
-
-    @property
-    def units(self) -> int:
-        """Width of the output."""
-        return 1
-
-    @property
-    def missing(self) -> int | float:
-        """The value that says: this example has no label."""
-        return -1 if self.label_dtype == "int32" else float("nan")
-
-    @property
     def default_loss(self) -> Any:
         """The kind's own loss."""
         raise NotImplementedError
@@ -122,13 +104,73 @@ class Task:
         """The loss to train with, as a Keras loss object or function."""
         return keras.losses.get(self.default_loss if self.loss is None else self.loss)
 
-    def shaped(self, labels: Any) -> Any:
-        """Gives labels the shape that the loss compares with the output, `(batch, units)`."""
-        return ops.reshape(labels, (-1, self.units))
+    def is_elementwise(self, loss: Any) -> bool:
+        """Whether a loss is taken of each element of a label alone, so that single ones may be missing."""
+        known = is_of_keras(loss) and loss_name(loss) in self.elementwise_losses
+        return known and elements_of(self.loss_shape) > 1 and self.output_shape == self.loss_shape
 
-    def present(self, labels: Any) -> Any:
-        """Tells which elements of the labels are there: True, or False where missing."""
-        return ops.greater_equal(labels, 0)
+    def loss_form(self, loss: Any) -> Hashable | None:
+        """What two tasks must share to be computed by one call of a loss; None for a task that stays alone.
+
+        A loss of the user's own may reduce any axis but the first, and so may a kind's own way to take it.
+        """
+        own = type(self).label_losses is not Task.label_losses or type(self).stand_in is not Task.stand_in
+        if own or self.dense_axes or len(self.output_shape) != 1 or not is_stackable(loss):
+            return None
+        return (type(self), self.loss_shape, self.output_shape, loss_identity(loss))
+
+    def label_losses(self, loss: Any, labels: Any, predictions: Any, present: Any) -> tuple[Any, Any]:
+        """Computes one loss a label.
+
+        A label is an example; of a task on a map or a sequence, a pixel or a token. Of a label of several elements the
+        loss is the mean over those that are there if it is taken of elements, else all have to be there.
+
+        Args:
+            loss: Keras loss object or function, without its reduction.
+            labels: `(batch, [group,] *loss_shape)`, harmless where missing.
+            predictions: `(batch, [group,] *output_shape)`, float32.
+            present: Which elements of the labels are there.
+
+        Returns:
+            Losses, and which of them count, `(batch, [group,] places...)` each.
+        """
+        axes = len(self.loss_shape) - self.dense_axes
+        if self.is_elementwise(loss):
+            values = loss_values(loss, ops.expand_dims(labels, -1), ops.expand_dims(predictions, -1))
+            return mean_of_present(values, present, axes)
+        values = loss_values(loss, labels, predictions)
+        counted = ops.all(present, axis=trailing(axes)) if axes else present
+        if len(values.shape) != len(counted.shape):
+            places = ("height", "width") if self.dense_axes == 2 else ("tokens",) * self.dense_axes
+            rule = f"must return values of shape ({', '.join(['batch', *places])}{'' if places else ','})"
+            fix = "Return one value a place: keep its axes and reduce the others."
+            if not places:
+                fix = "Return one value an example: keep the batch axis and reduce the others."
+            raise ValueError(refusal(self.owner, "loss", rule, tuple(values.shape), fix))
+        return values, counted
+
+    def stand_in(self, labels: Any, predictions: Any) -> Any:
+        """Labels at which a loss and its slope are finite: class 0, or a number near the prediction.
+
+        A relative error is infinite at 0, a distance has no slope at the prediction itself.
+
+        Args:
+            labels: `(batch, [group,] *loss_shape)`.
+            predictions: `(batch, [group,] *output_shape)`.
+        """
+        if self.label_dtype == "int32":
+            return ops.zeros_like(labels)
+        same = self.loss_shape == self.output_shape
+        return ops.stop_gradient(predictions) + 1.0 if same else ops.ones_like(labels)
+
+    def own_metric(self, name: str) -> Any:
+        """Makes a metric that the kind has under a name of its own; None leaves the name to Keras.
+
+        Args:
+            name: As in `metrics`.
+        """
+        mean = self.mean_metrics.get(name)
+        return None if mean is None else keras.metrics.MeanMetricWrapper(mean, name=name)
 
     def metric_names(self) -> list[str]:
         """Names of the metrics, as they stand in the logs behind the task's name."""
@@ -146,54 +188,11 @@ class Task:
         Raises:
             ValueError: If the name tells nothing, as with a metric of the user's own.
         """
-        short = name.removeprefix("val_").removeprefix(f"{self.name}_").removeprefix("weighted_").lower()
-        words = set(short.split("_"))
-        if words & _LOWER_WORDS or any(piece in short for piece in _LOWER):
-            return "min"
-        if words & _HIGHER_WORDS or any(piece in short for piece in _HIGHER):
-            return "max"
-        fix = "Give the callback `mode='min'` or `mode='max'`."
-        raise ValueError(refusal(self.owner, "direction", "needs a metric whose better end is known", name, fix))
-
-    def head(self, features: Any) -> Any:
-        """Builds the head on the features and returns the named output.
-
-        Args:
-            features: KerasTensor of shape `(batch, width)`.
-
-        Returns:
-            KerasTensor of shape `(batch, units)`, float32.
-        """
-        return self.output(self.hidden_layers(features))
-
-    def hidden_layers(self, features: Any) -> Any:
-        """Builds what stands between the features and the output layer."""
-        for index, width in enumerate(self.hidden, start=1):
-            layer = keras.layers.Dense(
-                width, activation="relu", kernel_regularizer=self.regularizer(), name=f"{self.name}_hidden_{index}"
-            )
-            features = layer(features)
-        if self.dropout:
-            features = keras.layers.Dropout(self.dropout, name=f"{self.name}_dropout")(features)
-        return features
-
-    def output(self, features: Any) -> Any:
-        """Builds the output layer, which bears the task's name."""
-        return self.dense(self.name)(features)
-
-    def dense(self, name: str) -> Any:
-        """Makes the output's dense layer; float32, so that mixed precision keeps probabilities and units exact."""
-        return keras.layers.Dense(
-            self.units,
-            activation=self.activation,
-            kernel_regularizer=self.regularizer(),
-            dtype="float32",
-            name=name,
-        )
-
-    def regularizer(self) -> Any:
-        """The penalty on the head's kernels, or None."""
-        return keras.regularizers.L1L2(self.l1, self.l2) if self.l1 or self.l2 else None
+        end = better_end(name.removeprefix("val_").removeprefix(f"{self.name}_").removeprefix("weighted_"))
+        if end is None:
+            fix = "Give the callback `mode='min'` or `mode='max'`."
+            raise ValueError(refusal(self.owner, "direction", "needs a metric whose better end is known", name, fix))
+        return end
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
@@ -224,27 +223,18 @@ class Task:
         return hash(self.owner)
 
 
-def serialized_loss(loss: Any) -> Any:
-    """Serializes a loss object or function with all of its options.
+def trailing(axes: int) -> Any:
+    """The last axes of a tensor, as a reduction takes them."""
+    return -1 if axes == 1 else tuple(range(-axes, 0))
 
-    Keras 3.15 leaves `Huber(delta)` and an `axis` or two out of its configs, so
-    that a reloaded model would train on another loss.
 
-    >>> serialized_loss(keras.losses.Huber(delta=0.5))["config"]["delta"]
-    0.5
+def mean_of_present(values: Any, present: Any, axes: int = 1) -> tuple[Any, Any]:
+    """Averages each label's elements that are there, over the last axes; a label with none does not count.
+
+    >>> values, counted = mean_of_present(ops.array([[1.0, 3.0], [5.0, 9.0]]), ops.array([[True, True], [True, False]]))
+    >>> values.numpy().tolist(), counted.numpy().tolist()
+    ([2.0, 5.0], [True, True])
     """
-    serialized = keras.losses.serialize(loss)
-    if type(loss).__module__.startswith("keras.") and isinstance(loss, keras.losses.Loss):
-        serialized["config"] = {**getattr(loss, "_fn_kwargs", {}), **serialized["config"]}
-    return serialized
-
-
-def metric_name(metric: Any) -> str:
-    """Names a metric as Keras does: a string is its own name.
-
-    >>> metric_name("mae"), metric_name(keras.metrics.AUC(name="auc"))
-    ('mae', 'auc')
-    """
-    if isinstance(metric, str):
-        return metric
-    return getattr(metric, "name", None) or metric.__name__
+    count = ops.sum(ops.cast(present, "float32"), axis=trailing(axes))
+    total = ops.sum(ops.where(present, values, 0.0), axis=trailing(axes))
+    return total / ops.maximum(count, 1.0), ops.greater(count, 0.0)

@@ -1,39 +1,23 @@
 """Tasks with integer labels: one of many classes, yes or no, several at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
 
-from kmtl._checks import is_number, is_whole, refusal, require, whole
+from kmtl._checks import whole
 from kmtl.tasks.base import Task
-
-
-def _checked_names(task: Task, names: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
-    """Returns the label names, or refuses a wrong number of them or one twice."""
-    if names is None:
-        return None
-    listed = (names,) if isinstance(names, str) else tuple(map(str, names))
-    rule = f"must hold {count} different names, one a label"
-    require(len(listed) == count and len(set(listed)) == count, task.owner, "label_names", rule, listed)
-    return listed
-
-
-def _checked_class_weight(task: Task, weights: Any, classes: int) -> dict[int, float] | str | None:
-    """Returns the class weights keyed by int, or refuses unknown classes and negative weights."""
-    if weights is None or (isinstance(weights, str) and weights == "balanced"):
-        return weights
-    if not isinstance(weights, Mapping):
-        rule = "must be a dict of class to weight or 'balanced'"
-        raise ValueError(refusal(task.owner, "class_weight", rule, weights))
-    # JSON turns int keys into strings; a reloaded model gives them back so.
-    table = {int(key) if isinstance(key, str) and key.isdecimal() else key: value for key, value in weights.items()}
-    good = all(is_whole(key) and 0 <= key < classes for key in table)
-    good = good and all(is_number(value) and value >= 0 for value in table.values())
-    rule = f"must map classes 0..{classes - 1} to finite weights of at least 0"
-    require(good, task.owner, "class_weight", rule, dict(weights))
-    return {int(key): float(value) for key, value in table.items()}
+from kmtl.tasks.class_options import (
+    checked_class_weight,
+    checked_names,
+    described_class,
+    likelier,
+    likeliest,
+    yes_or_no,
+)
+from kmtl.tasks.outputs import named_classes, short_numbers
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
@@ -59,7 +43,11 @@ class Classification(Task):
     kind: ClassVar[str] = "classification"
     label_dtype: ClassVar[str] = "int32"
     activation: ClassVar[str | None] = "softmax"
+    decides: ClassVar[bool] = True
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    mean_metrics: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = dict.fromkeys(
+        ("accuracy", "acc"), keras.metrics.sparse_categorical_accuracy
+    )
 
     def __init__(
         self,
@@ -72,8 +60,8 @@ class Classification(Task):
     ) -> None:
         super().__init__(name, **options)
         self.classes = whole(self.owner, "classes", classes, 2)
-        self.label_names = _checked_names(self, label_names, self.classes)
-        self.class_weight = _checked_class_weight(self, class_weight, self.classes)
+        self.label_names = checked_names(self, label_names, self.classes)
+        self.class_weight = checked_class_weight(self, class_weight, self.classes)
 
     @property
     def units(self) -> int:
@@ -85,9 +73,23 @@ class Classification(Task):
         """Sparse categorical cross-entropy."""
         return "sparse_categorical_crossentropy"
 
-    def shaped(self, labels: Any) -> Any:
-        """Gives labels the shape `(batch,)`: the loss takes the class's index."""
-        return ops.reshape(labels, (-1,))
+    @property
+    def loss_shape(self) -> tuple[int | None, ...]:
+        """The loss takes the class's index, `(batch,)`."""
+        return ()
+
+    def decide(self, outputs: Any) -> Any:
+        """The likeliest class, `(batch,)`."""
+        return likeliest(outputs)
+
+    def read(self, outputs: Any) -> dict[str, Any]:
+        """The likeliest class, by its name if classes have names, and its probability, `(batch,)` each."""
+        best = named_classes(self.label_names, self.decide(outputs))
+        return {"_label": best, "_probability": ops.max(outputs, axis=-1)}
+
+    def describe(self, label: Any, output: Any) -> str:
+        """The label's class and the decided one: `digit 3 → 5 ✗`."""
+        return described_class(self, label, output)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
@@ -115,7 +117,11 @@ class BinaryClassification(Task):
     kind: ClassVar[str] = "binary"
     label_dtype: ClassVar[str] = "int32"
     activation: ClassVar[str | None] = "sigmoid"
+    decides: ClassVar[bool] = True
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    mean_metrics: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = dict.fromkeys(
+        ("accuracy", "acc"), keras.metrics.binary_accuracy
+    )
     classes = 2
 
     def __init__(
@@ -127,13 +133,26 @@ class BinaryClassification(Task):
         **options: Any,
     ) -> None:
         super().__init__(name, **options)
-        self.label_names = _checked_names(self, label_names, 2)
-        self.class_weight = _checked_class_weight(self, class_weight, 2)
+        self.label_names = checked_names(self, label_names, 2)
+        self.class_weight = checked_class_weight(self, class_weight, 2)
 
     @property
     def default_loss(self) -> str:
         """Binary cross-entropy."""
         return "binary_crossentropy"
+
+    def decide(self, outputs: Any) -> Any:
+        """1 for yes, 0 for no, `(batch,)`."""
+        return yes_or_no(outputs[..., 0])
+
+    def read(self, outputs: Any) -> dict[str, Any]:
+        """The likelier of no and yes, by its name if they have names, and its probability, `(batch,)` each."""
+        answers = self.decide(outputs)
+        return {"_label": named_classes(self.label_names, answers), "_probability": likelier(answers, outputs[..., 0])}
+
+    def describe(self, label: Any, output: Any) -> str:
+        """The label's answer and the decided one."""
+        return described_class(self, label, output)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
@@ -162,17 +181,21 @@ class MultiLabel(Task):
     kind: ClassVar[str] = "multilabel"
     label_dtype: ClassVar[str] = "int32"
     activation: ClassVar[str | None] = "sigmoid"
+    decides: ClassVar[bool] = True
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    mean_metrics: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = dict.fromkeys(
+        ("accuracy", "acc"), keras.metrics.binary_accuracy
+    )
     elementwise_losses: ClassVar[frozenset[str]] = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
     classes = 2
 
     def __init__(self, name: str, labels: int, *, label_names: Sequence[str] | None = None, **options: Any) -> None:
         super().__init__(name, **options)
         self.labels = whole(self.owner, "labels", labels, 1)
-        self.label_names = _checked_names(self, label_names, self.labels)
+        self.label_names = checked_names(self, label_names, self.labels)
 
     @property
-    def label_shape(self) -> tuple[int, ...]:
+    def label_shape(self) -> tuple[int | None, ...]:
         """One element a label."""
         return (self.labels,)
 
@@ -185,6 +208,31 @@ class MultiLabel(Task):
     def default_loss(self) -> str:
         """Binary cross-entropy."""
         return "binary_crossentropy"
+
+    def decide(self, outputs: Any) -> Any:
+        """1 for yes, 0 for no, `(batch, labels)`."""
+        return yes_or_no(outputs)
+
+    def read(self, outputs: Any) -> dict[str, Any]:
+        """Each label: 1 or 0, or with names its name or nothing; and the probability of that answer."""
+        answers = self.decide(outputs)
+        probabilities = likelier(answers, outputs)
+        if self.label_names is None:
+            return {"_label": answers, "_probability": probabilities}
+        # Of each label nothing and its name, side by side.
+        both = ops.convert_to_tensor([text for name in self.label_names for text in ("", name)], dtype="string")
+        places = 2 * np.arange(self.labels, dtype="int64") + answers
+        return {"_label": ops.take(both, places, axis=0), "_probability": probabilities}
+
+    def describe(self, label: Any, output: Any) -> str:
+        """The answers of the label and the decided ones, in numbers."""
+        decided = ops.convert_to_numpy(self.decide(np.asarray(output)))
+        return f"{self.name} {short_numbers(label)} → {short_numbers(decided)}"
+
+    def label_columns(self, columns: Sequence[Any]) -> list[Any]:
+        """The column of the task's name, or one a label name."""
+        named = self.name not in columns and self.label_names and set(self.label_names) <= set(columns)
+        return list(self.label_names or ()) if named else [self.name]
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""

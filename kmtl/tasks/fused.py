@@ -55,6 +55,9 @@ class FusedHeads(keras.layers.Layer):
     {'smiling': TensorShape([3, 1]), 'bald': TensorShape([3, 1])}
     """
 
+    # Slices of its weights belong to one output each, so that nothing of them is shared.
+    serves_outputs_apart = True
+
     def __init__(
         self,
         names: Sequence[str],

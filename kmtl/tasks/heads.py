@@ -1,13 +1,12 @@
 """From features to named outputs: one head a task, alike ones fused."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from kmtl._checks import refusal
+from kmtl._checks import Refusals, near, refusal, words
 from kmtl.tasks.base import Task
 from kmtl.tasks.fused import FusedHeads
-from kmtl.tasks.regression import Regression
-from kmtl.tasks.standardization import Unstandardize
+from kmtl.tasks.outputs import FEATURES
 
 # Below this many alike heads a fused kernel saves nothing and hides the names in `summary()`.
 FUSE_FROM = 4
@@ -17,7 +16,8 @@ def build_heads(features: Any, tasks: Iterable[Task], *, fuse: bool | str = "aut
     """Builds one named output a task on shared features.
 
     Args:
-        features: KerasTensor of shape `(batch, width)`, or `{task: such a tensor}`, as a fork makes it.
+        features: KerasTensor, as `(batch, width)`; or `{"vector": ..., "map": ..., "sequence": ...}`, of which each
+            task takes the one that its kind wants; or `{task: such a tensor}`, as a fork makes it.
         tasks: The tasks, in order.
         fuse: `"auto"` computes four or more heads of one form as one kernel;
             True does so from two on, False never.
@@ -26,59 +26,80 @@ def build_heads(features: Any, tasks: Iterable[Task], *, fuse: bool | str = "aut
         `{task name: output}`, in task order.
 
     Raises:
-        ValueError: If the features are not `(batch, width)`.
+        ValueError: If a task gets no features, or such as its head cannot take.
     """
     tasks = list(tasks)
-    own = features if isinstance(features, Mapping) else {task.name: features for task in tasks}
-    for tensor in own.values():
-        check_features(tensor, "build_heads")
+    own = features_by_task(features, tasks)
     outputs: dict[str, Any] = {}
-    for alike in _alike(tasks):
-        if _is_fused(alike, fuse):
+    for alike in _alike(tasks, fuse):
+        if len(alike) > 1:
             outputs.update(_fused([own[task.name] for task in alike], alike))
         else:
             outputs.update({task.name: task.head(own[task.name]) for task in alike})
     return {task.name: outputs[task.name] for task in tasks}
 
 
-def check_features(features: Any, owner: str) -> None:
-    """Refuses features that no dense head can take."""
-    if len(getattr(features, "shape", ())) != 2 or features.shape[-1] is None:
-        got = getattr(features, "shape", features)
-        fix = "Pool or flatten the trunk's output first, as kmtl.trunks does."
-        raise ValueError(refusal(owner, "features", "must be a KerasTensor of shape (batch, width)", got, fix))
+def features_by_task(features: Any, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Gives each task the features that its kind wants, and refuses those that its head cannot take.
 
+    Args:
+        features: As for `build_heads`.
+        tasks: The tasks, in order.
 
-def _form(task: Task) -> tuple[object, ...]:
-    """What two heads must share to be one kernel."""
-    standardize = getattr(task, "standardize", False)
-    return (task.units, task.hidden, task.activation, task.dropout, task.l1, task.l2, standardize, _builds(type(task)))
+    Returns:
+        `{task name: tensor}`, in task order.
 
-
-def _builds(kind: type[Task]) -> tuple[object, ...]:
-    """The methods that build the head of a kind of task: a kind of the user's own may replace them."""
-    return (kind.head, kind.hidden_layers, kind.output, kind.dense, kind.regularizer)
-
-
-def _alike(tasks: list[Task]) -> list[list[Task]]:
-    """Groups the tasks by the form of their heads, in order of first appearance."""
-    groups: dict[tuple[object, ...], list[Task]] = {}
+    Raises:
+        ValueError: If a task gets none or such as its head cannot take.
+    """
+    if not isinstance(features, Mapping):
+        found = {task.name: features for task in tasks}
+    elif _is_by_kind(features, tasks):
+        found = {task.name: features[task.features] for task in tasks if task.features in features}
+    else:
+        found = {task.name: features[task.name] for task in tasks if task.name in features}
+    with Refusals("build_heads") as refusals:
+        for task in tasks:
+            if task.name not in found:
+                rule = f"must hold those of task {task.name!r}, a {task.features!r}"
+                refusals.add("features", rule, list(features), _way_out(features, task))
     for task in tasks:
-        groups.setdefault(_form(task), []).append(task)
-    return list(groups.values())
+        task.check_features(found[task.name], "build_heads")
+    return found
 
 
-def _is_fused(alike: list[Task], fuse: bool | str) -> bool:
-    """Whether a group becomes one kernel; dropout on the features differs a head, so those stay separate."""
-    first = alike[0]
-    enough = len(alike) >= (2 if fuse is True else FUSE_FROM)
-    own_features = bool(first.dropout) and not first.hidden
-    own_head = _builds(type(first)) not in (_builds(Task), _builds(Regression))
-    return bool(fuse) and enough and not own_features and not own_head
+def _is_by_kind(features: Mapping[str, Any], tasks: Sequence[Task]) -> bool:
+    """Whether features are keyed by their kind rather than by task; refuses what may be either."""
+    names = {task.name for task in tasks}
+    if not features or not set(features) <= FEATURES or names <= set(features):
+        return False
+    both = sorted(names & set(features))
+    if both:
+        fix = "Rename the task, or pass {task: tensor} for every task."
+        got = words(f"{both}, the name of a task")
+        raise ValueError(refusal("build_heads", "features", "must be keyed by kind of features or by task", got, fix))
+    return True
+
+
+def _way_out(features: Mapping[str, Any], task: Task) -> str:
+    """Tells what a mapping of features lacks."""
+    if set(features) <= FEATURES:
+        return f"Add {task.features!r}: the trunk with pooling=None."
+    return near(task.name, map(str, features))
+
+
+def _alike(tasks: list[Task], fuse: bool | str) -> list[list[Task]]:
+    """Groups the tasks whose heads become one kernel, in order of first appearance; the others stay single."""
+    groups: dict[Hashable, list[Task]] = {}
+    for task in tasks:
+        form = task.head_form if fuse else None
+        groups.setdefault(("own", task.name) if form is None else form, []).append(task)
+    enough = 2 if fuse is True else FUSE_FROM
+    return [part for group in groups.values() for part in ([group] if len(group) >= enough else [[t] for t in group])]
 
 
 def _fused(features: list[Any], alike: list[Task]) -> dict[str, Any]:
-    """Builds one fused layer for a group and, for regressions, the way back to each unit."""
+    """Builds one fused layer for a group, and what each head has behind it."""
     together = all(one is features[0] for one in features)
     first = alike[0]
     layer = FusedHeads(
@@ -92,6 +113,4 @@ def _fused(features: list[Any], alike: list[Task]) -> dict[str, Any]:
         name=f"{first.name}_and_{len(alike) - 1}_more",
     )
     outputs = layer(features[0] if together else features)
-    if not getattr(first, "standardize", False):
-        return outputs
-    return {name: Unstandardize(name=name)(output) for name, output in outputs.items()}
+    return {task.name: task.fused_output(outputs[task.name]) for task in alike}

@@ -7,6 +7,7 @@ import keras
 
 from kmtl._checks import Refusals, near, refusal, words
 from kmtl.tasks.base import Task
+from kmtl.tasks.labels import same_shape
 
 
 def named_tasks(tasks: Any) -> dict[str, Task]:
@@ -51,7 +52,9 @@ def matched_outputs(outputs: Any, tasks: Mapping[str, Task]) -> dict[str, Any]:
 
 def _check_output(refusals: Refusals, task: Task, output: Any) -> None:
     """Records an output whose shape is not the task's."""
-    shape = tuple(getattr(output, "shape", ()))
-    if len(shape) != 2 or shape[1] != task.units:
-        rule = f"of {task.name!r} must have shape (batch, {task.units})"
-        refusals.add("outputs", rule, shape, "End the head in a Dense layer of that width.")
+    shape, wanted = tuple(getattr(output, "shape", ())), task.output_shape
+    # A width must be known; a side may vary.
+    if not same_shape(shape[1:], wanted) or shape[-1] != wanted[-1]:
+        sides = ", ".join(["batch", *("any" if size is None else str(size) for size in wanted)])
+        fix = "End the head in a Dense layer of that width." if len(wanted) == 1 else ""
+        refusals.add("outputs", f"of {task.name!r} must have shape ({sides})", shape, fix)

@@ -1,9 +1,9 @@
 """Tasks with float labels."""
 
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar
 
 import keras
-from keras import ops
 
 from kmtl._checks import require, sizes
 from kmtl.tasks.base import Task
@@ -44,6 +44,11 @@ class Regression(Task):
         {"mean_squared_error", "mean_absolute_error", "huber", "log_cosh", "mean_absolute_percentage_error"}
         | {"mean_squared_logarithmic_error"}
     )
+    mean_metrics: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = {
+        **dict.fromkeys(("mae", "mean_absolute_error"), keras.metrics.mean_absolute_error),
+        **dict.fromkeys(("mse", "mean_squared_error"), keras.metrics.mean_squared_error),
+    }
+    uncertainty_factor: ClassVar[float] = 0.5
 
     def __init__(
         self,
@@ -63,7 +68,7 @@ class Regression(Task):
         self.standardize = bool(standardize)
 
     @property
-    def label_shape(self) -> tuple[int, ...]:
+    def label_shape(self) -> tuple[int | None, ...]:
         """Shape of one label; `()` is a scalar."""
         return self.shape
 
@@ -77,15 +82,21 @@ class Regression(Task):
         """Mean squared error."""
         return "mean_squared_error"
 
-    def present(self, labels: Any) -> Any:
-        """Tells which elements are there: a missing one is NaN."""
-        return ops.logical_not(ops.isnan(labels))
-
     def output(self, features: Any) -> Any:
         """Builds the output layer and, if wanted, the way back to the label's unit."""
         if not self.standardize:
             return self.dense(self.name)(features)
         return Unstandardize(name=self.name)(self.dense(f"{self.name}_standardized")(features))
+
+    @property
+    def head_form(self) -> Hashable | None:
+        """What two heads must share to be computed as one kernel."""
+        form = self.dense_form(Regression)
+        return form and (*form, self.standardize)
+
+    def fused_output(self, output: Any) -> Any:
+        """The way back to the label's unit, if wanted."""
+        return Unstandardize(name=self.name)(output) if self.standardize else output
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""

@@ -1,8 +1,10 @@
 """From a standardised value back to the label's own unit."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
@@ -47,3 +49,21 @@ class Unstandardize(keras.layers.Layer):
     def is_learned(self) -> bool:
         """Whether the statistics come from labels."""
         return bool(self.learned.numpy() > 0)
+
+
+def standardized(layers: Sequence[Any], *values: Any) -> tuple[Any, ...]:
+    """Puts labels or predictions on the scale that a loss is taken on.
+
+    Args:
+        layers: `Unstandardize` layers of one task, or of alike ones in order.
+        *values: Tensors in the labels' units, `(batch, [group,] units)` each.
+    """
+    mean, scale = _stack([layer.mean for layer in layers]), _stack([layer.scale for layer in layers])
+    return tuple((value - mean) / scale for value in values)
+
+
+def _stack(variables: list[Any]) -> Any:
+    """Puts the variables of alike tasks side by side; one stays as it is."""
+    # TensorFlow stacks no Keras variables.
+    values = [variable.value for variable in variables]
+    return values[0] if len(values) == 1 else ops.stack(values)

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 
 from kmtl._checks import Refusals, refusal, require, words
-from kmtl.trunks.calling import chosen_output
-from kmtl.trunks.convolution import vector_features
-from kmtl.trunks.options import Options, attempt, check_symbolic
-from kmtl.trunks.pooling import known_size, pooled_tokens, reduced
+from kmtl.trunks.features import can_pool, end_of_trunk
+from kmtl.trunks.model_outputs import chosen_output
+from kmtl.trunks.options import Options, TrunkOptions, attempt, check_symbolic, options_of, shows_options
 
 _OWNER = "backbone"
 
 
+@shows_options(units=None, normalization=None)
 def backbone(
     model: keras.Model,
     image: Any = None,
@@ -23,13 +23,7 @@ def backbone(
     weights: str | Path | None = None,
     trainable: bool = True,
     preprocess: Callable[[Any], Any] | None = None,
-    pooling: str = "auto",
-    units: int | None = None,
-    activation: str | Callable[[Any], Any] = "relu",
-    dropout: float = 0.0,
-    l1: float = 0.0,
-    l2: float = 0.0,
-    name: str = "trunk",
+    **options: Unpack[TrunkOptions],
 ) -> Any:
     """Makes features of a ready model: `keras.applications`, KerasHub, or one's own.
 
@@ -54,21 +48,14 @@ def backbone(
         preprocess: A layer, or function of a tensor, from images in 0..1 to what the model was trained
             on, for example `keras.layers.Rescaling(2.0, offset=-1.0)` for a range of -1..1 and
             `keras.layers.Rescaling(255.0)` for 0..255.
-        pooling: How a map becomes a vector: `"grid"` of at most 4 x 4 averaged cells (keeps where things
-            are), `"average"`, `"max"`, or `"auto"`, the grid where the map's size is known, else the
-            average. Tokens take the average or the maximum; a vector stays as it is.
-        units: Width of a dense layer at the end, without normalisation; None for no such layer.
-        activation: Of that dense layer.
-        dropout: Share of the features dropped in training, at least 0 and below 1.
-        l1: Factor of the sum of that dense layer's absolute weights, added to the loss.
-        l2: Factor of the sum of its squared weights, added to the loss.
-        name: Prefix of the added layers' names; the model keeps its own.
+        **options: Of every trunk; see `kmtl.trunks.Options`. Here `units` and `normalization` are None where
+            left out: no dense layer, and a plain one where `units` is given.
 
     Returns:
-        Features `(batch, width)`.
+        Features `(batch, width)`; with `pooling=None` the map or the sequence that the model returns.
 
     Raises:
-        TypeError: If `model` is not a `keras.Model` or `image` not a `keras.KerasTensor`.
+        TypeError: If `model` is not a `keras.Model`, `image` not a `keras.KerasTensor`, or an option is unknown.
         ValueError: If the image does not fit the model, an output must be chosen, the output is no
             vector, map or sequence, or another argument breaks its rule.
 
@@ -77,10 +64,11 @@ def backbone(
     >>> backbone(model, image, preprocess=keras.layers.Rescaling(2.0, offset=-1.0), pooling="average").shape
     (None, 1280)
     """
-    options = Options(name=name, units=units, pooling=pooling, activation=activation, dropout=dropout, l1=l1, l2=l2)
-    _check(model, image, weights, preprocess, options)
+    chosen = options_of(backbone, options)
+    _check(model, image, weights, preprocess, chosen)
     tensor = chosen_output(_OWNER, model, image if preprocess is None else preprocess(image), output)
-    features = vector_features(_vector(tensor, options), options)
+    _check_output(tensor, chosen)
+    features = end_of_trunk(tensor, chosen)
     if weights is not None:
         model.load_weights(weights)
     if not trainable:
@@ -96,7 +84,7 @@ def _check(model: Any, image: Any, weights: Any, preprocess: Any, options: Optio
     if image is not None:
         check_symbolic(_OWNER, image)
     with Refusals(_OWNER) as refusals:
-        attempt(refusals, _file, "weights", weights)
+        attempt(refusals, _check_file, "weights", weights)
         if preprocess is not None and not callable(preprocess):
             refusals.add("preprocess", "must be a layer or a function", preprocess)
         elif preprocess is not None and image is None:
@@ -104,21 +92,21 @@ def _check(model: Any, image: Any, weights: Any, preprocess: Any, options: Optio
         options.check(refusals)
 
 
-def _file(owner: str, argument: str, value: Any) -> None:
+def _check_file(owner: str, argument: str, value: Any) -> None:
     """Refuses a path where no file is."""
     require(value is None or Path(value).is_file(), owner, argument, "must be a file", value)
 
 
-def _vector(tensor: Any, options: Options) -> Any:
-    """Turns a vector, sequence or map into `(batch, width)`."""
+def _check_output(tensor: Any, options: Options) -> None:
+    """Refuses an output that is no features, or not those that the options ask for."""
     shape = tuple(tensor.shape)
     rule = "must end in a vector, a sequence of tokens or a feature map of known width"
     fix = "Choose another output or layer by `output`."
     require(2 <= len(shape) <= 4 and shape[-1] is not None, _OWNER, "model", rule, shape, fix)
-    grid = options.pooling == "grid" and not (len(shape) == 4 and known_size(tensor))
-    fix = "Use 'auto', 'average' or 'max'."
-    require(not grid, _OWNER, "pooling", f"must not be 'grid' for an output of shape {shape}", "grid", fix)
-    if len(shape) == 2:
-        return tensor
-    pool = reduced if len(shape) == 4 else pooled_tokens
-    return pool(tensor, options.pooling, name=options.name)
+    rule = f"must not be {options.pooling!r} for an output of shape {shape}"
+    if options.pooling is None:
+        fix = "Choose a layer before the vector by `output`, or leave `pooling` out."
+        require(len(shape) > 2, _OWNER, "pooling", rule, None, fix)
+    else:
+        fix = "Use 'auto', 'average' or 'max'."
+        require(can_pool(tensor, options.pooling), _OWNER, "pooling", rule, options.pooling, fix)

@@ -12,7 +12,7 @@ NORMALIZATIONS = ("batch", "group", "layer")
 MOMENTUM = 0.9
 
 
-def normalized(tensor: Any, kind: str | None, *, name: str, gamma: str = "ones", synchronized: bool) -> Any:
+def normalize(tensor: Any, kind: str | None, *, name: str, gamma: str = "ones", synchronized: bool) -> Any:
     """Normalises a feature map, or a vector of features, which has no pixels to take statistics over.
 
     - `"batch"` (Ioffe & Szegedy, Batch Normalization, ICML 2015) with momentum 0.9. It folds into the

@@ -1,8 +1,9 @@
 """What every trunk can be told, and the checks of it."""
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict, TypeVar
 
 import keras
 
@@ -10,20 +11,72 @@ from kmtl._checks import Refusals, is_number, is_whole, near, non_negative, refu
 from kmtl.trunks.normalization import NORMALIZATIONS
 from kmtl.trunks.pooling import POOLINGS, known_size
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+# Of the dense layer behind a pooled map.
+_UNITS = 128
+
+
+class TrunkOptions(TypedDict, total=False):
+    """The same as `Options`, for what checks types and completes names."""
+
+    pooling: str | None
+    units: int | str | None
+    normalization: str | None
+    activation: str | Callable[[Any], Any]
+    dropout: float
+    l1: float
+    l2: float
+    synchronized: bool
+    name: str
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The choices that all layers of one trunk share."""
+    """The options of every trunk: pass them by name, as in `convnet(image, pooling="average", units=64)`.
 
-    name: str
-    units: int | None = None
-    pooling: str = "auto"
-    normalization: str | None = None
+    Attributes:
+        pooling: What becomes of the last map. `"grid"` flattens at most 4 x 4 averaged cells, which tells
+            heads where things are; `"average"` and `"max"` go over all positions and do not; `"auto"` is the
+            grid where the map's size is known, else the average. A sequence of tokens takes the average
+            or the maximum. None leaves the map `(batch, height, width, channels)` or the sequence
+            `(batch, tokens, width)` as it is, for dense tasks; `pool` makes its vector.
+        units: Width of the dense layer behind the pooled map; None for no such layer. `"auto"` is 128, and none
+            with `pooling=None`, where there is no vector.
+        normalization: `"batch"`, `"group"`, `"layer"` or None, of every layer with a kernel. Batch
+            normalisation runs with momentum 0.9: with Keras's 0.99 the moving statistics of a short training
+            are still close to their initial values, and a network that fits its training data fails in
+            test mode. Choose `"group"` where batches are small: with batch statistics a training batch of
+            one example has features that do not depend on it, so the trunk learns nothing from it.
+        activation: A name that Keras knows, or a function of a tensor.
+        dropout: Share of the features dropped in training, at least 0 and below 1. Of a map or sequence
+            whole channels are dropped, since neighbours tell of each other (Tompson et al., Efficient Object
+            Localization Using Convolutional Networks, CVPR 2015).
+        l1: Factor of the sum of absolute kernel weights, added to the loss.
+        l2: Factor of the sum of squared kernel weights, added to the loss.
+        synchronized: Whether batch statistics are taken over all replicas of a `tf.distribute` strategy,
+            so that N replicas train as one does; on one device it changes nothing.
+        name: Prefix of every layer's name; give each trunk of a model its own.
+
+    >>> Options(units=64).pooling
+    'auto'
+    """
+
+    pooling: str | None = "auto"
+    units: int | str | None = "auto"
+    normalization: str | None = "batch"
     activation: str | Callable[[Any], Any] = "relu"
     dropout: float = 0.0
     l1: float = 0.0
     l2: float = 0.0
     synchronized: bool = True
+    name: str = "trunk"
+
+    @property
+    def width(self) -> int | None:
+        """Units of the dense layer at the end, or None where there is none."""
+        if self.units == "auto":
+            return None if self.pooling is None else _UNITS
+        return None if self.units is None else int(self.units)
 
     def part(self, name: str) -> str:
         """Returns the full name of a layer, so that two trunks can live in one model."""
@@ -40,17 +93,61 @@ class Options:
         for argument in ("l1", "l2"):
             attempt(refusals, non_negative, argument, getattr(self, argument))
         attempt(refusals, _share, "dropout", self.dropout)
-        one_of(refusals, "pooling", self.pooling, POOLINGS)
+        if self.pooling is not None:
+            one_of(refusals, "pooling", self.pooling, POOLINGS)
         if self.normalization is not None:
             one_of(refusals, "normalization", self.normalization, NORMALIZATIONS)
         _check_activation(refusals, self.activation)
 
     def _check_units(self, refusals: Refusals) -> None:
         """Records a bad width, and one that leaves nothing after the example's own mean is taken off."""
-        units = None if self.units is None else attempt(refusals, size, "units", self.units)
+        units = None if self.units is None or self.units == "auto" else attempt(refusals, size, "units", self.units)
+        if units and self.pooling is None:
+            fix = "Leave it out, and make the vector by kmtl.trunks.pool(features, units=...)."
+            refusals.add("units", "must be left out with pooling=None, which makes no vector", self.units, fix)
         if units == 1 and self.normalization in ("group", "layer"):
             rule = "must be 2 or more where each example is normalized by itself"
             refusals.add("units", rule, self.units, "Widen them, or use normalization='batch'.")
+
+
+def shows_options(**defaults: Any) -> Callable[[_Function], _Function]:
+    """Lets the signature of a function with `**options: Unpack[TrunkOptions]` show each of them, as `help` does.
+
+    Args:
+        **defaults: Those that differ from the defaults of `Options`.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        signature = inspect.signature(function)
+        own = list(signature.parameters.values())[:-1]
+        shown = [
+            inspect.Parameter(
+                item.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=defaults.get(item.name, item.default),
+                annotation=item.type,
+            )
+            for item in fields(Options)
+        ]
+        vars(function)["__signature__"] = signature.replace(parameters=[*own, *shown])
+        return function
+
+    return decorate
+
+
+def options_of(function: Callable[..., Any], given: TrunkOptions) -> Options:
+    """Returns the options of a trunk under its own defaults, or refuses names that it does not have.
+
+    Raises:
+        TypeError: If a name is unknown, as for any function; tells its near match.
+    """
+    parameters = inspect.signature(function).parameters
+    with Refusals(function.__name__, TypeError) as refusals:
+        for name, value in given.items():
+            if name not in parameters:
+                refusals.add(name, "must be an argument or one of the options", value, near(name, parameters))
+    defaults: Any = {item.name: parameters[item.name].default for item in fields(Options)}
+    return Options(**{**defaults, **given})
 
 
 def attempt(refusals: Refusals, check: Callable[[str, str, Any], Any], argument: str, value: Any) -> Any:
@@ -122,12 +219,12 @@ def check_image(refusals: Refusals, image: Any, options: Options) -> None:
         refusals.add("image", "must hold floats", image.dtype, fix)
 
 
-def check_symbolic(owner: str, image: Any) -> None:
+def check_symbolic(owner: str, tensor: Any, *, argument: str = "image") -> None:
     """Refuses anything but a tensor of the functional API."""
-    if not isinstance(image, keras.KerasTensor):
+    if not isinstance(tensor, keras.KerasTensor):
         fix = "Pass keras.Input((height, width, channels)), or a layer's output."
-        got = words(type(image).__name__)
-        raise TypeError(refusal(owner, "image", "must be a KerasTensor", got, fix))
+        got = words(type(tensor).__name__)
+        raise TypeError(refusal(owner, argument, "must be a KerasTensor", got, fix))
 
 
 def _share(owner: str, argument: str, value: Any) -> float:

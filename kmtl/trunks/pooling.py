@@ -27,7 +27,7 @@ def _stride(side: int | None) -> int:
     return 2 if side is None or side > CELLS else 1
 
 
-def halved(tensor: Any, *, name: str, window: int | None = None) -> Any:
+def halve(tensor: Any, *, name: str, window: int | None = None) -> Any:
     """Max-pools each side still longer than the grid to half, rounded up.
 
     Args:
@@ -52,8 +52,8 @@ def known_size(tensor: Any) -> bool:
     return None not in tensor.shape[1:3]
 
 
-def reduced(tensor: Any, pooling: str, *, name: str) -> Any:
-    """Turns a map into a vector.
+def to_vector(tensor: Any, pooling: str, *, name: str) -> Any:
+    """Turns a map or a sequence into a vector; a vector stays as it is.
 
     `"grid"` averages a larger map over at most four by four equal cells and flattens them, because
     a task such as the position of an object needs to know *where* a feature was seen, which a global
@@ -65,16 +65,22 @@ def reduced(tensor: Any, pooling: str, *, name: str) -> Any:
     four poolings and two gathers.
 
     Args:
-        tensor: `(batch, height, width, channels)`.
-        pooling: `"auto"`, `"grid"`, `"average"` or `"max"`.
+        tensor: `(batch, height, width, channels)`, `(batch, tokens, width)` or `(batch, width)`.
+        pooling: `"auto"`, `"grid"`, `"average"` or `"max"`; the grid for a map alone.
         name: Prefix of the layers' names.
 
     Returns:
         `(batch, cells * channels)` for a grid, else `(batch, channels)`.
     """
-    if pooling == "grid" or (pooling == "auto" and known_size(tensor)):
+    rank = len(tensor.shape)
+    if rank == 2:
+        return tensor
+    if pooling == "grid" or (pooling == "auto" and rank == 4 and known_size(tensor)):
         return keras.layers.Flatten(data_format="channels_last", name=f"{name}_flatten")(_cells(tensor, name))
-    kind = keras.layers.GlobalMaxPooling2D if pooling == "max" else keras.layers.GlobalAveragePooling2D
+    if rank == 4:
+        kind = keras.layers.GlobalMaxPooling2D if pooling == "max" else keras.layers.GlobalAveragePooling2D
+    else:
+        kind = keras.layers.GlobalMaxPooling1D if pooling == "max" else keras.layers.GlobalAveragePooling1D
     return kind(data_format="channels_last", name=f"{name}_pool")(tensor)
 
 
@@ -85,9 +91,3 @@ def _cells(tensor: Any, name: str) -> Any:
         return tensor
     layer = keras.layers.AveragePooling2D(window, padding="same", data_format="channels_last", name=f"{name}_grid")
     return layer(tensor)
-
-
-def pooled_tokens(tensor: Any, pooling: str, *, name: str) -> Any:
-    """Turns a sequence `(batch, tokens, width)`, as transformers return it, into `(batch, width)`."""
-    kind = keras.layers.GlobalMaxPooling1D if pooling == "max" else keras.layers.GlobalAveragePooling1D
-    return kind(data_format="channels_last", name=f"{name}_pool")(tensor)

@@ -1,31 +1,34 @@
 """Residual networks of basic blocks (He et al., 2016)."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import keras
 
 from kmtl._checks import Refusals
-from kmtl.trunks.convolution import STEMS, activated, convolution, features, opening
-from kmtl.trunks.options import Options, check_image, check_narrowest, check_stages, one_of
+from kmtl.trunks.convolution import STEMS, apply_activation, convolution, first_convolution
+from kmtl.trunks.features import end_of_trunk
+from kmtl.trunks.options import (
+    Options,
+    TrunkOptions,
+    check_image,
+    check_narrowest,
+    check_stages,
+    one_of,
+    options_of,
+    shows_options,
+)
 from kmtl.trunks.pooling import strides
 
 
+@shows_options()
 def resnet(
     image: Any,
     widths: Sequence[int] = (32, 64, 128),
     depths: int | Sequence[int] = 2,
     *,
     stem: str = "auto",
-    units: int | None = 128,
-    pooling: str = "auto",
-    normalization: str | None = "batch",
-    activation: str | Callable[[Any], Any] = "relu",
-    dropout: float = 0.0,
-    l1: float = 0.0,
-    l2: float = 0.0,
-    synchronized: bool = True,
-    name: str = "trunk",
+    **options: Unpack[TrunkOptions],
 ) -> Any:
     """Builds stages of residual blocks, each of two 3 x 3 convolutions.
 
@@ -35,7 +38,8 @@ def resnet(
     starts with scale 0 (without normalisation: a kernel of 0), so that every block starts as the
     identity (Goyal et al., Accurate, Large Minibatch SGD, 2017).
 
-    `widths=(64, 128, 256, 512)` with the large stem is the paper's 18-layer network. On a 32 x 32 x 1
+    `widths=(64, 128, 256, 512)` with the large stem, `pooling="average"` and `units=None` is the paper's
+    18-layer network. On a 32 x 32 x 1
     image the defaults have 959,648 weights.
 
     Args:
@@ -44,22 +48,15 @@ def resnet(
         depths: Blocks in each stage, or one number for all.
         stem: `"small"`, one 3 x 3 convolution; `"large"`, a 7 x 7 with step 2 and a max-pooling; `"auto"`,
             large for images known to exceed 64 pixels on both sides.
-        units: Width of the dense layer at the end, which the paper does not have; None leaves it out.
-        pooling: How the last map becomes a vector: `"grid"` (keeps where things are), `"average"` (the
-            paper's), `"max"`, or `"auto"`, the grid where the image's size is known, else the average.
-        normalization: `"batch"` (momentum 0.9), `"group"`, `"layer"` or None.
-        activation: A name that Keras knows, or a function of a tensor.
-        dropout: Share of the features dropped in training, at least 0 and below 1.
-        l1: Factor of the sum of absolute kernel weights, added to the loss.
-        l2: Factor of the sum of squared kernel weights, added to the loss.
-        synchronized: Whether batch statistics are taken over all replicas of a `tf.distribute` strategy.
-        name: Prefix of every layer's name; give each trunk of a model its own.
+        **options: Of every trunk: pooling, units, normalization, activation, dropout, l1, l2, synchronized
+            and name; see `kmtl.trunks.Options`.
 
     Returns:
-        Features `(batch, units)`, or of the pooled map's own width without `units`.
+        Features `(batch, units)`, or of the pooled map's own width without `units`; with `pooling=None` the map
+        `(batch, height, width, channels)`.
 
     Raises:
-        TypeError: If `image` is not a `keras.KerasTensor`.
+        TypeError: If `image` is not a `keras.KerasTensor`, or an option is unknown.
         ValueError: If any other argument breaks its rule; all offenders are named at once.
 
     Source: Deep Residual Learning for Image Recognition, CVPR 2016.
@@ -68,22 +65,12 @@ def resnet(
     >>> resnet(keras.Input((28, 28, 1)), widths=(8, 16), depths=1, units=10).shape
     (None, 10)
     """
-    options = Options(
-        name=name,
-        units=units,
-        pooling=pooling,
-        normalization=normalization,
-        activation=activation,
-        dropout=dropout,
-        l1=l1,
-        l2=l2,
-        synchronized=synchronized,
-    )
-    stages = _checked(image, widths, depths, stem, options)
-    return features(_stages(opening(image, stages[0][0], options, stem), stages, options), options)
+    chosen = options_of(resnet, options)
+    stages = _valid_stages(image, widths, depths, stem, chosen)
+    return end_of_trunk(_stages(first_convolution(image, stages[0][0], chosen, stem), stages, chosen), chosen)
 
 
-def _checked(image: Any, widths: Any, depths: Any, stem: Any, options: Options) -> tuple[tuple[int, int], ...]:
+def _valid_stages(image: Any, widths: Any, depths: Any, stem: Any, options: Options) -> tuple[tuple[int, int], ...]:
     """Returns width and depth of each stage, or refuses all that is wrong."""
     with Refusals("resnet") as refusals:
         check_image(refusals, image, options)
@@ -110,4 +97,4 @@ def _block(tensor: Any, width: int, step: tuple[int, int], options: Options, par
     if step != (1, 1) or tensor.shape[-1] != width:
         tensor = convolution(tensor, width, options, f"{part}_shortcut", size=1, strides=step, activate=False)
     total = keras.layers.Add(name=options.part(f"{part}_add"))([tensor, branch])
-    return activated(total, options, part)
+    return apply_activation(total, options, part)

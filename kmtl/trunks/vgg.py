@@ -1,27 +1,29 @@
 """VGG: blocks of 3x3 convolutions (Simonyan & Zisserman, 2015)."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 from kmtl._checks import Refusals, refusal
-from kmtl.trunks.convolution import convolution, features
-from kmtl.trunks.options import Options, attempt, check_image, check_narrowest, size
-from kmtl.trunks.pooling import halved
+from kmtl.trunks.convolution import convolution
+from kmtl.trunks.features import end_of_trunk
+from kmtl.trunks.options import (
+    Options,
+    TrunkOptions,
+    attempt,
+    check_image,
+    check_narrowest,
+    options_of,
+    shows_options,
+    size,
+)
+from kmtl.trunks.pooling import halve
 
 
+@shows_options()
 def vgg(
     image: Any,
     blocks: Sequence[tuple[int, int]] = ((64, 2), (128, 2), (256, 3)),
-    *,
-    units: int | None = 128,
-    pooling: str = "auto",
-    normalization: str | None = "batch",
-    activation: str | Callable[[Any], Any] = "relu",
-    dropout: float = 0.0,
-    l1: float = 0.0,
-    l2: float = 0.0,
-    synchronized: bool = True,
-    name: str = "trunk",
+    **options: Unpack[TrunkOptions],
 ) -> Any:
     """Builds blocks of 3 x 3 convolutions, each block followed by a max-pooling.
 
@@ -34,22 +36,15 @@ def vgg(
     Args:
         image: `(batch, height, width, channels)`, floats in 0..1. Unknown height and width are allowed.
         blocks: Channels and number of convolutions of each block.
-        units: Width of the dense layer at the end; None for no such layer.
-        pooling: How the last map becomes a vector: `"grid"` (keeps where things are), `"average"`,
-            `"max"`, or `"auto"`, the grid where the image's size is known, else the average.
-        normalization: `"batch"` (momentum 0.9), `"group"`, `"layer"` or None.
-        activation: A name that Keras knows, or a function of a tensor.
-        dropout: Share of the features dropped in training, at least 0 and below 1.
-        l1: Factor of the sum of absolute kernel weights, added to the loss.
-        l2: Factor of the sum of squared kernel weights, added to the loss.
-        synchronized: Whether batch statistics are taken over all replicas of a `tf.distribute` strategy.
-        name: Prefix of every layer's name; give each trunk of a model its own.
+        **options: Of every trunk: pooling, units, normalization, activation, dropout, l1, l2, synchronized
+            and name; see `kmtl.trunks.Options`.
 
     Returns:
-        Features `(batch, units)`, or of the pooled map's own width without `units`.
+        Features `(batch, units)`, or of the pooled map's own width without `units`; with `pooling=None` the map
+        `(batch, height, width, channels)`.
 
     Raises:
-        TypeError: If `image` is not a `keras.KerasTensor`.
+        TypeError: If `image` is not a `keras.KerasTensor`, or an option is unknown.
         ValueError: If any other argument breaks its rule; all offenders are named at once.
 
     Source: Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015.
@@ -58,26 +53,16 @@ def vgg(
     >>> vgg(keras.Input((28, 28, 1)), blocks=((8, 1), (16, 2)), units=10).shape
     (None, 10)
     """
-    options = Options(
-        name=name,
-        units=units,
-        pooling=pooling,
-        normalization=normalization,
-        activation=activation,
-        dropout=dropout,
-        l1=l1,
-        l2=l2,
-        synchronized=synchronized,
-    )
+    chosen = options_of(vgg, options)
     tensor = image
-    for block, (width, depth) in enumerate(_checked(image, blocks, options), start=1):
+    for block, (width, depth) in enumerate(_valid_blocks(image, blocks, chosen), start=1):
         for index in range(1, depth + 1):
-            tensor = convolution(tensor, width, options, f"block{block}_conv{index}")
-        tensor = halved(tensor, name=options.part(f"block{block}_pool"))
-    return features(tensor, options)
+            tensor = convolution(tensor, width, chosen, f"block{block}_conv{index}")
+        tensor = halve(tensor, name=chosen.part(f"block{block}_pool"))
+    return end_of_trunk(tensor, chosen)
 
 
-def _checked(image: Any, blocks: Any, options: Options) -> tuple[tuple[int, int], ...]:
+def _valid_blocks(image: Any, blocks: Any, options: Options) -> tuple[tuple[int, int], ...]:
     """Returns the blocks as pairs, or refuses all that is wrong."""
     with Refusals("vgg") as refusals:
         check_image(refusals, image, options)

@@ -10,7 +10,7 @@ from kmtl.balancers.by_losses import DWA, FAMO, GLS, IMTLL, STCH, Uncertainty
 from kmtl.balancers.by_losses.imtl import imtl_l_gradient
 from kmtl.balancers.by_losses.uncertainty import uncertainty_gradient
 from kmtl.balancers.fixed import Static
-from kmtl.balancers.shares import shares
+from kmtl.balancers.signals import masked_softmax
 from kmtl.tasks import Regression
 
 pytestmark = needed
@@ -187,4 +187,4 @@ def test_random_weights_are_libmtls_of_its_draws(size):
     found = golden("RLW")
     for draws, expected in zip(found[f"{size}/normals"], found[f"{size}/w"], strict=True):
         everyone = ops.ones((len(draws),), "bool")
-        np.testing.assert_allclose(shares(single(draws), everyone), expected, rtol=1e-5)
+        np.testing.assert_allclose(masked_softmax(single(draws), everyone), expected, rtol=1e-5)

@@ -23,7 +23,7 @@ def drawn(kind, count, seed=0):
 
 @tf.function
 def learned(virtual, doubt, weights, products, present, gain, forgetting):
-    return online.updated(virtual, doubt, weights, products, present, gain, forgetting)
+    return online.update_estimate(virtual, doubt, weights, products, present, gain, forgetting)
 
 
 def learn(state, weights, products, present=None, gain=0.7, forgetting=0.003):
@@ -46,7 +46,7 @@ def followed(gradients, solve, steps, norms=None, twice=False):
     gram, equal = gradients @ gradients.T, np.full(count, 1.0 / count)
     state = tuple(value.numpy() for value in online.start_estimate(count))
     if norms is not None:
-        state = (np.asarray(online.started(state[0], norms.astype("float32"))), state[1])
+        state = (np.asarray(online.start_rows(state[0], norms.astype("float32"))), state[1])
     weights = equal
     for step in range(steps):
         state = learn(state, weights, gram @ weights)
@@ -228,7 +228,7 @@ def test_zero_products_after_some_steps_shorten_the_direction_without_end():
 def test_balanced_keeps_the_weights_when_the_solver_fails():
     arguments = [tf.constant(value) for value in ([0.5, 0.5], [1.0, 2.0], [True, True])]
     state = online.start_estimate(2)
-    weights, _, _ = online.balanced(*state, *arguments, lambda gram: gram[0] / 0.0)
+    weights, _, _ = online.online_step(*state, *arguments, lambda gram: gram[0] / 0.0)
     np.testing.assert_array_equal(weights, [0.5, 0.5])
 
 
@@ -237,7 +237,7 @@ def test_eager_graph_and_xla_agree(compiled):
     random = np.random.default_rng(9)
     arguments = (random.normal(size=(5, 5)), np.eye(5), random.uniform(size=5), random.uniform(size=5))
     arguments = [tf.constant(value, "float32") for value in arguments] + [tf.constant([True] * 4 + [False])]
-    eager = online.updated(*arguments)
-    traced = tf.function(online.updated, jit_compile=compiled)(*arguments)
+    eager = online.update_estimate(*arguments)
+    traced = tf.function(online.update_estimate, jit_compile=compiled)(*arguments)
     for first, second in zip(eager, traced, strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)

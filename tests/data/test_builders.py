@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from kmtl.data.built_in.digits import SPLIT_SIZES, balanced, source_digits, split_sources
+from kmtl.data.built_in.digits import SPLIT_SIZES, draw_evenly, source_digits, split_sources
 from kmtl.data.built_in.transforms import draw, to_bytes
 from kmtl.data.digit_poses import digit_poses_dataset_builder as digit_poses
 from kmtl.data.multi_digits import multi_digits_dataset_builder as multi_digits
-from kmtl.data.multi_digits.multi_digits_dataset_builder import enlarged
+from kmtl.data.multi_digits.multi_digits_dataset_builder import enlarge
 
 FEW = MappingProxyType({"train": 60, "validation": 20, "test": 10})
 
@@ -109,7 +109,7 @@ def test_the_two_digits_lie_where_the_recipe_says(read):
         # The tile's pixel 3 k + 1 is the middle of source pixel k, and shows exactly its ink.
         np.testing.assert_array_equal(image[1:8:3, 1:8:3], to_bytes(left[:3, :3]))
         np.testing.assert_array_equal(image[24:31:3, 24:31:3], to_bytes(right[5:, 5:]))
-        shared = np.maximum(enlarged(left)[8:, 8:], enlarged(right)[:16, :16])
+        shared = np.maximum(enlarge(left)[8:, 8:], enlarge(right)[:16, :16])
         np.testing.assert_array_equal(image[8:24, 8:24], to_bytes(shared))
         assert data["left"][index] == digits[data["left_source"][index]]
         assert data["right"][index] == digits[data["right_source"][index]]
@@ -133,4 +133,4 @@ def test_supervised_pairs_are_ready_for_fit(prepared):
 
 
 def test_a_draw_with_more_sources_than_examples_uses_none_twice():
-    assert len(set(balanced(np.arange(50), 20, np.random.default_rng(0)).tolist())) == 20
+    assert len(set(draw_evenly(np.arange(50), 20, np.random.default_rng(0)).tolist())) == 20

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from kmtl.data.mixing.choices import choices, consumed, shuffled_passes
+from kmtl.data.mixing.choices import choices, count_choices, shuffled_passes
 from kmtl.data.mixing.proportions import annealed, probabilities, proportional
 
 
@@ -50,7 +50,7 @@ def test_choices_are_independent_of_the_one_before():
 
 @pytest.mark.parametrize("probabilities", [[0.0, 0.3, 0.7], [0.5, 0.0, 0.5], [0.3, 0.7, 0.0]])
 def test_probability_zero_is_never_drawn(probabilities):
-    counts = consumed([probabilities], seed=1, start=100_000)
+    counts = count_choices([probabilities], seed=1, start=100_000)
     assert [count == 0 for count in counts] == [p == 0 for p in probabilities]
 
 
@@ -66,12 +66,12 @@ def test_choices_resume_and_are_counted(start):
     whole = taken(choices(table, seed=3, examples_per_epoch=2000), start + 50)
     later = taken(choices(table, seed=3, start=start, examples_per_epoch=2000), 50)
     np.testing.assert_array_equal(whole[start:], later)
-    counts = consumed(table, seed=3, start=start, examples_per_epoch=2000)
+    counts = count_choices(table, seed=3, start=start, examples_per_epoch=2000)
     assert counts == np.bincount(whole[:start], minlength=3).tolist()
 
 
 def test_no_example_before_the_first():
-    assert consumed([[0.5, 0.5]], seed=3, start=0) == [0, 0]
+    assert count_choices([[0.5, 0.5]], seed=3, start=0) == [0, 0]
 
 
 def test_shuffled_passes_each_hold_everything_in_an_order_of_their_own():

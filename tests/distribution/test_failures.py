@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from kmtl.distribution import Cluster, explained
+from kmtl.distribution import Cluster, worker_failure
 
 ADDRESSES = ("a:2222", "b:2222", "c:2222")
 RESET = (
@@ -39,7 +39,7 @@ TOLD = [
 
 @pytest.mark.parametrize(("kind", "text", "rank", "name"), TOLD)
 def test_the_dead_worker_is_named(kind, text, rank, name):
-    told = explained(kind(None, None, text), Cluster(ADDRESSES, rank))
+    told = worker_failure(kind(None, None, text), Cluster(ADDRESSES, rank))
     assert isinstance(told, RuntimeError)
     assert str(told).startswith(f"{name} does not answer any more")
     assert "Restart all workers" in str(told)
@@ -48,17 +48,19 @@ def test_the_dead_worker_is_named(kind, text, rank, name):
 
 def test_the_own_name_in_the_text_is_not_the_dead_one():
     text = f"node at /job:worker/replica:0/task:0/device:CPU:0\n{RESET.format(1)}"
-    assert str(explained(tf.errors.UnavailableError(None, None, text), Cluster(ADDRESSES, 0))).startswith("worker 1 ")
+    assert str(worker_failure(tf.errors.UnavailableError(None, None, text), Cluster(ADDRESSES, 0))).startswith(
+        "worker 1 "
+    )
 
 
 def test_a_chief_is_called_chief():
     text = RESET.format(0).replace("job:worker", "job:chief")
-    told = explained(tf.errors.UnavailableError(None, None, text), Cluster(ADDRESSES, 2, has_chief=True))
+    told = worker_failure(tf.errors.UnavailableError(None, None, text), Cluster(ADDRESSES, 2, has_chief=True))
     assert str(told).startswith("chief 0 (a:2222)")
 
 
 def test_one_other_worker_needs_no_name():
-    told = explained(tf.errors.AbortedError(None, None, "Socket closed"), Cluster(ADDRESSES[:2], 0))
+    told = worker_failure(tf.errors.AbortedError(None, None, "Socket closed"), Cluster(ADDRESSES[:2], 0))
     assert str(told).startswith("worker 1 (b:2222)")
 
 
@@ -72,13 +74,13 @@ def test_one_other_worker_needs_no_name():
     ],
 )
 def test_other_errors_are_left_alone(error):
-    assert explained(error, Cluster(ADDRESSES, 0)) is None
+    assert worker_failure(error, Cluster(ADDRESSES, 0)) is None
 
 
 def test_the_environment_tells_the_cluster(monkeypatch):
     error = tf.errors.UnavailableError(None, None, RESET.format(1))
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert explained(error) is None
+    assert worker_failure(error) is None
     config = '{"cluster": {"worker": ["x:1", "y:1"]}, "task": {"type": "worker", "index": 0}}'
     monkeypatch.setenv("TF_CONFIG", config)
-    assert str(explained(error)).startswith("worker 1 (y:1)")
+    assert str(worker_failure(error)).startswith("worker 1 (y:1)")

@@ -8,8 +8,8 @@ from kmtl.distribution import watchdog
 
 PROGRAM = """
 import ctypes, runpy, sys
-ended_after = runpy.run_path(sys.argv[1])["ended_after"]
-with ended_after(0.5, "the reason"):
+time_limit = runpy.run_path(sys.argv[1])["time_limit"]
+with time_limit(0.5, "the reason"):
     ctypes.PyDLL(None).sleep(60)  # holds the lock, as TensorFlow's start does
 """
 
@@ -23,7 +23,7 @@ def test_a_process_that_stands_still_is_ended_and_says_why():
 
 def test_the_watcher_goes_with_its_block(capfd):
     begin = time.monotonic()
-    with watchdog.ended_after(60.0, "never"):
+    with watchdog.time_limit(60.0, "never"):
         pass
     assert time.monotonic() - begin < 10.0
     assert capfd.readouterr().err == ""

@@ -6,7 +6,7 @@ import pytest
 from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver
 
 from kmtl.distribution import check_cluster, from_hosts, from_kubernetes, from_slurm
-from kmtl.distribution.tf_config import expanded_nodes
+from kmtl.distribution.tf_config import expand_nodes
 
 
 def slurm(nodes="n[9-10]", tasks="2(x2)", rank="0", **others):
@@ -63,7 +63,7 @@ def test_slurm_jobs_on_one_node_do_not_share_ports():
 
 @pytest.mark.parametrize("nodes", ["n1", "n[1-3]", "n[08-11],m5", "a,b[3],c[1-2,7-9]", "node-a[001-002]"])
 def test_nodes_are_what_tensorflow_reads_where_it_can(nodes):
-    assert expanded_nodes(nodes) == slurm_cluster_resolver.expand_hostlist(nodes)
+    assert expand_nodes(nodes) == slurm_cluster_resolver.expand_hostlist(nodes)
 
 
 @pytest.mark.parametrize(

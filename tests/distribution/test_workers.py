@@ -19,7 +19,7 @@ LIMIT = 30.0
 PROGRAM = """
 import json, os, pathlib, sys, time
 import tensorflow as tf
-from kmtl.distribution import explained, strategy
+from kmtl.distribution import worker_failure, strategy
 
 folder, health_check = pathlib.Path(sys.argv[1]), float(sys.argv[2])
 rank = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
@@ -43,7 +43,7 @@ try:
             (folder / f"{rank}.tmp").rename(folder / f"{rank}.json")
         time.sleep(0.02)
 except Exception as error:
-    told = explained(error)
+    told = worker_failure(error)
     if told is None:
         raise
     raise told from None

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 import kmtl
-from kmtl.data.folders import decoded
+from kmtl.data.folders import decode_image
 from kmtl.export import images
 
 
@@ -49,7 +49,7 @@ def seen(shape, files, settings, folder, dtype="float32"):
 def test_a_file_becomes_what_training_sees(form, tmp_path):
     files = [file(picture(20, 31, 3, seed), form) for seed in range(3)]
     found = seen((16, 12, 3), files, kmtl.export.Images(), tmp_path)
-    np.testing.assert_array_equal(found, [decoded(one, (16, 12), 3) for one in files])
+    np.testing.assert_array_equal(found, [decode_image(one, (16, 12), 3) for one in files])
     assert found.std() > 0.1
 
 

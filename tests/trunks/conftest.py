@@ -27,7 +27,8 @@ def build(request):
 
     def model(shape, **options):
         image = keras.Input(shape, name="image")
-        return keras.Model(image, function(image, **{"units": 6} | small | options))
+        units = {} if options.get("pooling", "auto") is None else {"units": 6}
+        return keras.Model(image, function(image, **units | small | options))
 
     return model
 

@@ -122,6 +122,50 @@ def test_tokens_are_pooled(image, batch, pooling):
     np.testing.assert_allclose(model(batch), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("output", ["map", "tokens", "early"])
+def test_without_pooling_the_output_stays_as_it_is(image, batch, output):
+    """And pooled, it is what the backbone gives by itself."""
+    ready = several()
+    inner = {**ready.output, "early": ready.get_layer("early").output}[output]
+    bare = trunks.backbone(ready, image, output=output, pooling=None)
+    pooled = trunks.pool(bare, units=5, normalization=None, name="mine")
+    model = keras.Model(image, [bare, pooled])
+    found, vector = model(batch)
+    np.testing.assert_array_equal(found, keras.Model(ready.input, inner)(batch))
+    whole = keras.Model(image, trunks.backbone(ready, image, output=output, units=5))
+    whole.set_weights(model.get_weights())
+    np.testing.assert_array_equal(vector, whole(batch))
+
+
+def test_a_text_model_gives_its_sequence():
+    """A pooled sequence leaves the padding out, as Keras carries its mask along."""
+    words = keras.Input((None,), dtype="int32", name="words")
+    ready = keras.Model(words, keras.layers.Embedding(9, 4, mask_zero=True)(words))
+    sequence = trunks.backbone(ready, pooling=None)
+    vector = trunks.pool(sequence, pooling="average", units=None)
+    model = keras.Model(words, [sequence, vector])
+    tokens, mean = model(np.array([[3, 5, 0, 0], [1, 2, 7, 8]]))
+    assert sequence.shape == (None, None, 4)
+    np.testing.assert_allclose(mean[0], np.asarray(tokens)[0, :2].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(mean[1], np.asarray(tokens)[1].mean(axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((5,), {}, "`features` must be a map or a sequence of known width, got (None, 5)."),
+        ((4, None), {}, "`features` must be a map or a sequence of known width, got (None, 4, None)."),
+        ((4, 4, 2), {"pooling": None}, "`pooling` must not be None for shape (None, 4, 4, 2), got None. Use 'auto'"),
+        ((None, 4, 2), {"pooling": "grid"}, "`pooling` must not be 'grid' for shape (None, None, 4, 2), got 'grid'."),
+        ((9, 2), {"pooling": "grid"}, "`pooling` must not be 'grid' for shape (None, 9, 2), got 'grid'."),
+        ((9, 2), {"pooling": "max", "dropout": 1}, "`dropout` must be at least 0 and below 1, got 1."),
+    ],
+)
+def test_what_cannot_be_pooled_is_refused(shape, options, message):
+    with pytest.raises(ValueError, match=re.escape(f"pool: {message}")):
+        trunks.pool(keras.Input(shape), **options)
+
+
 def test_a_layer_called_twice_gives_its_first_output(image, batch):
     pixels = keras.Input(SHAPE)
     layer = keras.layers.Conv2D(3, 3, padding="same", name="twice")
@@ -289,6 +333,12 @@ REFUSED = [
         {"output": "tokens", "pooling": "grid"},
         "`pooling` must not be 'grid' for an output of shape (None, 144, 4), got 'grid'.",
     ),
+    (
+        several,
+        {"output": "vector", "pooling": None},
+        "`pooling` must not be None for an output of shape (None, 2), got None. Choose a layer before the vector by",
+    ),
+    (encoder, {"pooling": None, "units": 3}, "`units` must be left out with pooling=None, which makes no vector"),
     (encoder, {"pooling": "mean"}, "`pooling` must be a known name, got 'mean'."),
     (encoder, {"units": 0}, "`units` must be a positive whole number, got 0."),
     (encoder, {"dropout": 1}, "`dropout` must be at least 0 and below 1, got 1."),

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kmtl import trunks
+
 
 def kernels(model):
     return [layer.kernel.numpy() for layer in model.layers if hasattr(layer, "kernel")]
@@ -51,6 +53,41 @@ def test_unknown_size_is_the_global_average_of_any_size(build, pixels):
         fixed.set_weights(loose.get_weights())
         image = pixels(2, *shape)
         np.testing.assert_allclose(loose(image), fixed(image), rtol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["auto", "max"])
+def test_the_map_pooled_is_the_trunk_itself(build, pooling, pixels):
+    """Number for number, under the same names; its options go with the vector and not with the map."""
+    end = {"pooling": pooling, "units": 5, "normalization": "layer", "activation": "tanh", "l2": 0.1}
+    whole = settle(build((24, 20, 2), **end))
+    bare = build((24, 20, 2), pooling=None, normalization="layer", activation="tanh", l2=0.1)
+    both = keras.Model(bare.input, [trunks.pool(bare.output, **end), bare.output])
+    both.set_weights(whole.get_weights())
+    image = pixels(2, 24, 20, 2)
+    vector, last = both(image)
+    np.testing.assert_array_equal(vector, whole(image))
+    assert last.shape == (2, *bare.output.shape[1:])
+    assert [layer.name for layer in both.layers] == [layer.name for layer in whole.layers]
+    assert penalty(both) == pytest.approx(penalty(whole), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(32, 24, 1), (None, None, 3)])
+def test_without_pooling_it_is_a_map(build, shape, pixels):
+    """Behind the last halving of every trunk in the table, with nothing added to its weights."""
+    model = build(shape, pooling=None)
+    found = numbers(model(pixels(2, 32, 24, shape[-1])))
+    assert found.shape[0] == 2
+    assert found.shape[3] == model.output.shape[3] >= 16
+    assert found.shape[1] / found.shape[2] == 32 / 24
+    assert model.count_params() == build(shape, pooling="average", units=None).count_params()
+    assert not any(isinstance(layer, keras.layers.Dense) for layer in model.layers)
+
+
+def test_dropout_of_a_map_takes_whole_channels(build, pixels):
+    model = build((16, 16, 1), pooling=None, dropout=0.4, activation="softplus", normalization=None)
+    kept = numbers(model(pixels(8, 16, 16, 1), training=True)) != 0
+    assert (kept.all(axis=(1, 2)) | ~kept.any(axis=(1, 2))).all()
+    assert kept.mean() == pytest.approx(0.6, abs=0.15)
 
 
 @pytest.mark.sampled(4)

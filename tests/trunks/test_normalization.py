@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmtl.trunks.normalization import group_count, normalized
+from kmtl.trunks.normalization import group_count, normalize
 
 
 @pytest.fixture(params=[(6, 6, 8), (8,)], ids=["map", "vector"])
@@ -15,7 +15,7 @@ def shape(request):
 
 def model(kind, shape=(6, 6, 8), **options):
     image = keras.Input(shape)
-    return keras.Model(image, normalized(image, kind, name="norm", **({"synchronized": False} | options)))
+    return keras.Model(image, normalize(image, kind, name="norm", **({"synchronized": False} | options)))
 
 
 def test_batch_statistics_move_by_a_tenth(shape, pixels):

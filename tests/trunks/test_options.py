@@ -1,5 +1,6 @@
 """What trunks refuse, and that they say so in the one form."""
 
+import inspect
 import re
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from kmtl import trunks
+from kmtl.trunks.options import TrunkOptions
 
 IMAGE = (16, 16, 1)
 
@@ -15,6 +17,10 @@ SHARED = [
     ({"units": 1, "normalization": "group"}, "`units` must be 2 or more where each example is normalized by itself"),
     ({"units": 1, "normalization": "layer"}, "`units` must be 2 or more where each example is normalized by itself"),
     ({"units": 2.5}, "`units` must be a positive whole number, got 2.5."),
+    (
+        {"pooling": None, "units": 8},
+        "`units` must be left out with pooling=None, which makes no vector, got 8.",
+    ),
     ({"pooling": "averge"}, "`pooling` must be a known name, got 'averge'. Did you mean 'average'?"),
     ({"normalization": "bacth"}, "`normalization` must be a known name, got 'bacth'. Did you mean 'batch'?"),
     ({"normalization": True}, "`normalization` must be a known name, got True. Known: 'batch', 'group', 'layer'."),
@@ -108,6 +114,24 @@ def test_numpy_scalars_are_numbers(tmp_path):
 def test_a_grid_needs_a_known_size(function):
     with pytest.raises(ValueError, match="`pooling` must not be 'grid' for an image of unknown size"):
         function(keras.Input((None, 16, 1)), pooling="grid")
+
+
+@pytest.mark.parametrize("function", [*FUNCTIONS, trunks.backbone, trunks.pool])
+def test_an_unknown_option_is_refused_with_its_near_match(function):
+    with pytest.raises(TypeError, match=f"{function.__name__}: `poolin` must be .*, got 'max'. Did you mean 'pooling'"):
+        function(keras.Input(IMAGE), poolin="max")
+
+
+def test_every_option_is_shown_in_the_signature_with_its_default():
+    """Of a trunk as of a ready model, whose own layers have their normalisation and their width."""
+    named = TrunkOptions.__annotations__
+    for function, own in ((trunks.vgg, {}), (trunks.backbone, {"units": None, "normalization": None})):
+        parameters = inspect.signature(function).parameters
+        shown = {name: parameters[name].default for name in named}
+        assert shown == {**vars(trunks.Options()), **own}
+        assert {name: parameters[name].annotation for name in named} == named
+    convnet = inspect.signature(trunks.convnet).parameters
+    assert list(convnet)[:4] == ["image", "widths", "kernel_size", "pooling"]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -11,7 +11,7 @@ from kmtl.trunks import pooling
 
 def pooled(image, kind):
     symbol = keras.Input(image.shape[1:])
-    return np.asarray(keras.Model(symbol, pooling.reduced(symbol, kind, name="demo"))(image))
+    return np.asarray(keras.Model(symbol, pooling.to_vector(symbol, kind, name="demo"))(image))
 
 
 def cells(side):
@@ -42,10 +42,10 @@ def test_auto_is_the_grid_where_the_size_is_known(pixels):
     image = pixels(2, 12, 8, 3)
     np.testing.assert_array_equal(pooled(image, "auto"), pooled(image, "grid"))
     symbol = keras.Input((12, None, 3))
-    loose = keras.Model(symbol, pooling.reduced(symbol, "auto", name="demo"))
+    loose = keras.Model(symbol, pooling.to_vector(symbol, "auto", name="demo"))
     np.testing.assert_allclose(loose(image), pooled(image, "average"), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("side", "half"), [(4, 4), (5, 3), (8, 4), (3, 3), (31, 16)])
 def test_sides_are_halved_down_to_the_grid(side, half):
-    assert pooling.halved(keras.Input((side, 64, 1)), name="demo").shape == (None, half, 32, 1)
+    assert pooling.halve(keras.Input((side, 64, 1)), name="demo").shape == (None, half, 32, 1)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from keras import ops
 
-from kmtl._checks import near, refusal, require, words
+from kmtl._checks import near, require
 from kmtl.balancers.base import Balancer
 from kmtl.balancers.gramian import LEVELS
 
@@ -96,13 +96,6 @@ class RememberingBalancer(GradientBalancer):
         sound = present & ops.isfinite(sizes)
         self.move(self.memory, rows, sound)
         return sound
-
-    def losses_of(self, signals: Any) -> Any:
-        """The tasks' losses, `(K,)`, which this method cannot do without."""
-        if signals.losses is None:
-            rule = "must be given: this method scales each gradient by its task's loss"
-            raise ValueError(refusal(type(self).__name__, "losses", rule, words("none")))
-        return signals.losses
 
 
 def lengths(rows: Any, present: Any) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from kmtl._checks import is_number, non_negative, refusal, require, words
+from kmtl._checks import is_number, non_negative, require
 from kmtl.balancers.by_gradients.base import RememberingBalancer, lengths
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.registry import register
@@ -69,7 +69,7 @@ class DBMTL(RememberingBalancer):
 
     def transform(self, gradients: Any, signals: Signals) -> tuple[Any, Any]:
         """The averages, moved on, and their weights."""
-        present, losses = signals.present, self.losses_of(signals)
+        present, losses = signals.present, signals.needed_losses(self)
         old = self.beta / ops.power(self.grow(present), self.decay)
         # Where the logarithm does not exist, nothing is remembered.
         rows = gradients / ops.where(losses >= 0, losses + FLOOR, 1.0)[:, None]
@@ -107,10 +107,8 @@ class MemorylessDBMTL(GramianBalancer):
 
     def task_weights(self, signals: Signals) -> Any:
         """Weights of the gradients themselves."""
-        if signals.losses is None:
-            rule = "must be given: this method takes gradients of their logarithms"
-            raise ValueError(refusal("MemorylessDBMTL", "losses", rule, words("none")))
-        sound = signals.present & (signals.losses >= 0)
-        floored = ops.where(sound, signals.losses + FLOOR, 1.0)
+        losses = signals.needed_losses(self)
+        sound = signals.present & (losses >= 0)
+        floored = ops.where(sound, losses + FLOOR, 1.0)
         weights = max_norm_weights(norms(signals.gram, signals.present) / floored, signals.present) / floored
         return ops.where(sound, weights, float("nan"))

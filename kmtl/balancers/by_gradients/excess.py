@@ -6,9 +6,8 @@ from keras import ops
 
 from kmtl._checks import is_number, require, whole
 from kmtl.balancers.by_gradients.base import RememberingBalancer
-from kmtl.balancers.by_gradients.moco import softmax_of
 from kmtl.balancers.registry import register
-from kmtl.balancers.signals import Signals
+from kmtl.balancers.signals import Signals, masked_softmax
 
 _FLOOR = 1e-7
 
@@ -77,16 +76,16 @@ class ExcessMTL(RememberingBalancer):
         self.move(self.first, self.first + (excess - self.first) / ages, sound & early)
         # A task in its warm-up neither rises nor falls among others: its excess is what it is at first.
         relative = ops.where(early | (self.first <= 0), 1.0, excess / ops.where(self.first > 0, self.first, 1.0))
-        weights = self.stepped(self.step_size * relative, sound)
+        weights = self.next_weights(self.step_size * relative, sound)
         return gradients, ops.where(sound, weights, float("nan"))
 
-    def stepped(self, gains: Any, present: Any) -> Any:
+    def next_weights(self, gains: Any, present: Any) -> Any:
         """Weights `(K,)` that sum to 1 after a step; the tasks present share what they shared before."""
         # One step of e^1e6 is as good as infinite, and can be undone.
         raised = ops.where(present, self.logits + ops.minimum(gains, 1e6), -1e30)
         before = ops.logsumexp(ops.where(present, self.logits, -1e30))
         self.move(self.logits, raised - ops.logsumexp(raised) + before, present)
-        return softmax_of(raised, present)
+        return masked_softmax(raised, present)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""

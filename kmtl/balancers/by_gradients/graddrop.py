@@ -6,8 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from kmtl._checks import is_number, refusal, require, words
+from kmtl._checks import is_number, require
 from kmtl.balancers.by_gradients.base import GradientBalancer
+from kmtl.balancers.by_task import by_task
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals
 
@@ -40,7 +41,7 @@ def graddrop_direction(gradients: Any, uniforms: Any, leaks: Any) -> Any:
     return ops.sum(leaks * gradients + (1.0 - leaks) * kept, axis=0)
 
 
-def _checked_leak(leak: Any) -> Any:
+def _as_leak(leak: Any) -> Any:
     """Returns the leak as a float or a dict of floats, or refuses what is no share."""
     values = list(leak.values()) if isinstance(leak, Mapping) else [leak]
     good = all(is_number(value) and 0 <= value <= 1 for value in values)
@@ -80,7 +81,7 @@ class GradDrop(GradientBalancer):
 
     def __init__(self, *, leak: Any = 0.0, seed: int | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self.leak = _checked_leak(leak)
+        self.leak = _as_leak(leak)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -93,12 +94,7 @@ class GradDrop(GradientBalancer):
         """One share a task, in order."""
         if not isinstance(self.leak, Mapping):
             return [self.leak] * count
-        known = [task.name for task in self.tasks]
-        strangers = [name for name in self.leak if name not in known]
-        if strangers:
-            got = words(", ".join(map(repr, strangers)))
-            raise ValueError(refusal("GradDrop", "leak", "must name the model's tasks", got, f"They are {known}."))
-        return [self.leak.get(name, 0.0) for name in known]
+        return by_task("GradDrop", "leak", self.leak, self.tasks, count, 0.0)
 
     def transform(self, gradients: Any, signals: Signals) -> tuple[Any, Any]:
         """The sum of what is kept under fresh draws."""

@@ -7,7 +7,7 @@ from keras import ops
 from kmtl._checks import near, non_negative, require
 from kmtl.balancers.by_gradients.base import RememberingBalancer, lengths
 from kmtl.balancers.registry import register
-from kmtl.balancers.signals import Signals
+from kmtl.balancers.signals import Signals, masked_softmax
 
 PROJECTIONS = ("simplex", "softmax")
 
@@ -28,17 +28,6 @@ def onto_simplex(values: Any, present: Any) -> Any:
     # The excess over 1 rises as long as the next value is above it: the last such place is the level.
     level = ops.max(ops.where(there & (ordered > excess), excess, -float("inf")))
     return ops.where(present, ops.maximum(values - level, 0.0), 0.0)
-
-
-def softmax_of(values: Any, present: Any) -> Any:
-    """Softmax over the tasks present; 0 where a task sits out.
-
-    >>> softmax_of(ops.array([0.0, 0.0, 7.0]), ops.array([True, True, False])).numpy().tolist()
-    [0.5, 0.5, 0.0]
-    """
-    # A finite stand-in for -inf: a softmax over nobody must not be NaN.
-    values = ops.where(present, values, -1e30)
-    return ops.where(present, ops.exp(values - ops.logsumexp(values)), 0.0)
 
 
 @register("moco")
@@ -108,23 +97,23 @@ class MoCo(RememberingBalancer):
 
     def transform(self, gradients: Any, signals: Signals) -> tuple[Any, Any]:
         """The tracked gradients and their weights, both moved on."""
-        present, losses = signals.present, self.losses_of(signals)
+        present, losses = signals.present, signals.needed_losses(self)
         ages = self.grow(present)
         aims = gradients * (losses / lengths(gradients, present))[:, None]
         pace = self.beta / ops.power(ages, self.beta_decay)
         tracked = self.memory + pace[:, None] * (aims - self.memory)
         sound = self.remember(tracked, lengths(tracked, present), present & (losses >= 0))
-        weights = self.stepped(self.gamma / ops.power(ages, self.gamma_decay), sound)
+        weights = self.next_weights(self.gamma / ops.power(ages, self.gamma_decay), sound)
         return self.memory, ops.where(sound, weights, float("nan"))
 
-    def stepped(self, pace: Any, present: Any) -> Any:
+    def next_weights(self, pace: Any, present: Any) -> Any:
         """Weights `(K,)` after a step of the tasks present, which share what they shared before."""
         shares = ops.where(present, self.shares, 0.0)
         total = ops.sum(shares)
         weights = shares / ops.where(total > 0, total, 1.0)
         rows = ops.where(present[:, None], self.memory, 0.0)
         slope = ops.matmul(rows, ops.matmul(ops.transpose(rows), weights[:, None]))[:, 0] + self.rho * weights
-        onto = onto_simplex if self.projection == "simplex" else softmax_of
+        onto = onto_simplex if self.projection == "simplex" else masked_softmax
         moved = onto(weights - pace * slope, present)
         # Of tasks that had nothing, each takes what it had at first.
         number = ops.sum(ops.cast(present, "float32"))

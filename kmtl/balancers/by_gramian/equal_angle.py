@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from kmtl._checks import near, non_negative, refusal, require, words
+from kmtl._checks import near, non_negative, require
 from kmtl.balancers.adam import OwnAdam
 from kmtl.balancers.by_gramian.preferring import PreferringBalancer
 from kmtl.balancers.gramian import GramianBalancer
@@ -173,11 +173,9 @@ class IMTL(IMTLG):
 
     def task_weights(self, signals: Signals) -> Any:
         """Weights of this step; the scales then move for the next."""
-        if signals.losses is None:
-            raise ValueError(refusal(type(self).__name__, "losses", "are needed beside the Gramian", words("none")))
         weights = imtl_g_weights(signals.gram, signals.present, self.sign, self.scales)
-        gradient = ops.exp(self.scales) * signals.losses - 1.0
-        self.move(self.scales, self.adam.moved(self.scales, gradient, signals.present), signals.present)
+        gradient = ops.exp(self.scales) * signals.needed_losses(self) - 1.0
+        self.move(self.scales, self.adam.next_parameters(self.scales, gradient, signals.present), signals.present)
         return weights
 
     def get_config(self) -> dict[str, Any]:

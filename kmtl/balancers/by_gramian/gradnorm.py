@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from kmtl._checks import near, non_negative, refusal, require, whole, words
+from kmtl._checks import near, non_negative, require, whole
 from kmtl.balancers.adam import OwnAdam
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.normalizing import FIRST_STEPS, InitialLosses
@@ -114,21 +114,20 @@ class GradNorm(GramianBalancer):
 
     def task_weights(self, signals: Signals) -> Any:
         """Weights of this step; the logits then move for the next."""
-        if signals.losses is None:
-            raise ValueError(refusal(type(self).__name__, "losses", "are needed beside the Gramian", words("none")))
+        losses = signals.needed_losses(self)
         ready = signals.present & (self.first.number >= self.first.steps)
-        ratios = signals.losses / self.first.of(signals.losses, signals.present)
+        ratios = losses / self.first.of(losses, signals.present)
         weights = shared_softmax(self.logits, signals.present)
         lengths = norms(signals.gram, signals.present)
         gradient = gradnorm_gradient(weights, lengths, ratios, signals.present, self.alpha)
-        self.move(self.logits, self._moved(gradient, ready), ready)
+        self.move(self.logits, self._next_logits(gradient, ready), ready)
         return weights
 
-    def _moved(self, gradient: Any, ready: Any) -> Any:
+    def _next_logits(self, gradient: Any, ready: Any) -> Any:
         """Logits after a step of the optimizer."""
         if self.adam is None:
             return self.logits - self.learning_rate * gradient
-        return self.adam.moved(self.logits, gradient, ready)
+        return self.adam.next_parameters(self.logits, gradient, ready)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""

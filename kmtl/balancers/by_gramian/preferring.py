@@ -5,8 +5,8 @@ from typing import Any
 
 from keras import ops
 
+from kmtl.balancers.by_task import check_amounts, preference_shares
 from kmtl.balancers.gramian import GramianBalancer
-from kmtl.balancers.preferences import check_preference, preference_of
 from kmtl.balancers.signals import Signals
 
 
@@ -21,17 +21,17 @@ class PreferringBalancer(GramianBalancer):
 
     def __init__(self, *, preference: Mapping[str, float] | Sequence[float] | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self.preference = check_preference(type(self).__name__, preference)
+        self.preference = check_amounts(type(self).__name__, "preference", preference)
 
     def prepare(self, tasks: Sequence[Any], size: int | None = None) -> None:
         """Makes the state for these tasks; refuses a preference for others."""
-        preference_of(type(self).__name__, self.preference, tasks, len(tasks))
+        preference_shares(type(self).__name__, self.preference, tasks, len(tasks))
         super().prepare(tasks, size)
 
     def shares(self, signals: Signals) -> Any:
         """Shares of the tasks present, which sum to 1, `(K,)`; 0 for the others."""
         count = signals.present.shape[0]
-        chosen = ops.array(preference_of(type(self).__name__, self.preference, self.tasks, count), dtype="float32")
+        chosen = ops.array(preference_shares(type(self).__name__, self.preference, self.tasks, count), dtype="float32")
         chosen = ops.where(signals.present, chosen, 0.0)
         total = ops.sum(chosen)
         return chosen / ops.where(total > 0, total, 1.0)

@@ -48,13 +48,13 @@ def pcgrad_weights(gram: Any, orders: Any, present: Any = None) -> Any:
     present = ops.diagonal(gram) > 0 if present is None else present
     angles = cosines(gram, present)
 
-    def met(turn: Any, units: Any) -> Any:
-        other, meets = _met(orders, turn, present)
+    def meet(turn: Any, units: Any) -> Any:
+        other, meets = _encounter(orders, turn, present)
         product = ops.sum(units * ops.take(angles, other, axis=0), axis=1)
         shift = ops.where(meets, ops.minimum(product, 0.0), 0.0)
         return units - shift[:, None] * ops.one_hot(other, gram.shape[0])
 
-    return _summed(ops.fori_loop(0, gram.shape[0], met, ops.eye(gram.shape[0])), gram, present)
+    return _sum_rows(ops.fori_loop(0, gram.shape[0], meet, ops.eye(gram.shape[0])), gram, present)
 
 
 def gradvac_weights(gram: Any, orders: Any, targets: Any, beta: float, present: Any = None) -> tuple[Any, Any]:
@@ -84,14 +84,14 @@ def gradvac_weights(gram: Any, orders: Any, targets: Any, beta: float, present: 
     present = ops.diagonal(gram) > 0 if present is None else present
     angles = cosines(gram, present)
 
-    def met(turn: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
-        return _vaccinated(*state, angles, beta, *_met(orders, turn, present))
+    def meet(turn: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
+        return _vaccinate(*state, angles, beta, *_encounter(orders, turn, present))
 
-    units, targets = ops.fori_loop(0, gram.shape[0], met, (ops.eye(gram.shape[0]), targets))
-    return _summed(units, gram, present), targets
+    units, targets = ops.fori_loop(0, gram.shape[0], meet, (ops.eye(gram.shape[0]), targets))
+    return _sum_rows(units, gram, present), targets
 
 
-def _vaccinated(units: Any, targets: Any, angles: Any, beta: float, other: Any, meets: Any) -> tuple[Any, Any]:
+def _vaccinate(units: Any, targets: Any, angles: Any, beta: float, other: Any, meets: Any) -> tuple[Any, Any]:
     """Rows of coefficients and targets after each task has met one other."""
     column = ops.one_hot(other, angles.shape[0])
     product = ops.sum(units * ops.take(angles, other, axis=0), axis=1)
@@ -106,7 +106,7 @@ def _vaccinated(units: Any, targets: Any, angles: Any, beta: float, other: Any, 
     return units, targets + ops.where(meets, beta * (seen - aim), 0.0)[:, None] * column
 
 
-def _met(orders: Any, turn: Any, present: Any) -> tuple[Any, Any]:
+def _encounter(orders: Any, turn: Any, present: Any) -> tuple[Any, Any]:
     """Whom each task meets in a turn, `(K,)`, and whether it does: not itself, and both are there."""
     other = ops.cast(ops.take(orders, turn, axis=1), "int32")
     stranger = ops.not_equal(other, ops.arange(orders.shape[0], dtype="int32"))
@@ -118,7 +118,7 @@ def _sine(cosine: Any) -> Any:
     return ops.sqrt((1.0 - cosine) * (1.0 + cosine))
 
 
-def _summed(units: Any, gram: Any, present: Any) -> Any:
+def _sum_rows(units: Any, gram: Any, present: Any) -> Any:
     """Weights of the raw gradients from rows of coefficients in units of the gradient that each row began with."""
     lengths = norms(gram, present)
     # The ratio of two lengths: neither alone may stay in float32 when multiplied.

@@ -9,8 +9,7 @@ from kmtl._checks import is_number, require, whole
 from kmtl.balancers.by_losses.bounds import BoundedBalancer, excess
 from kmtl.balancers.by_losses.epochs import epoch_losses
 from kmtl.balancers.registry import register
-from kmtl.balancers.shares import shares
-from kmtl.balancers.signals import Signals
+from kmtl.balancers.signals import Signals, masked_softmax
 
 
 def dwa_weights(ratios: Any, temperature: float, present: Any) -> Any:
@@ -26,7 +25,7 @@ def dwa_weights(ratios: Any, temperature: float, present: Any) -> Any:
     >>> [round(float(weight), 5) for weight in weights]
     [0.92947, 0.90653, 1.164]
     """
-    return ops.sum(ops.cast(present, "float32")) * shares(ratios / temperature, present)
+    return ops.sum(ops.cast(present, "float32")) * masked_softmax(ratios / temperature, present)
 
 
 @register("dwa")

@@ -8,10 +8,9 @@ from keras import ops
 from kmtl._checks import is_number, require, whole
 from kmtl.balancers.by_losses.bounds import BoundedBalancer, excess
 from kmtl.balancers.by_losses.epochs import epoch_losses
-from kmtl.balancers.preferences import check_preference, preference_of
+from kmtl.balancers.by_task import check_amounts, preference_shares
 from kmtl.balancers.registry import register
-from kmtl.balancers.shares import shares
-from kmtl.balancers.signals import Signals
+from kmtl.balancers.signals import Signals, masked_softmax
 
 
 def stch_weights(values: Any, smoothness: float, present: Any) -> Any:
@@ -26,7 +25,7 @@ def stch_weights(values: Any, smoothness: float, present: Any) -> Any:
     >>> [round(float(weight), 5) for weight in weights]
     [0.27622, 0.16754, 0.55624]
     """
-    return shares(values / smoothness, present)
+    return masked_softmax(values / smoothness, present)
 
 
 @register("stch")
@@ -75,11 +74,11 @@ class STCH(BoundedBalancer):
         self.warmup = whole("STCH", "warmup", warmup, 1)
         require(isinstance(logarithmic, bool), "STCH", "logarithmic", "must be True or False", logarithmic)
         self.logarithmic = logarithmic
-        self.preference = check_preference("STCH", preference)
+        self.preference = check_amounts("STCH", "preference", preference)
 
     def prepare(self, tasks: Sequence[Any], size: int | None = None) -> None:
         """Makes the state, and refuses a name that no task has."""
-        preference_of("STCH", self.preference, tasks, len(tasks))
+        preference_shares("STCH", self.preference, tasks, len(tasks))
         super().prepare(tasks, size)
 
     def build(self, input_shape: tuple[int, ...]) -> None:
@@ -101,7 +100,7 @@ class STCH(BoundedBalancer):
     def _preferred(self, signals: Signals) -> Any:
         """The preferences among the tasks present, `(K,)`; they sum to 1."""
         count = signals.losses.shape[0]
-        given = ops.array(preference_of("STCH", self.preference, self.tasks, count), "float32")
+        given = ops.array(preference_shares("STCH", self.preference, self.tasks, count), "float32")
         there = ops.where(signals.present, given, 0.0)
         total = ops.sum(there)
         return there / ops.where(total > 0, total, 1.0)

@@ -8,8 +8,7 @@ from kmtl._checks import non_negative
 from kmtl.balancers.adam import OwnAdam
 from kmtl.balancers.by_losses.bounds import BoundedBalancer, excess
 from kmtl.balancers.registry import register
-from kmtl.balancers.shares import shares
-from kmtl.balancers.signals import Signals, rescaled
+from kmtl.balancers.signals import Signals, masked_softmax, rescale
 
 
 def famo_weights(logits: Any, above: Any, present: Any) -> Any:
@@ -23,7 +22,7 @@ def famo_weights(logits: Any, above: Any, present: Any) -> Any:
     >>> famo_weights(ops.zeros((2,)), ops.array([1.0, 3.0]), ops.array([True, True])).numpy().tolist()
     [0.75, 0.25]
     """
-    return rescaled(shares(logits, present) / above, 1.0)
+    return rescale(masked_softmax(logits, present) / above, 1.0)
 
 
 def famo_gradient(logits: Any, fall: Any, present: Any) -> Any:
@@ -39,7 +38,7 @@ def famo_gradient(logits: Any, fall: Any, present: Any) -> Any:
     >>> famo_gradient(ops.zeros((2,)), ops.array([0.1, 0.1]), ops.array([True, True])).numpy().tolist()
     [0.0, 0.0]
     """
-    share = shares(logits, present)
+    share = masked_softmax(logits, present)
     return share * ops.sum(share[None, :] * (fall[:, None] - fall[None, :]), axis=1)
 
 
@@ -102,7 +101,7 @@ class FAMO(BoundedBalancer):
         known = present & (self.waiting > 0) & ops.isfinite(fall)
         gradient = famo_gradient(self.logits, ops.where(known, fall, 0.0), known)
         gradient = gradient + self.weight_decay * self.logits
-        self.move(self.logits, self.adam.moved(self.logits, gradient, known), known)
+        self.move(self.logits, self.adam.next_parameters(self.logits, gradient, known), known)
         self.waiting.assign(ops.zeros((count,)))
 
     def get_config(self) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from kmtl.balancers.by_losses.bounds import BoundedBalancer
 from kmtl.balancers.by_task import by_task, check_by_task
 from kmtl.balancers.normalizing import InitialLosses
 from kmtl.balancers.registry import register
-from kmtl.balancers.shares import shares
-from kmtl.balancers.signals import Signals
+from kmtl.balancers.signals import Signals, masked_softmax
 
 
 def power_shares(values: Any, exponent: float, present: Any) -> Any:
@@ -28,7 +27,7 @@ def power_shares(values: Any, exponent: float, present: Any) -> Any:
     """
     # Through logarithms, so that no power leaves float32.
     logarithms = ops.log(ops.where(present, values, 1.0))
-    return ops.sum(ops.cast(present, "float32")) * shares(exponent * logarithms, present)
+    return ops.sum(ops.cast(present, "float32")) * masked_softmax(exponent * logarithms, present)
 
 
 @register("label_count")

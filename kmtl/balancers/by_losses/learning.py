@@ -68,7 +68,7 @@ class LearningBalancer(Balancer):
         """Weights of this step; the parameters then move for the next."""
         weights = self.weights_of(self.learned)
         slope = self.slope(signals.losses, self.learned)
-        moved = self.adam.moved(self.learned, slope, signals.present)
+        moved = self.adam.next_parameters(self.learned, slope, signals.present)
         self.move(self.learned, ops.clip(moved, self.floor, self.ceiling), signals.present)
         return weights
 

@@ -5,8 +5,7 @@ from typing import Any
 from kmtl._checks import is_number, require
 from kmtl.balancers.by_losses.bounds import BoundedBalancer
 from kmtl.balancers.registry import register
-from kmtl.balancers.shares import shares
-from kmtl.balancers.signals import Signals
+from kmtl.balancers.signals import Signals, masked_softmax
 
 
 @register("uw_so")
@@ -43,7 +42,7 @@ class UWSO(BoundedBalancer):
     def task_weights(self, signals: Signals) -> Any:
         """Shares by the inverse losses."""
         inverse = 1.0 / self.excess(signals)
-        return inverse if self.temperature is None else shares(inverse / self.temperature, signals.present)
+        return inverse if self.temperature is None else masked_softmax(inverse / self.temperature, signals.present)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""

@@ -40,8 +40,23 @@ def liebel_gradient(losses: Any, log_variances: Any) -> Any:
     return ops.sigmoid(log_variances) - 0.5 * ops.exp(-log_variances) * losses
 
 
+class LogVarianceBalancer(LearningBalancer):
+    """A balancer that learns the logarithm of a variance a task, which a loss of zero would send to minus infinity."""
+
+    def __init__(
+        self,
+        *,
+        learning_rate: float = 0.01,
+        initial: float = 0.0,
+        floor: float = -10.0,
+        ceiling: float = 20.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(learning_rate=learning_rate, initial=initial, floor=floor, ceiling=ceiling, **options)
+
+
 @register("uncertainty")
-class Uncertainty(LearningBalancer):
+class Uncertainty(LogVarianceBalancer):
     """Learns a variance a task; a task whose loss is large and noisy weighs less.
 
         total = sum_k factor_k * exp(-s_k) * L_k + s_k / 2,   s_k = log(variance_k)
@@ -69,20 +84,9 @@ class Uncertainty(LearningBalancer):
     [1.0, 1.0]
     """
 
-    def __init__(
-        self,
-        *,
-        learning_rate: float = 0.01,
-        initial: float = 0.0,
-        floor: float = -10.0,
-        ceiling: float = 20.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(learning_rate=learning_rate, initial=initial, floor=floor, ceiling=ceiling, **options)
-
     def factors(self, count: int) -> Any:
-        """One half for a regression, 1 for the others; 1 without tasks to ask."""
-        return ops.array([0.5 if task.kind == "regression" else 1.0 for task in self.tasks] or [1.0] * count)
+        """What each kind of task says, one half for a regression; 1 without tasks to ask."""
+        return ops.array([task.uncertainty_factor for task in self.tasks] or [1.0] * count)
 
     def weights_of(self, parameters: Any) -> Any:
         """`factor * exp(-s)`."""
@@ -94,7 +98,7 @@ class Uncertainty(LearningBalancer):
 
 
 @register("liebel")
-class Liebel(LearningBalancer):
+class Liebel(LogVarianceBalancer):
     """Uncertainty weighting whose total never falls below 0.
 
         total = sum_k exp(-s_k) * L_k / 2 + log(1 + exp(s_k)),   s_k = log(variance_k)
@@ -117,17 +121,6 @@ class Liebel(LearningBalancer):
     >>> ops.convert_to_numpy(balancer.weigh(losses=ops.array([1.0, 4.0]))).tolist()
     [0.5, 0.5]
     """
-
-    def __init__(
-        self,
-        *,
-        learning_rate: float = 0.01,
-        initial: float = 0.0,
-        floor: float = -10.0,
-        ceiling: float = 20.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(learning_rate=learning_rate, initial=initial, floor=floor, ceiling=ceiling, **options)
 
     def weights_of(self, parameters: Any) -> Any:
         """`exp(-s) / 2`."""

@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl.balancers.signals import cosines, norms
-from kmtl.balancers.solvers.supports import guarded
+from kmtl.balancers.solvers.supports import guard_solver
 
 _MOST_TURNS = 40
 # Newton's error after a step of this relative length is about its square.
@@ -14,7 +14,7 @@ _RIDGE = 1e-6
 _LARGEST_MISS = 0.01
 
 
-@guarded
+@guard_solver
 def fair_weights(gram: Any, present: Any, alpha: float) -> Any:
     """Solves `M w = w^(-1/alpha)` for `w > 0`.
 

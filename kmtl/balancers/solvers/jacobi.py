@@ -32,10 +32,10 @@ def eigenpairs(gram: Any) -> tuple[Any, Any]:
     sweeps = 1 if count <= 2 else 4 + math.ceil(math.log2(count))
     turns = sweeps * rounds.shape[0]
 
-    def met(turn: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
-        return _rotated(*state, partner=ops.take(rounds, turn % rounds.shape[0], axis=0))
+    def meet(turn: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
+        return _rotate(*state, partner=ops.take(rounds, turn % rounds.shape[0], axis=0))
 
-    matrix, vectors = ops.fori_loop(0, turns, met, start)
+    matrix, vectors = ops.fori_loop(0, turns, meet, start)
     return ops.maximum(ops.diagonal(matrix), 0.0) * size, vectors
 
 
@@ -53,7 +53,7 @@ def _partners(count: int) -> list[list[int]]:
     return rounds
 
 
-def _rotated(matrix: Any, vectors: Any, partner: Any) -> tuple[Any, Any]:
+def _rotate(matrix: Any, vectors: Any, partner: Any) -> tuple[Any, Any]:
     """One round: each row turned within the plane of its partner and itself."""
     count = matrix.shape[0]
     rows = ops.arange(count, dtype="int32")

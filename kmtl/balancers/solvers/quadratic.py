@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl.balancers.signals import cosines, norms
-from kmtl.balancers.solvers.supports import guarded, optimum, solve_on
+from kmtl.balancers.solvers.supports import guard_solver, optimum, solve_on
 
 
 def nonnegative_quadratic(matrix: Any, linear: Any, present: Any) -> Any:
@@ -31,7 +31,7 @@ def nonnegative_quadratic(matrix: Any, linear: Any, present: Any) -> Any:
     return optimum(evaluate, linear < 0, present)
 
 
-@guarded
+@guard_solver
 def lower_bounded_weights(gram: Any, present: Any, bounds: Any) -> Any:
     """Minimises `v'Mv` over `v >= u`, for each row of bounds `u`.
 

@@ -6,10 +6,10 @@ from typing import Any
 from keras import ops
 
 from kmtl.balancers.signals import cosines, norms
-from kmtl.balancers.solvers.supports import guarded, optimum, solve_on
+from kmtl.balancers.solvers.supports import guard_solver, optimum, solve_on
 
 
-def levelled(matrix: Any, bounds: Any, offset: Any, present: Any, level: Callable[[Any, Any], Any]) -> Any:
+def level_weights(matrix: Any, bounds: Any, offset: Any, present: Any, level: Callable[[Any, Any], Any]) -> Any:
     """Finds `y >= 0` with `Cy + h = t b` where `y > 0`, and `Cy + h >= t b` elsewhere.
 
     On a support, `y = t p - r` with `p` and `r` the solutions for `b` and `h`.
@@ -46,7 +46,7 @@ def relative_lengths(gram: Any, present: Any) -> tuple[Any, Any]:
     return ops.where(present, lengths / shortest, 0.0), ops.where(present, shortest / lengths, 0.0)
 
 
-@guarded
+@guard_solver
 def min_norm_weights(gram: Any, present: Any, offset: Any = None) -> Any:
     """Minimises `(w + a)'M(w + a)` over the simplex, exactly.
 
@@ -73,12 +73,12 @@ def min_norm_weights(gram: Any, present: Any, offset: Any = None) -> Any:
         size = ops.matmul(slopes, inverses)
         return (1.0 + ops.matmul(intercepts, inverses)) / ops.where(size > 0, size, 1.0)
 
-    weights = levelled(matrix, inverses, ops.matmul(matrix, pulls), present, level) * inverses
+    weights = level_weights(matrix, inverses, ops.matmul(matrix, pulls), present, level) * inverses
     size = ops.sum(weights)
     return weights / ops.where(size > 0, size, 1.0)
 
 
-@guarded
+@guard_solver
 def conflict_averse_shifts(gram: Any, present: Any, radius: float) -> Any:
     """What CAGrad adds to the weights of the mean gradient.
 
@@ -116,4 +116,4 @@ def conflict_averse_shifts(gram: Any, present: Any, radius: float) -> Any:
         root = ops.sqrt(ops.maximum(second * second - first * third, 0.0))
         return (second + root) / ops.where(first > 0, first, 1.0)
 
-    return levelled(matrix, inverses, offset, present, level) * inverses * longest
+    return level_weights(matrix, inverses, offset, present, level) * inverses * longest

@@ -23,10 +23,10 @@ _PATIENCE = 3
 Evaluation = Callable[[Any, bool], tuple[Any, Any]]
 
 
-def guarded(solver: Callable[..., Any]) -> Callable[..., Any]:
+def guard_solver(solver: Callable[..., Any]) -> Callable[..., Any]:
     """Makes a solver of a Gramian return NaN for one that is not finite: on a CPU linear solves would raise.
 
-    >>> solver = guarded(lambda gram, present: ops.solve(gram, ops.cast(present, "float32")[:, None])[:, 0])
+    >>> solver = guard_solver(lambda gram, present: ops.solve(gram, ops.cast(present, "float32")[:, None])[:, 0])
     >>> float(solver(ops.array([[float("nan")]]), ops.array([True]))[0])
     nan
     """
@@ -93,14 +93,18 @@ def optimum(evaluate: Evaluation, start: Any, present: Any) -> Any:
         `(B, K)`; NaN where no support was found.
     """
     count = present.shape[0]
-    support = enumerated(evaluate, present) if count <= ENUMERATED else pivoted(evaluate, start & present, present)
+    support = (
+        enumerate_supports(evaluate, present)
+        if count <= ENUMERATED
+        else pivot_supports(evaluate, start & present, present)
+    )
     values, slacks = evaluate(support, True)
     wrong = ops.max(violations(values, slacks, support) * ops.cast(present, "float32"), axis=-1, keepdims=True)
     # Pivoting that did not settle is a failure, not an answer.
     return ops.where(wrong > _UNSETTLED, float("nan"), ops.maximum(values, 0.0))
 
 
-def enumerated(evaluate: Evaluation, present: Any) -> Any:
+def enumerate_supports(evaluate: Evaluation, present: Any) -> Any:
     """The support with the least violation of all `2^K`, a row each, `(B, K)`."""
     count = present.shape[0]
     bits = [[bool(number >> place & 1) for place in range(count)] for number in range(2**count)]
@@ -110,7 +114,7 @@ def enumerated(evaluate: Evaluation, present: Any) -> Any:
     return ops.take(supports[:, 0, :], best, axis=0)
 
 
-def pivoted(evaluate: Evaluation, start: Any, present: Any) -> Any:
+def pivot_supports(evaluate: Evaluation, start: Any, present: Any) -> Any:
     """The support found by block principal pivoting, a row each, `(B, K)`.
 
     Every task on the wrong side changes it at once. Where that does not lessen

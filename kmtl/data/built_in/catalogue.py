@@ -112,7 +112,7 @@ def find(name: str, owner: str) -> Row:
     return _ROWS[name]
 
 
-def chosen(row: Row, labels: Sequence[str] | None, owner: str) -> list[str]:
+def choose_labels(row: Row, labels: Sequence[str] | None, owner: str) -> list[str]:
     """Returns the labels asked for, or the usual ones, or refuses what the set does not have."""
     if labels is None:
         return list(row.default)
@@ -147,4 +147,4 @@ def tasks(name: str, *, labels: Sequence[str] | None = None) -> list[Task]:
     [Regression('scale')]
     """
     row = find(name, "tasks")
-    return row.tasks(chosen(row, labels, "tasks"))
+    return row.tasks(choose_labels(row, labels, "tasks"))

@@ -55,10 +55,10 @@ def split_sources(digits: Any) -> dict[str, Any]:
     return {split: np.sort(np.concatenate(parts)) for split, parts in dealt.items()}
 
 
-def balanced(sources: Any, count: int, random: np.random.Generator) -> Any:
+def draw_evenly(sources: Any, count: int, random: np.random.Generator) -> Any:
     """Draws `count` sources such that how often two of them occur differs by at most 1.
 
-    >>> counts = np.bincount(balanced(np.arange(3), 8, np.random.default_rng(0)))
+    >>> counts = np.bincount(draw_evenly(np.arange(3), 8, np.random.default_rng(0)))
     >>> sorted(counts.tolist())
     [2, 3, 3]
     """

@@ -7,10 +7,10 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl._checks import Refusals, sizes
-from kmtl.data.built_in.catalogue import chosen, find
+from kmtl.data.built_in.catalogue import choose_labels, find
 from kmtl.data.built_in.fresh import fresh_batches
 from kmtl.data.built_in.labels import Row
-from kmtl.data.built_in.reading import column, examples, resized
+from kmtl.data.built_in.reading import column, examples, resize
 from kmtl.data.hiding import check_share, hidden_rows, hide_labels
 from kmtl.feeding.order import by_element, endless, key_of, shuffled
 from kmtl.feeding.resume import along, restartable
@@ -86,7 +86,7 @@ def load(
         ValueError: load: `name` must be a dataset of kmtl.data.names(), got 'digit_pose'. Did you mean 'digit_poses'?
     """
     row = find(name, _OWNER)
-    wanted = chosen(row, labels, _OWNER)
+    wanted = choose_labels(row, labels, _OWNER)
     with Refusals(_OWNER) as refusals:
         _check_numbers(refusals, batch_size, seed)
         _check_choices(refusals, row, fresh, splits)
@@ -98,7 +98,7 @@ def load(
         sources = column(row, "source", (splits or row.splits)[0], data_dir)
         hidden = hidden_rows(len(sources), hide or 0.0, wanted, seed)
         train = fresh_batches(sources, wanted, hidden, batch_size=batch_size, shuffle=shuffle, seed=seed)
-        train = along(train, lambda batches: _resized(batches, size).prefetch(tf.data.AUTOTUNE))
+        train = along(train, lambda batches: _resize(batches, size).prefetch(tf.data.AUTOTUNE))
     else:
         train = _batches(hide_labels(parts[0], hide or 0.0, seed=seed), batch_size, seed if shuffle else None)
     return train, _batches(parts[1], batch_size), _batches(parts[2], batch_size)
@@ -149,13 +149,13 @@ def _batches(dataset: tf.data.Dataset, batch_size: int, seed: int | None = None)
         return order.skip(skipped * batch_size).batch(batch_size)
 
     def restart(n: int) -> Any:
-        return _finished(endless(one, -(-count // batch_size), n))
+        return _finish(endless(one, -(-count // batch_size), n))
 
     once = dataset if seed is None else dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True)
-    return restartable(_finished(once.batch(batch_size)), restart)
+    return restartable(_finish(once.batch(batch_size)), restart)
 
 
-def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
+def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Batches of images in 0..1, made ahead of the training."""
     ready = batches.map(_to_unit, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     return ready.with_options(by_element())
@@ -166,8 +166,8 @@ def _to_unit(images: Any, labels: Any) -> tuple[Any, Any]:
     return tf.cast(images, tf.float32) / 255.0, labels
 
 
-def _resized(batches: tf.data.Dataset, size: tuple[int, int] | None) -> tf.data.Dataset:
+def _resize(batches: tf.data.Dataset, size: tuple[int, int] | None) -> tf.data.Dataset:
     """Resizes batches of float images, if a size is given."""
     if size is None:
         return batches
-    return batches.map(lambda images, labels: (resized(images, size), labels), num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.map(lambda images, labels: (resize(images, size), labels), num_parallel_calls=tf.data.AUTOTUNE)

@@ -45,7 +45,7 @@ def prepare(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
     builder = _builder(name, data_dir)
     if builder.data_path.exists():
         return
-    quiet = _one_line(f"kmtl.data: preparing {name} in {builder.data_dir}") if name in SHIPPED else _unchanged()
+    quiet = _one_line(f"kmtl.data: preparing {name} in {builder.data_dir}") if name in SHIPPED else _tfds_bars()
     with quiet, _own_randomness():
         try:
             builder.download_and_prepare()
@@ -87,6 +87,6 @@ def _one_line(text: str) -> Iterator[None]:
         yield
 
 
-def _unchanged() -> contextlib.nullcontext[None]:
+def _tfds_bars() -> contextlib.nullcontext[None]:
     """Leaves TFDS its bars: a download takes minutes."""
     return contextlib.nullcontext()

@@ -56,7 +56,7 @@ def column(row: Row, key: str, split: str, data_dir: str | os.PathLike[str] | No
     return read[key].numpy()
 
 
-def resized(image: Any, size: tuple[int, int]) -> Any:
+def resize(image: Any, size: tuple[int, int]) -> Any:
     """Resizes an image or a batch, bilinear, smoothed where it shrinks; float32 in the image's own range."""
     return tf.image.resize(image, size, antialias=True)
 
@@ -64,7 +64,7 @@ def resized(image: Any, size: tuple[int, int]) -> Any:
 def _image(row: Row, image: Any, size: tuple[int, int] | None) -> Any:
     """Brings an image to the range of uint8 and to its size."""
     image = image * tf.constant(_WHITE // row.white, tf.uint8)
-    return image if size is None else tf.cast(tf.round(resized(image, size)), tf.uint8)
+    return image if size is None else tf.cast(tf.round(resize(image, size)), tf.uint8)
 
 
 def _label(row: Row, raw: Any, task: Task) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from kmtl.data.built_in.digits import SPLIT_SIZES, balanced, source_digits, split_random, split_sources
+from kmtl.data.built_in.digits import SPLIT_SIZES, draw_evenly, source_digits, split_random, split_sources
 from kmtl.data.built_in.transforms import CANVAS, draw, poses, to_bytes
 
 _SEED = 2024
@@ -44,7 +44,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         """Draws the examples of one split."""
         images, digits = source_digits()
         random = split_random(_SEED, split)
-        sources = balanced(split_sources(digits)[split], SPLIT_SIZES[split], random)
+        sources = draw_evenly(split_sources(digits)[split], SPLIT_SIZES[split], random)
         # The labels are float32, and what is drawn is exactly what they say.
         drawn = [values.astype(np.float32) for values in poses(random.random((len(sources), 4)))]
         for index, (source, angle, scale, position) in enumerate(zip(sources, *drawn, strict=True)):

@@ -32,7 +32,7 @@ def choices(probabilities: Any, seed: int, *, start: int = 0, examples_per_epoch
     return blocks.flat_map(tf.data.Dataset.from_tensor_slices).skip(start % _BLOCK)
 
 
-def consumed(probabilities: Any, seed: int, *, start: int, examples_per_epoch: int = 1) -> list[int]:
+def count_choices(probabilities: Any, seed: int, *, start: int, examples_per_epoch: int = 1) -> list[int]:
     """Counts how often each source was chosen before the example numbered `start`.
 
     About 5 s of one core per 100 million examples.
@@ -46,7 +46,7 @@ def consumed(probabilities: Any, seed: int, *, start: int, examples_per_epoch: i
     Returns:
         One count a source; their sum is `start`.
 
-    >>> sum(consumed([[0.2, 0.8]], seed=3, start=10_000))
+    >>> sum(count_choices([[0.2, 0.8]], seed=3, start=10_000))
     10000
     """
     sources = np.shape(probabilities)[1]

@@ -36,12 +36,12 @@ class StreamForm:
         """
         names = _names(key)
 
-        def filled(x: Any, given: Any, *weights: Any) -> Any:
+        def complete(x: Any, given: Any, *weights: Any) -> Any:
             carried = given if isinstance(given, Mapping) else {names[0]: given}
             labels = {name: self._label(name, carried) for name in self.labels}
             return (x, labels, self._weights(names, *weights)) if self.weighted else (x, labels)
 
-        return dataset.map(filled)
+        return dataset.map(complete)
 
     def _label(self, name: str, carried: Mapping[str, Any]) -> Any:
         """One task's label: the source's own or the missing one."""

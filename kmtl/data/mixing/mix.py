@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl._checks import Refusals
-from kmtl.data.mixing.choices import choices, consumed, shuffled_passes
+from kmtl.data.mixing.choices import choices, count_choices, shuffled_passes
 from kmtl.data.mixing.forms import StreamForm, common_form
 from kmtl.data.mixing.proportions import HOW_TO_COUNT, check_counted, counts, is_whole, probabilities
 from kmtl.feeding.order import by_element
@@ -94,12 +94,12 @@ def mix(
 
     def later(n: int) -> Any:
         at = replace(draw, start=start + n * (batch_size or 1))
-        return _batched(_stream(datasets, form, at), batch_size)
+        return _batch(_stream(datasets, form, at), batch_size)
 
     return restartable(later(0), later)
 
 
-def _batched(stream: Any, batch_size: int | None) -> Any:
+def _batch(stream: Any, batch_size: int | None) -> Any:
     """The stream in whole batches, or as it is."""
     return stream if batch_size is None else stream.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
@@ -148,7 +148,7 @@ def _check_numbers(batch_size: Any, seed: Any, start: Any, shuffle: Any) -> None
 def _stream(datasets: Mapping[Any, Any], form: StreamForm, draw: _Draw) -> Any:
     """The endless stream of filled examples, from `draw.start` on."""
     table, seed, length = draw.probabilities, draw.seed, draw.examples_per_epoch
-    used = consumed(table, seed, start=draw.start, examples_per_epoch=length)
+    used = count_choices(table, seed, start=draw.start, examples_per_epoch=length)
     sources = [
         form.fill(_endless(dataset, draw, number, used[number]), key)
         for number, (key, dataset) in enumerate(datasets.items())

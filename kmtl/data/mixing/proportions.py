@@ -80,14 +80,14 @@ def probabilities(datasets: Mapping[Any, Any], sampling: Any, exponent: Any, epo
         if sampling in ("proportional", "annealed"):
             check_counted(refusals, datasets, f"{HOW_TO_COUNT}; or pass weights as `sampling`.")
     if isinstance(sampling, Mapping):
-        return _normalised([sampling[key] for key in datasets])
+        return _normalize([sampling[key] for key in datasets])
     if sampling == "uniform":
-        return _normalised([1.0] * len(datasets))
+        return _normalize([1.0] * len(datasets))
     sizes = counts(datasets)
     return annealed(sizes, epochs) if sampling == "annealed" else proportional(sizes, exponent)[None, :]
 
 
-def _normalised(weights: Sequence[float]) -> Any:
+def _normalize(weights: Sequence[float]) -> Any:
     """One row of probabilities."""
     row = np.asarray([weights], np.float64)
     return row / row.sum()

@@ -37,7 +37,7 @@ def only(dataset: Any, tasks: str | Task | Iterable[str | Task]) -> Any:
     known = label_specs("only", dataset)
     names = names_of(tasks)
     _check_names("only", names, known)
-    return along(dataset, lambda given: given.map(lambda *element: _restricted(element, names)))
+    return along(dataset, lambda given: given.map(lambda *element: _restrict(element, names)))
 
 
 def split_by_task(
@@ -109,7 +109,7 @@ def _check_options(owner: str, dataset: Any, batched: bool, batch_size: int | No
             )
 
 
-def _restricted(element: tuple[Any, ...], names: list[str]) -> tuple[Any, ...]:
+def _restrict(element: tuple[Any, ...], names: list[str]) -> tuple[Any, ...]:
     """One element with the labels, and the weights by task, of some tasks."""
     x, labels, *weights = element
     kept = [{name: item[name] for name in names} if isinstance(item, Mapping) else item for item in weights]

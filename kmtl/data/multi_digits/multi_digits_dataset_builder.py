@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from kmtl.data.built_in.digits import SOURCE_SIZE, SPLIT_SIZES, balanced, source_digits, split_random, split_sources
+from kmtl.data.built_in.digits import SOURCE_SIZE, SPLIT_SIZES, draw_evenly, source_digits, split_random, split_sources
 from kmtl.data.built_in.transforms import CANVAS, draw, to_bytes
 
 _SEED = 2017
@@ -48,21 +48,21 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         images, digits = source_digits()
         random = split_random(_SEED, split)
         sources = split_sources(digits)[split]
-        tiles = {source: enlarged(images[source]) for source in sources}
-        pairs = zip(*(balanced(sources, SPLIT_SIZES[split], random) for _ in range(2)), strict=True)
+        tiles = {source: enlarge(images[source]) for source in sources}
+        pairs = zip(*(draw_evenly(sources, SPLIT_SIZES[split], random) for _ in range(2)), strict=True)
         for index, (left, right) in enumerate(pairs):
             labels = {"left": digits[left], "right": digits[right], "sum": np.float32(digits[left] + digits[right])}
-            image = to_bytes(overlaid(tiles[left], tiles[right]))[..., None]
+            image = to_bytes(overlay(tiles[left], tiles[right]))[..., None]
             yield index, {"image": image, "left_source": left, "right_source": right, **labels}
 
 
-def enlarged(source: Any) -> Any:
+def enlarge(source: Any) -> Any:
     """Enlarges a digit of 8x8 pixels threefold, by bilinear interpolation."""
     middle = (_TILE - 1) / 2
     return draw(source, angle=0.0, scale=_SCALE, position=(middle, middle), size=_TILE)
 
 
-def overlaid(left: Any, right: Any) -> Any:
+def overlay(left: Any, right: Any) -> Any:
     """Lays one digit in the upper left corner and one in the lower right, and keeps the darker ink."""
     canvases = np.zeros((2, CANVAS, CANVAS))
     canvases[0, :_TILE, :_TILE] = left

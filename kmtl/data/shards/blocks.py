@@ -46,7 +46,7 @@ def _elements(dataset: Any, batched: bool | None) -> Iterator[Any]:
             dataset = dataset.batch(_BLOCK if static else 1)
         yield from dataset.as_numpy_iterator()
     else:
-        known = map(_known, dataset)
+        known = map(_arrays, dataset)
         yield from known if batched else (tf.nest.map_structure(lambda array: array[None], one) for one in known)
 
 
@@ -56,11 +56,11 @@ def _is_batched(dataset: Any) -> bool:
     return all(shape.rank is not None and shape.rank > 0 and shape[0] is None for shape in shapes)
 
 
-def _known(element: Any) -> Any:
+def _arrays(element: Any) -> Any:
     """An element with its leaves as arrays, so that lists are values and no structure."""
     if isinstance(element, Mapping):
-        return {name: _known(item) for name, item in element.items()}
-    return tuple(map(_known, element)) if isinstance(element, tuple) else _array(element)
+        return {name: _arrays(item) for name, item in element.items()}
+    return tuple(map(_arrays, element)) if isinstance(element, tuple) else _array(element)
 
 
 def _array(value: Any) -> Any:
@@ -113,18 +113,18 @@ def _check_writable(block: Block) -> None:
     with Refusals(_OWNER) as refusals:
         for name, spec in specs_of(block.inputs).items():
             if spec.dtype not in DTYPES:
-                refusals.add("dataset", f"must hold inputs of {sorted(DTYPES)}", _named("x", name, spec), "Cast it.")
+                refusals.add("dataset", f"must hold inputs of {sorted(DTYPES)}", _form_of("x", name, spec), "Cast it.")
         for name, spec in specs_of(block.labels).items():
             if spec.dtype not in ("int64", "float32"):
-                refusals.add("dataset", "must hold numbers as labels", _named("labels", name, spec))
+                refusals.add("dataset", "must hold numbers as labels", _form_of("labels", name, spec))
         for name, spec in specs_of(block.weights).items():
             if name not in block.labels:
                 refusals.add("dataset", f"must hold weights of the tasks {list(block.labels)}", name)
             elif spec.shape or spec.dtype not in ("int64", "float32"):
-                refusals.add("dataset", "must hold one weight an example", _named("weights", name, spec))
+                refusals.add("dataset", "must hold one weight an example", _form_of("weights", name, spec))
 
 
-def _named(part: str, name: str, spec: Spec) -> str:
+def _form_of(part: str, name: str, spec: Spec) -> str:
     """A part and its form, for a message."""
     where = f"{part}[{name!r}]" if name else part
     return words(f"{where} of {spec.dtype} {spec.shape}")

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl._checks import Refusals, is_whole, words
-from kmtl.data.folders import check_image, decoded
+from kmtl.data.folders import check_image, decode_image
 from kmtl.data.labels import task_list
 from kmtl.data.pipelines import check_batches
 from kmtl.data.shards.manifests import Manifest, add_faults, read_manifest, shard_faults
@@ -19,7 +19,6 @@ from kmtl.data.shards.verifying import explanation
 from kmtl.feeding.errors import explainable
 from kmtl.feeding.order import any_pass, by_element, endless
 from kmtl.feeding.resume import restartable
-from kmtl.feeding.structure import check_label
 from kmtl.tasks import Task
 
 _OWNER = "from_shards"
@@ -129,7 +128,7 @@ def _check_labels(refusals: Refusals, manifest: Manifest, tasks: Sequence[Task])
     for task in tasks:
         if task.name in manifest.labels:
             spec = manifest.labels[task.name]
-            check_label(refusals, "labels", task, spec.dtype, (None, *spec.shape))
+            task.check_labels(refusals, "labels", spec.dtype, (None, *spec.shape))
     names = [task.name for task in tasks]
     if not any(name in manifest.labels for name in names):
         refusals.add("tasks", f"must name at least one label of the shards, {list(manifest.labels)}", names)
@@ -150,7 +149,7 @@ def _decoder(refusals: Refusals, manifest: Manifest, image_size: Any, channels: 
         x, *rest = element
         files = x[name] if name else x
         form = tf.TensorSpec((*size, channels), tf.float32)
-        images = tf.map_fn(lambda file: decoded(file, size, channels), files, fn_output_signature=form)
+        images = tf.map_fn(lambda file: decode_image(file, size, channels), files, fn_output_signature=form)
         return ({**x, name: images} if name else images, *rest)
 
     return decode

@@ -46,9 +46,9 @@ class TFRecords:
 
     def one(self, index: Any, skipped: Any, batch_size: int | None) -> Any:
         """Records of the pass numbered `index`, without its first `skipped` batches, or examples."""
-        records = self._dealt()
+        records = self._in_order()
         if self.buffer:
-            records = shuffled(self._mixed(index), self.buffer, key_of(self.seed, 0, index))
+            records = shuffled(self._shuffle_shards(index), self.buffer, key_of(self.seed, 0, index))
         records = records.skip(skipped * (batch_size or 1))
         return records if batch_size is None else records.batch(batch_size)
 
@@ -56,19 +56,19 @@ class TFRecords:
         """Batches of records, which they are already."""
         return records
 
-    def _dealt(self) -> Any:
+    def _in_order(self) -> Any:
         """All records in the order in which they were dealt to the shards."""
-        return self._interleaved(tf.constant(self.paths), len(self.paths), 1)
+        return self._interleave(tf.constant(self.paths), len(self.paths), 1)
 
-    def _mixed(self, index: Any) -> Any:
+    def _shuffle_shards(self, index: Any) -> Any:
         """All records, the shards in an order of the pass's own."""
         count = len(self.paths)
         order = permuted(tf.range(count, dtype=tf.int64), count, key_of(self.seed, _FILES, index))
         opened = min(count, _OPEN)
         turn = max(1, min(_TURN, _TURNS // (opened * self.size)))
-        return self._interleaved(tf.gather(tf.constant(self.paths), order), opened, turn)
+        return self._interleave(tf.gather(tf.constant(self.paths), order), opened, turn)
 
-    def _interleaved(self, paths: Any, opened: int, turn: int) -> Any:
+    def _interleave(self, paths: Any, opened: int, turn: int) -> Any:
         """Records of files in turn, each file read ahead by a thread of its own unless they are too many.
 
         Parallel calls of the interleave would do the same, but take memory for the shuffle's buffer from another

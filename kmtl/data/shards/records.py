@@ -44,7 +44,7 @@ def _dtype(array: Any) -> str:
         return str(array.dtype)
 
 
-def serialized(block: Block) -> list[bytes]:
+def serialize(block: Block) -> list[bytes]:
     """One record an example: numeric inputs as raw bytes, text as it is, labels and weights as lists of numbers."""
     columns = {input_key(name): _input_column(array) for name, array in block.inputs.items()}
     columns |= {f"label/{name}": _label_column(array) for name, array in block.labels.items()}
@@ -99,7 +99,7 @@ def parser(manifest: Manifest, labels: Sequence[str]) -> Callable[[Any], tuple[A
 
     def parse(records: Any) -> tuple[Any, Any, Any]:
         given = tf.io.parse_example(records, features)
-        inputs = {name: _decoded(given[input_key(name)], spec) for name, spec in manifest.inputs.items()}
+        inputs = {name: _decode(given[input_key(name)], spec) for name, spec in manifest.inputs.items()}
         return (
             inputs[""] if list(inputs) == [""] else inputs,
             {name: given[f"label/{name}"] for name in labels},
@@ -119,7 +119,7 @@ def _label_feature(spec: Spec) -> Any:
     return tf.io.FixedLenFeature(spec.shape, tf.float32 if spec.dtype == "float32" else tf.int64)
 
 
-def _decoded(values: Any, spec: Spec) -> Any:
+def _decode(values: Any, spec: Spec) -> Any:
     """One input of a batch, `(batch, *shape)`."""
     if spec.dtype == "string":
         return values

@@ -13,7 +13,7 @@ from kmtl import _extras
 from kmtl._checks import Refusals, is_whole, near, refusal, words
 from kmtl.data.shards.blocks import blocks
 from kmtl.data.shards.manifests import FORMATS, Manifest, Shard
-from kmtl.data.shards.records import Block, serialized, specs_of
+from kmtl.data.shards.records import Block, serialize, specs_of
 
 _OWNER = "write_shards"
 _MOST_SHARDS = 4096
@@ -73,7 +73,7 @@ def write_shards(
     with _beside(target) as folder:
         _fill(_Writers(folder, shards, format), blocks(dataset, batched), target)
         _refuse_existing(target)
-        with _reported(target):
+        with _write_errors(target):
             folder.rename(target)
     return target
 
@@ -99,7 +99,7 @@ def _check(dataset: Any, shards: Any, format_: Any, batched: Any) -> None:
 
 def _refuse_existing(target: Path) -> None:
     """Keeps what is there."""
-    with _reported(target):
+    with _write_errors(target):
         there = target.exists() or target.is_symlink()
     if there:
         fix = "Choose another place, or remove it first."
@@ -109,7 +109,7 @@ def _refuse_existing(target: Path) -> None:
 @contextlib.contextmanager
 def _beside(target: Path) -> Iterator[Path]:
     """A hidden folder beside the final one, on the same disk, which is gone afterwards whatever happens."""
-    with _reported(target):
+    with _write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=f".writing-{target.name}-", dir=target.parent)
     with scratch as name:
@@ -119,7 +119,7 @@ def _beside(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _reported(target: Path) -> Iterator[None]:
+def _write_errors(target: Path) -> Iterator[None]:
     """Turns what the file system says, by whatever writer, into one clear error."""
     try:
         yield
@@ -144,7 +144,7 @@ class _Writers:
         for record in records:
             place = self.examples % self.shards
             if place == len(self.files):
-                self.files.append(self._opened(str(self.path(place))))
+                self.files.append(self._open(str(self.path(place))))
             self.files[place].write(record)
             self.examples += 1
 
@@ -152,7 +152,7 @@ class _Writers:
         """Where a shard lies."""
         return self.folder / f"shard-{place:05d}.{self.format}"
 
-    def _opened(self, path: str) -> Any:
+    def _open(self, path: str) -> Any:
         """A writer of one file."""
         if self.format == "tfrecord":
             return tf.io.TFRecordWriter(path)
@@ -164,7 +164,7 @@ class _Writers:
         for file in self.files:
             file.close()
 
-    def listed(self) -> tuple[Shard, ...]:
+    def entries(self) -> tuple[Shard, ...]:
         """The closed files as the manifest names them."""
         count = len(self.files)
         paths = [self.path(place) for place in range(count)]
@@ -180,15 +180,15 @@ def _fill(writers: _Writers, source: Iterator[Block], target: Path) -> None:
     try:
         for block in source:
             first = first or block
-            with _reported(target):
-                writers.add(serialized(block))
+            with _write_errors(target):
+                writers.add(serialize(block))
     except BaseException:
         with contextlib.suppress(RuntimeError, tf.errors.OpError):
             writers.close()
         raise
     if first is None:
         raise ValueError(refusal(_OWNER, "dataset", "must hold at least one example", 0))
-    with _reported(target):
+    with _write_errors(target):
         writers.close()
         specs = (specs_of(first.inputs), specs_of(first.labels), tuple(first.weights))
-        Manifest(writers.format, *specs, writers.listed()).write(writers.folder)
+        Manifest(writers.format, *specs, writers.entries()).write(writers.folder)

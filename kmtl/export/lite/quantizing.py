@@ -11,6 +11,7 @@ import tensorflow as tf
 from kmtl import _checks
 from kmtl.export import sampling
 from kmtl.export.lite import float_outputs
+from kmtl.export.lite._tensorflow_private import convert_in_two_steps
 
 MODES = ("float16", "dynamic", "int8", "int8_io")
 CALIBRATED = ("int8", "int8_io")
@@ -112,17 +113,9 @@ def converted(
     if quantize == "int8_io":
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
-    return _int8_inside(converter, exact) if quantize == "int8" else converter.convert()
-
-
-def _int8_inside(converter: Any, exact: Collection[str]) -> bytes:
-    """Does what the converter does for int8, but keeps the last layer of some tasks float."""
-    from tensorflow.lite.python import convert
-
-    # The converter's own two steps; its public face has no way to leave an operation out of the second.
-    converter._experimental_calibrate_only = True
-    calibrated = converter.convert()
-    return convert.mlir_quantize(calibrated, denylisted_nodes=float_outputs.nodes(calibrated, exact))
+    if quantize == "int8":
+        return convert_in_two_steps(converter, lambda calibrated: float_outputs.nodes(calibrated, exact))
+    return converter.convert()
 
 
 def _representatives(names: Iterable[str], arrays: Mapping[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -78,7 +78,7 @@ def test_directions_without_weights_are_not_smoothed(make):
 
 @pytest.mark.parametrize("make", [MoCo, DBMTL])
 def test_losses_are_needed(make):
-    with pytest.raises(ValueError, match=rf"^{make.__name__}: `losses` must be given: this method scales"):
+    with pytest.raises(ValueError, match=rf"^{make.__name__}: `losses` must be given to this method, got none"):
         make().combine(ops.array(ROWS))
     with pytest.raises(ValueError, match=r"^MemorylessDBMTL: `losses` must be given"):
         MemorylessDBMTL().weigh(gram=ops.eye(2))

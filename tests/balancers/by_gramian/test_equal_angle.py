@@ -95,7 +95,7 @@ def test_torchjds_sequence_of_imtls_scales(count):
 
 
 def test_imtl_needs_losses():
-    with pytest.raises(ValueError, match=r"^IMTL: `losses` are needed beside the Gramian, got none\."):
+    with pytest.raises(ValueError, match=r"^IMTL: `losses` must be given to this method, got none\."):
         weights_of(IMTL(), TWO)
 
 

@@ -53,5 +53,5 @@ def test_bad_options_are_refused():
         GradNorm(optimizer="adamw")
     with pytest.raises(ValueError, match=r"^GradNorm: `first_steps` must be a whole number of at least 1, got 0\."):
         GradNorm(first_steps=0)
-    with pytest.raises(ValueError, match=r"^GradNorm: `losses` are needed beside the Gramian, got none\."):
+    with pytest.raises(ValueError, match=r"^GradNorm: `losses` must be given to this method, got none\."):
         weights_of(GradNorm(), THREE)

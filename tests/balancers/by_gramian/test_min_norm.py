@@ -68,6 +68,6 @@ def test_options_are_checked():
     with pytest.raises(TypeError, match="`preference` is no option of this method"):
         MGDA(preference=[1, 2])
     named = SDMGrad(preference={"size": 2})
-    with pytest.raises(ValueError, match=r"SDMGrad: `preference` must name the model's tasks, got 'size'"):
+    with pytest.raises(ValueError, match=r"SDMGrad: `preference` must use task names as keys, got 'size'"):
         named.prepare([Regression("angle")])
     assert balancers.get("sdmgrad").get_config()["regularization"] == 0.3

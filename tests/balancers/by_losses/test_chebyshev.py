@@ -156,5 +156,5 @@ def test_bad_options_are_refused(options, rule):
 
 
 def test_strangers_are_refused_before_training():
-    with pytest.raises(ValueError, match=r"^STCH: `preference` must name the model's tasks, got 'bee'"):
+    with pytest.raises(ValueError, match=r"^STCH: `preference` must use task names as keys, got 'bee'"):
         prepared(preference={"bee": 1.0})

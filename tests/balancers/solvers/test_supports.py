@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kmtl.balancers.solvers.supports import enumerated, pivoted, solve_on
+from kmtl.balancers.solvers.supports import enumerate_supports, pivot_supports, solve_on
 
 
 def single(values):
@@ -43,5 +43,5 @@ def test_enumeration_and_pivoting_find_one_support(count):
     matrix = ops.where(present[:, None] & present[None, :], matrix, ops.eye(count))
     everywhere = ops.ones((6, count), dtype="bool") & present
     for start in (everywhere, ops.zeros_like(everywhere), linear < 0):
-        np.testing.assert_array_equal(pivoted(evaluate, start, present), enumerated(evaluate, present))
-    assert not np.asarray(enumerated(evaluate, present))[:, 1].any()
+        np.testing.assert_array_equal(pivot_supports(evaluate, start, present), enumerate_supports(evaluate, present))
+    assert not np.asarray(enumerate_supports(evaluate, present))[:, 1].any()

@@ -26,8 +26,8 @@ def chosen_output(owner: str, model: Any, image: Any, output: str | None) -> Any
     """
     ready = getattr(model, "output", None)
     if output is not None and ready is not None and output not in _keys(ready):
-        model, output = _until(owner, model, output), None
-    return _chosen(owner, _applied(owner, model, image), output)
+        model, output = _part_until(owner, model, output), None
+    return _choose(owner, _call(owner, model, image), output)
 
 
 def _keys(outputs: Any) -> list[str]:
@@ -35,7 +35,7 @@ def _keys(outputs: Any) -> list[str]:
     return list(outputs) if isinstance(outputs, dict) else []
 
 
-def _until(owner: str, model: Any, name: str) -> Any:
+def _part_until(owner: str, model: Any, name: str) -> Any:
     """Returns the part of a functional model that ends with the first call of the layer of this name."""
     layers = {layer.name: layer for layer in model.layers}
     rule = "must be a key of the model's outputs or the name of one of its layers"
@@ -47,7 +47,7 @@ def _until(owner: str, model: Any, name: str) -> Any:
         raise ValueError(refusal(owner, "output", "must be a layer on the model's own path", name, fix)) from error
 
 
-def _applied(owner: str, model: Any, image: Any) -> Any:
+def _call(owner: str, model: Any, image: Any) -> Any:
     """Calls the model on the image, or returns the outputs that it already has."""
     inputs = getattr(model, "input", None)
     if image is None:
@@ -81,7 +81,7 @@ def _check_fit(owner: str, wanted: Sequence[int | None], image: Sequence[int | N
     require(fits, owner, "image", f"must have the shape {wanted} that the model reads", image, fix)
 
 
-def _chosen(owner: str, outputs: Any, output: str | None) -> Any:
+def _choose(owner: str, outputs: Any, output: str | None) -> Any:
     """Returns one tensor of the model's outputs."""
     if isinstance(outputs, dict) and output is not None:
         require(

@@ -1,13 +1,12 @@
-"""Every private name of Keras that kmtl sets or calls, in one place; `tests/test_keras_private.py` watches them.
+"""Optimizers that take gradients which are summed over replicas already.
 
 Keras's optimizers sum the gradients over the replicas inside of `apply`. That is too late for clipping, which
 Keras so does to each replica's part, and too deep for a condition: "merge_call called while defining
 a new graph" (keras-team/keras#20582). Here gradients come as sums, and conditions stand outside of the replicas.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -17,7 +16,7 @@ from kmtl._checks import Refusals, words
 from kmtl._replicas import branch, is_replicated, replicas
 
 
-def applied(optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any], sound: Any) -> Any:
+def apply_summed(optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any], sound: Any) -> Any:
     """Lets an optimizer take gradients that are summed over replicas already.
 
     Args:
@@ -64,8 +63,8 @@ def check_strategy(strategy: Any, optimizer: Any, jit_compile: Any) -> None:
         if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):
             fix = "Use kmtl.distribution.strategy('multi_worker')."
             refusals.add("strategy", "must keep replicas in sync", words("a ParameterServerStrategy"), fix)
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        if isinstance(inner, keras.optimizers.Optimizer) and inner._distribution_strategy is not strategy:
+        parts = _parts(optimizer) if isinstance(optimizer, keras.optimizers.Optimizer) else []
+        if any(part._distribution_strategy is not strategy for part in parts):
             fix = "Make model and optimizer inside of one `with strategy.scope():`, or give the optimizer's name."
             refusals.add("optimizer", "must be made in the model's strategy", words("one of another"), fix)
         if jit_compile is True and is_replicated(strategy):
@@ -73,21 +72,56 @@ def check_strategy(strategy: Any, optimizer: Any, jit_compile: Any) -> None:
             refusals.add("jit_compile", "must be 'auto' or False under a strategy of replicas", jit_compile, fix)
 
 
-def in_scope(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Lets a model's method make its variables in the strategy that the model was made in."""
+def extend_optimizer(optimizer: Any, variables: Sequence[Any], prepare: Callable[[Any], None]) -> Any:
+    """An optimizer that knows these variables, with all of its state.
 
-    @functools.wraps(method)
-    def entered(model: Any, *args: Any, **kwargs: Any) -> Any:
-        with model.distribute_strategy.scope():
-            return method(model, *args, **kwargs)
+    Keras's optimizers know the variables that they were built with and no others, so a weight that is unfrozen later
+    needs another one.
 
-    return entered
+    Args:
+        optimizer: A built Keras optimizer.
+        variables: All that it is to move.
+        prepare: Called with a new optimizer before it is built.
+
+    Returns:
+        The optimizer itself if it knows them; else a new one of the same settings and state, which knows them too.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    known = {id(variable) for variable in inner._trainable_variables}
+    new = [variable for variable in variables if id(variable) not in known]
+    if not new:
+        return optimizer
+    wider = type(optimizer).from_config(optimizer.get_config())
+    prepare(wider)
+    wider.build([*inner._trainable_variables, *new])
+    # Names may repeat; those that do come in the same order, the new ones last.
+    old: dict[str, list[Any]] = {}
+    for variable in optimizer.variables:
+        old.setdefault(variable.path, []).append(variable)
+    for variable in wider.variables:
+        if old.get(variable.path):
+            variable.assign(old[variable.path].pop(0))
+    return wider
+
+
+def _parts(optimizer: Any) -> list[Any]:
+    """The Keras optimizers that an optimizer is made of: itself, or what it wraps."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return list(getattr(inner, "parts", {"": inner}).values())
 
 
 @contextmanager
 def _summed(optimizer: Any) -> Iterator[None]:
     """Takes the sum over replicas, and conditions around it, out of an optimizer."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    with ExitStack() as stack:
+        for part in _parts(optimizer):
+            stack.enter_context(_summed_part(part))
+        yield
+
+
+@contextmanager
+def _summed_part(inner: Any) -> Iterator[None]:
+    """The same for one Keras optimizer."""
     steps, frequency = inner.gradient_accumulation_steps, inner.ema_overwrite_frequency
     own = type(inner)._backend_apply_gradients
 
@@ -145,97 +179,3 @@ def _write(variables: Sequence[Any], values: Sequence[Any]) -> None:
             strategy.extended.update(variable.value, lambda copy, new: copy.assign(new), args=(value,), group=False)
 
     tf.distribute.get_replica_context().merge_call(across, args=(list(values),))
-
-
-def read_positions(model: Any, layer: Any) -> set[int]:
-    """Tells which of a layer's outputs a functional model reads.
-
-    Args:
-        model: A functional model.
-        layer: One of its layers, called once or more often.
-
-    Returns:
-        Positions among the layer's flattened outputs, over all of its calls.
-    """
-    inputs = [node.input_tensors for nodes in model._nodes_by_depth.values() for node in nodes]
-    histories = [tensor._keras_history for tensor in keras.tree.flatten([inputs, model.output])]
-    return {history.tensor_index for history in histories if history.operation is layer}
-
-
-def shared_tensors(model: Any, apart: type) -> list[Any]:
-    """Finds where a functional model with a dict of outputs parts into its outputs.
-
-    Args:
-        model: A functional model.
-        apart: Layers of this class serve each output alone, though they compute several.
-
-    Returns:
-        The Keras tensors that come from what every output needs, and that an output is or what else reads; none if
-        the outputs share nothing but the inputs.
-    """
-    depths = sorted(model._nodes_by_depth)
-    nodes = [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
-    needed: dict[int, set[str]] = {}
-    for name, tensor in model.output.items():
-        needed.setdefault(id(tensor), set()).add(name)
-    for node in nodes:  # from the outputs to the inputs
-        wanted = set().union(*(needed.get(id(tensor), set()) for tensor in node.outputs))
-        for tensor in node.input_tensors:
-            needed.setdefault(id(tensor), set()).update(wanted)
-    known = {id(tensor) for tensor in model.inputs}
-    produced: dict[int, Any] = {}
-    read = list(model.output.values())
-    for node in reversed(nodes):
-        wanted = set().union(*(needed.get(id(tensor), set()) for tensor in node.outputs))
-        inside = all(id(tensor) in known for tensor in node.input_tensors)
-        if wanted == set(model.output) and inside and not isinstance(node.operation, apart):
-            produced.update((id(tensor), tensor) for tensor in node.outputs)
-            known.update(id(tensor) for tensor in node.outputs)
-        else:
-            read += node.input_tensors
-    return list({id(tensor): tensor for tensor in read if id(tensor) in produced}.values())
-
-
-def has_mask(value: Any) -> bool:
-    """Whether Keras carries a mask along with a tensor."""
-    return getattr(value, "_keras_mask", None) is not None
-
-
-def replayed(model: Any, call: Callable[..., Any]) -> Any:
-    """Builds the outputs of a functional model once more, from its own inputs and layers.
-
-    Args:
-        model: A functional model; models inside it are opened.
-        call: Called as `call(layer, *args, **kwargs)` in place of the layer; it may add layers.
-
-    Returns:
-        Outputs in the structure of the model's.
-    """
-
-    def step(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        part = getattr(layer, "_functional", None) or layer  # what is inside of a `Sequential`
-        if isinstance(part, keras.Model) and hasattr(part, "_run_through_graph"):
-            return part._run_through_graph(args[0], call_fn=step)
-        return call(layer, *args, **kwargs)
-
-    return model._run_through_graph(model.inputs, call_fn=step)
-
-
-def first_reader(model: Any, layer: Any, name: str) -> Any:
-    """Finds what reads an output of a layer that returns a dict, dropout aside.
-
-    Args:
-        model: A functional model.
-        layer: One of its layers, called once.
-        name: Key of the output.
-
-    Returns:
-        The layer that reads it.
-    """
-    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
-    tensor = keras.tree.pack_sequence_as(dict.fromkeys(layer.names, 0), layer.output)[name]
-    while True:
-        reader = next(node for node in nodes if any(one is tensor for one in node.input_tensors))
-        if not isinstance(reader.operation, keras.layers.Dropout):
-            return reader.operation
-        tensor = reader.outputs[0]

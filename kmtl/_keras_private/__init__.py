@@ -1,0 +1,36 @@
+"""Every private name of Keras that kmtl reads, sets, calls or overrides; `tests/test_keras_private.py` watches them."""
+
+from kmtl._keras_private.graph import first_reader, layer_behind, read_positions, replay, shared_tensors
+from kmtl._keras_private.objectives import loss_arguments, metric_function
+from kmtl._keras_private.optimizer import apply_summed, check_strategy, extend_optimizer
+from kmtl._keras_private.tensors import has_mask, logits_behind, put_logits_behind
+from kmtl._keras_private.training import (
+    MODEL_OF_CALLBACK,
+    OVERRIDDEN,
+    accept_trainable,
+    has_prepared_data,
+    in_scope,
+    loss_tracker,
+)
+
+__all__ = [
+    "MODEL_OF_CALLBACK",
+    "OVERRIDDEN",
+    "accept_trainable",
+    "apply_summed",
+    "check_strategy",
+    "extend_optimizer",
+    "first_reader",
+    "has_mask",
+    "has_prepared_data",
+    "in_scope",
+    "layer_behind",
+    "logits_behind",
+    "loss_arguments",
+    "loss_tracker",
+    "metric_function",
+    "put_logits_behind",
+    "read_positions",
+    "replay",
+    "shared_tensors",
+]

@@ -1,0 +1,105 @@
+"""The graph of a functional model: its nodes, and what each tensor comes from."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+def layer_behind(tensor: Any) -> Any:
+    """Finds the layer or operation that made a Keras tensor; None for any other value."""
+    return getattr(getattr(tensor, "_keras_history", None), "operation", None)
+
+
+def read_positions(model: Any, layer: Any) -> set[int]:
+    """Tells which of a layer's outputs a functional model reads.
+
+    Args:
+        model: A functional model.
+        layer: One of its layers, called once or more often.
+
+    Returns:
+        Positions among the layer's flattened outputs, over all of its calls.
+    """
+    inputs = [node.input_tensors for node in _nodes(model)]
+    histories = [tensor._keras_history for tensor in keras.tree.flatten([inputs, model.output])]
+    return {history.tensor_index for history in histories if history.operation is layer}
+
+
+def shared_tensors(model: Any, apart: type) -> list[Any]:
+    """Finds where a functional model with a dict of outputs parts into its outputs.
+
+    Args:
+        model: A functional model.
+        apart: Layers of this class serve each output alone, though they compute several.
+
+    Returns:
+        The Keras tensors that come from what every output needs, and that an output is or what else reads; none if
+        the outputs share nothing but the inputs.
+    """
+    nodes = [node for node in _nodes(model) if not node.is_input]
+    needed: dict[int, set[str]] = {}
+    for name, tensor in model.output.items():
+        needed.setdefault(id(tensor), set()).add(name)
+    for node in nodes:
+        wanted = set().union(*(needed.get(id(tensor), set()) for tensor in node.outputs))
+        for tensor in node.input_tensors:
+            needed.setdefault(id(tensor), set()).update(wanted)
+    known = {id(tensor) for tensor in model.inputs}
+    produced: dict[int, Any] = {}
+    read = list(model.output.values())
+    for node in reversed(nodes):
+        wanted = set().union(*(needed.get(id(tensor), set()) for tensor in node.outputs))
+        inside = all(id(tensor) in known for tensor in node.input_tensors)
+        if wanted == set(model.output) and inside and not isinstance(node.operation, apart):
+            produced.update((id(tensor), tensor) for tensor in node.outputs)
+            known.update(id(tensor) for tensor in node.outputs)
+        else:
+            read += node.input_tensors
+    return list({id(tensor): tensor for tensor in read if id(tensor) in produced}.values())
+
+
+def replay(model: Any, call: Callable[..., Any]) -> Any:
+    """Builds the outputs of a functional model once more, from its own inputs and layers.
+
+    Args:
+        model: A functional model; models inside it are opened.
+        call: Called as `call(layer, *args, **kwargs)` in place of the layer; it may add layers.
+
+    Returns:
+        Outputs in the structure of the model's.
+    """
+
+    def step(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        part = getattr(layer, "_functional", None) or layer  # what is inside of a `Sequential`
+        if isinstance(part, keras.Model) and hasattr(part, "_run_through_graph"):
+            return part._run_through_graph(args[0], call_fn=step)
+        return call(layer, *args, **kwargs)
+
+    return model._run_through_graph(model.inputs, call_fn=step)
+
+
+def first_reader(model: Any, layer: Any, name: str) -> Any:
+    """Finds what reads an output of a layer that returns a dict, dropout aside.
+
+    Args:
+        model: A functional model.
+        layer: One of its layers, called once.
+        name: Key of the output.
+
+    Returns:
+        The layer that reads it.
+    """
+    nodes = _nodes(model)
+    tensor = keras.tree.pack_sequence_as(dict.fromkeys(layer.names, 0), layer.output)[name]
+    while True:
+        reader = next(node for node in nodes if any(one is tensor for one in node.input_tensors))
+        if not isinstance(reader.operation, keras.layers.Dropout):
+            return reader.operation
+        tensor = reader.outputs[0]
+
+
+def _nodes(model: Any) -> list[Any]:
+    """The calls of a functional model's layers, from the outputs to the inputs."""
+    depths = model._nodes_by_depth
+    return [node for depth in sorted(depths) for node in depths[depth]]

@@ -1,0 +1,126 @@
+"""The look at the data: what `fit` and its kin refuse, and what they learn from the labels."""
+
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from kmtl._checks import refusal, words
+from kmtl._replicas import of_first
+from kmtl.feeding.arrays import Feed, arrays_feed
+from kmtl.feeding.feed import feed
+from kmtl.feeding.inputs import InputForm
+from kmtl.feeding.label_statistics import DataStatistics, check_statistics
+from kmtl.tasks import Task
+
+
+class Inspection:
+    """Looks at data before a model is trained on it, and gives the model what it learns from labels.
+
+    Args:
+        tasks: The model's tasks by name.
+        scalers: The layers that learn statistics of labels, by task name.
+        form: What the model takes as inputs; None leaves them unchecked.
+        strategy: What the model was made in.
+    """
+
+    def __init__(
+        self, tasks: Mapping[str, Task], scalers: Mapping[str, Any], form: InputForm | None, strategy: Any
+    ) -> None:
+        self.tasks = tasks
+        self.scalers = scalers
+        self.form = form
+        self.strategy = strategy
+        self._known: weakref.WeakKeyDictionary[Any, tuple[Any, DataStatistics]] = weakref.WeakKeyDictionary()
+
+    def training_feed(self, x: Any, y: Any, sample_weight: Any, check: bool | int) -> Feed:
+        """Checks the structure of the training data."""
+        whole = isinstance(check, bool) or (isinstance(check, int) and check > 0)
+        if not whole:
+            raise ValueError(refusal("fit", "check", "must be True, False or a number of batches", check))
+        return feed(x, y, sample_weight, self.tasks, "fit", all_needed=check is not False, form=self.form)
+
+    def partial_feed(self, x: Any, y: Any, sample_weight: Any, owner: str) -> Feed:
+        """Checks the structure of data in which tasks may be absent."""
+        return feed(x, y, sample_weight, self.tasks, owner, all_needed=False, form=self.form)
+
+    def batch_feed(self, x: Any, y: Any, sample_weight: Any, owner: str) -> Feed:
+        """Checks one batch, in which tasks may be absent."""
+        return arrays_feed(x, y, sample_weight, self.tasks, owner, all_needed=False, form=self.form)
+
+    def validation_data(self, data: Any, steps: int | None, check: bool | int) -> Any:
+        """Checks validation data and returns it as Keras takes it."""
+        owner = "fit(validation_data)"
+        parts = data if isinstance(data, list | tuple) else (data,)
+        x, y, weights = (*parts, None, None)[:3]
+        given = self.partial_feed(x, y, weights, owner)
+        limit = given.limit(steps, check, "fit", "validation_steps")
+        if check is not False and given.is_rewindable:
+            check_statistics(self._statistics(given, limit), (), owner, all_needed=False)
+        given = given.weighted({})
+        return given.x if given.y is None else (given.x, given.y, given.sample_weight)
+
+    def look(self, given: Feed, steps: int | None, check: bool | int) -> DataStatistics | None:
+        """Takes the statistics of the training labels and refuses what it must."""
+        limit = given.limit(steps, check, "fit", "steps_per_epoch")
+        if check is False or not given.is_visible:
+            self.require_scales("fit")
+            return None
+        statistics = self._statistics(given, limit)
+        check_statistics(statistics, self.unlearned(), "fit")
+        return statistics
+
+    def _statistics(self, given: Feed, limit: int | None) -> DataStatistics:
+        """Takes the statistics, or remembers those of a stream that was looked at before."""
+        is_kept = given.source is not None and given.is_rewindable
+        if is_kept and self._known.get(given.source, (0, None))[0] == (limit,):
+            return self._known[given.source][1]
+        statistics = DataStatistics.of(self.tasks, given.batches(limit))
+        statistics.complete = given.is_complete(limit)
+        if is_kept:
+            self._known[given.source] = ((limit,), statistics)
+        return statistics
+
+    def unlearned(self) -> list[str]:
+        """Names of the standardised regressions whose statistics nobody learned."""
+        return [name for name, layer in self.scalers.items() if not layer.is_learned]
+
+    def adapt(self, data: Any, y: Any, steps: int | None) -> None:
+        """Learns the statistics of every standardised regression, learned before or not."""
+        given = self.partial_feed(data, y, None, "adapt")
+        limit = given.limit(steps, True, "adapt", "steps")
+        statistics = DataStatistics.of(self.tasks, given.batches(limit if steps is None else steps))
+        check_statistics(statistics, self.scalers, "adapt", all_needed=False)
+        self.learn_scales(statistics, self.scalers)
+
+    def prepared(self, owner: str, x: Any, y: Any, sample_weight: Any, limit: int) -> Feed:
+        """Data that is looked at but not trained on, with the statistics of its labels learned."""
+        given = self.partial_feed(x, y, sample_weight, owner)
+        if self.unlearned():
+            statistics = DataStatistics.of(self.tasks, given.batches(limit))
+            check_statistics(statistics, self.unlearned(), owner, all_needed=False)
+            self.learn_scales(statistics, self.unlearned())
+        return given.weighted({})
+
+    def learn_scales(self, statistics: DataStatistics, names: Iterable[str]) -> None:
+        """Gives the statistics to the layers that turn predictions into the label's unit.
+
+        Machines that looked at different data must not scale differently: the first one's count.
+        """
+        learned = [statistics.tasks[name] for name in names]
+        if not learned:
+            return
+        own = np.concatenate([[found.mean, found.scale] for found in learned], axis=None).astype("float32")
+        whole = of_first(self.strategy, own)
+        ends = np.cumsum([2 * len(found.mean) for found in learned])[:-1]
+        for found, values in zip(learned, np.split(whole, ends), strict=True):
+            self.scalers[found.task.name].learn(*np.split(values, 2))
+
+    def require_scales(self, owner: str) -> None:
+        """Refuses training a standardised regression whose statistics nobody learned."""
+        unlearned = self.unlearned()
+        if unlearned:
+            fix = "Call model.adapt(data) with labelled data first, or give the task `standardize=False`."
+            rule = "must have learned the labels' mean and scale"
+            raise ValueError(refusal(owner, "tasks", rule, words(f"none for {unlearned}"), fix))

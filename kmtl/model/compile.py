@@ -1,0 +1,238 @@
+"""What `compile` makes of a model that knows its tasks: its setup, its step, its logs."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kmtl import balancers
+from kmtl._checks import Refusals, near, refusal, require, words
+from kmtl._keras_private import accept_trainable, check_strategy, extend_optimizer, in_scope, loss_tracker
+from kmtl._replicas import sum_over_replicas
+from kmtl.model.compile_arguments import checked_weights, refuse_overrides, serialized_losses, settings
+from kmtl.model.graph import TaskGraph
+from kmtl.model.optimizers import assign_owners, resolved_optimizer
+from kmtl.model.setup import Setup, choose_route
+from kmtl.model.step import Step
+
+
+class CompiledGraph(TaskGraph):
+    """A model that knows how it is trained; `MultiTaskModel` is fed and run.
+
+    Attributes:
+        setup: What `compile` decided; None before.
+        step: The step that `fit` takes; None before. A form of training puts its own here: see `kmtl.model.step.Step`.
+        balancer: The balancer that `compile` was given; None before.
+    """
+
+    # The one name under which the state of the training is saved.
+    _setup: Setup | None = None
+    _step: Step | None = None
+    _arguments: dict[str, Any]
+    _evaluating = False
+    train_function: Any
+    test_function: Any
+
+    @in_scope
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
+        *,
+        balancer: Any = "equal",
+        track_conflicts: bool = False,
+        on_nonfinite: str = "skip",
+    ) -> None:
+        """Compiles as `keras.Model.compile` does; what is left out comes from the tasks.
+
+        Args:
+            optimizer: As in Keras, or `{"shared": optimizer, task: optimizer}`: one of the weights that tasks share,
+                and of the heads of these tasks; a head left out is moved by that of `"shared"`.
+            loss: None, one loss for every task, or `{task: loss}`; a task left out keeps its own.
+            loss_weights: `{task: weight}`; a task left out weighs 1. They can move during
+                training: see `set_loss_weights` and `kmtl.callbacks.LossWeightScheduler`.
+            metrics: `{task: metrics}`; a task left out keeps its own.
+            weighted_metrics: The same, under sample and class weights.
+            run_eagerly: As in Keras, as the next three.
+            steps_per_execution: Batches an execution.
+            jit_compile: Whether XLA compiles the step.
+            auto_scale_loss: Whether losses are scaled under mixed_float16.
+            balancer: A name of `kmtl.balancers.names()` or a `kmtl.balancers.Balancer`.
+            track_conflicts: Whether the logs tell how the tasks' gradients lie to each other:
+                `<task>_gradient_norm`, `<task>_<other>_cosine`, `conflicting_pairs` (share),
+                `gram_condition`, `<task>_excluded`. Free where the balancer takes the gradients of every
+                task anyway; otherwise each step takes them, one pass through the trunk a task.
+            on_nonfinite: What happens when a task's loss or gradient is not finite. `"skip"`: the
+                task sits out of the step, a step with nothing finite is skipped, and `fit` warns after the epoch.
+                `"raise"`: `fit` stops after the step with a `FloatingPointError` that names tasks and step; it looks
+                after every execution, so the device waits for the host.
+
+        Raises:
+            ValueError: With all offenders.
+        """
+        if not self.tasks:
+            fix = "Pass `tasks=[...]`; a clone drops them: adopt it with MultiTaskModel.from_model(clone, tasks)."
+            raise ValueError(refusal("compile", "tasks", "must be known", words("a model without tasks"), fix))
+        refuse_overrides(type(self), CompiledGraph)
+        known = ("skip", "raise")
+        fix = near(str(on_nonfinite), known)
+        require(on_nonfinite in known, "compile", "on_nonfinite", "must be 'skip' or 'raise'", on_nonfinite, fix)
+        optimizer = resolved_optimizer(self, optimizer)
+        check_strategy(self.distribute_strategy, optimizer, jit_compile)
+        compiled = settings(self.tasks, loss, loss_weights, metrics, weighted_metrics)
+        chosen = balancers.get(balancer)
+        choose_route(self, chosen, track_conflicts=track_conflicts)
+        flags = {"run_eagerly": run_eagerly, "steps_per_execution": steps_per_execution, "jit_compile": jit_compile}
+        super().compile(optimizer=optimizer, auto_scale_loss=auto_scale_loss, **flags)
+        assign_owners(self, self.optimizer)
+        # Slots that exist can be restored from a weights file; Keras would make them in the first step.
+        self.optimizer.build(self.trainable_variables)
+        given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
+        own = {"balancer": chosen, "track_conflicts": track_conflicts, "on_nonfinite": on_nonfinite}
+        self.attach("_arguments", {**given, **flags, "auto_scale_loss": auto_scale_loss, **own})
+        setup = Setup(self, chosen, compiled, track_conflicts=track_conflicts, raises=on_nonfinite == "raise")
+        self.attach("_setup", setup)
+        self.attach("_step", Step(self, setup))
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Returns the arguments of `compile`, the optimizer as it is wrapped now."""
+        if not self.compiled:
+            return None
+        now = {"loss": serialized_losses(self._arguments["loss"]), "optimizer": self.optimizer}
+        return keras.saving.serialize_keras_object({**self._arguments, **now})
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a loaded model; a clone waits for its tasks."""
+        if self.tasks:
+            self.compile(**keras.saving.deserialize_keras_object(config))
+
+    # What was decided.
+
+    def _compiled_setup(self, owner: str) -> Setup:
+        """What `compile` decided; refuses what comes before it."""
+        if self._setup is None:
+            fix = "Call model.compile(...) first."
+            raise ValueError(refusal(owner, "model", "must be compiled", words("an uncompiled one"), fix))
+        return self._setup
+
+    @property
+    def setup(self) -> Setup | None:
+        """What `compile` decided; None before."""
+        return self._setup
+
+    @property
+    def step(self) -> Step | None:
+        """The step that `fit` takes; None before `compile`."""
+        return self._step
+
+    @step.setter
+    @in_scope
+    def step(self, step: Step) -> None:
+        self._compiled_setup("step").track_losses(self, step.extra_names)
+        self.attach("_step", step)
+        self.train_function = None
+
+    @property
+    def balancer(self) -> balancers.Balancer | None:
+        """The balancer that `compile` was given; None before."""
+        return None if self._setup is None else self._setup.balancer
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The static loss weights now, by task name."""
+        return self._compiled_setup("loss_weights").loss_weights.as_dict()
+
+    def set_loss_weights(self, weights: Mapping[str, float]) -> None:
+        """Changes loss weights without recompiling; a task left out keeps its weight.
+
+        Raises:
+            ValueError: If a name is unknown or a weight negative or not finite.
+        """
+        setup = self._compiled_setup("set_loss_weights")
+        with Refusals("set_loss_weights") as refusals:
+            checked_weights(refusals, self.tasks, weights)
+        setup.loss_weights.assign(weights)
+
+    @property
+    def training_state(self) -> list[Any]:
+        """All variables that the next step reads or the logs are made of, in one order; a backup holds them."""
+        owners = [self, self.optimizer, self._compiled_setup("training_state"), *self.metrics]
+        variables = [variable for owner in owners for variable in owner.variables]
+        return list({id(variable): variable for variable in variables}.values())
+
+    @in_scope
+    def follow_trainable(self, owner: str) -> None:
+        """Follows weights that were frozen or unfrozen since the last step; every training asks for it.
+
+        Nothing of the state is lost: the optimizer keeps what it holds of frozen weights, and begins for new ones.
+
+        Args:
+            owner: Who asks, for the messages.
+        """
+        setup = self._compiled_setup(owner)
+        if not setup.is_current(self):
+            setup.follow(self)
+            wider = extend_optimizer(self.optimizer, self.trainable_variables, lambda made: assign_owners(self, made))
+            if wider is not self.optimizer:
+                self.optimizer = wider
+            accept_trainable(self)
+            self.train_function = None
+
+    # The logs.
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The losses, the tasks' metrics, and any metric of a layer."""
+        if self._setup is None:
+            return super().metrics
+        others = [metric for metric in super().metrics if metric is not loss_tracker(self)]
+        return [*self._setup.trackers, *others]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The keys of what `evaluate` returns, in its order; the logs of training also have each `<task>_weight`."""
+        hidden = set() if self._setup is None else self._setup.training_keys
+        return [key for key in self.get_metrics_result() if key not in hidden]
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The logs; an evaluation has no weights of its own to report."""
+        logs = super().get_metrics_result()
+        if self._setup is None:
+            return logs
+        if self._setup.balancer.needs != "losses":
+            logs["solver_failures"] = self._setup.balancer.failures + 0.0
+        return {
+            key: value for key, value in logs.items() if not (self._evaluating and key in self._setup.training_keys)
+        }
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        """Leaves out of the logs what an evaluation does not have."""
+        self._evaluating = True
+        try:
+            yield
+        finally:
+            self._evaluating = False
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """The weighted sum of the tasks' losses and the penalties, without a balancer; this replica's part.
+
+        The step does not call it, so `compile` refuses a subclass that overrides it.
+        """
+        del x, training
+        setup = self._compiled_setup("compute_loss")
+        step = Step(self, setup)
+        sums, counts = step.sums([group.examples(y, y_pred, sample_weight) for group in setup.groups])
+        means = sums / tf.maximum(sum_over_replicas(counts), 1.0)
+        return tf.reduce_sum(setup.loss_weights.value * means) + step.penalty()

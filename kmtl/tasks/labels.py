@@ -1,0 +1,246 @@
+"""What a label is: its dtype and shape, what says that it is missing, how it is checked and brought into form."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from keras import ops
+
+from kmtl._checks import Refusals, is_whole, words
+from kmtl.tasks.statistics import ClassCounts, LabelStatistics, Moments
+
+# Leading axes of a label that count places, by the features that a head takes.
+_PLACES = {"vector": 0, "sequence": 1, "map": 2}
+
+
+class Label:
+    """The label's side of a task; every kind of task has one, and says below only what differs.
+
+    A label is a number, a vector, or one of those a place: a pixel of a map, a token of a sequence.
+    """
+
+    name: str
+    # A word for the kind, for files and reports.
+    kind: ClassVar[str] = ""
+    label_dtype: ClassVar[str] = "float32"
+    # Which of the trunk's features the head takes: "vector", "map" or "sequence".
+    features: ClassVar[str] = "vector"
+    # Number of classes that an element of a label may be; 0 where it is a number.
+    classes: int = 0
+    label_names: tuple[str, ...] | None = None
+    class_weight: dict[int, float] | str | None = None
+
+    @property
+    def label_shape(self) -> tuple[int | None, ...]:
+        """Shape of one label; `()` is a scalar, None a side that varies."""
+        return ()
+
+    @property
+    def loss_shape(self) -> tuple[int | None, ...]:
+        """Shape of one label as the loss takes it; a scalar that is compared with an output `(batch, 1)` is `(1,)`."""
+        return self.label_shape or (1,)
+
+    @property
+    def dense_axes(self) -> int:
+        """How many leading axes of a label count places, each of which has a label of its own.
+
+        2 for pixels, 1 for tokens, 0 where an example has one label.
+        """
+        places = _PLACES[self.features]
+        return places if len(self.label_shape) >= places else 0
+
+    @property
+    def missing(self) -> int | float:
+        """The value that says: this example has no label."""
+        return -1 if self.label_dtype == "int32" else float("nan")
+
+    def present(self, labels: Any) -> Any:
+        """Tells which elements of the labels are there: True, or False where missing.
+
+        Args:
+            labels: Any array or tensor.
+
+        Returns:
+            Booleans of the same shape and sort.
+        """
+        # NaN differs from itself.
+        return labels != self.missing if self.label_dtype == "int32" else labels == labels
+
+    # Checks and casts of arrays.
+
+    def check_labels(self, refusals: Refusals, argument: str, dtype: Any, shape: Sequence[int | None]) -> None:
+        """Records labels of a wrong dtype or shape.
+
+        Args:
+            refusals: Where to record.
+            argument: What the user calls the labels of all tasks.
+            dtype: NumPy dtype of the labels.
+            shape: Their shape with the batch axis; an unknown size is None.
+        """
+        kind = np.dtype(dtype).kind
+        label = f"{argument}[{self.name!r}]"
+        if self.label_dtype == "int32" and kind == "f":
+            what = "classification" if self.classes else "task of whole numbers"
+            fix = f"Cast to int, {self.missing} where missing; kmtl.data.from_frame does both."
+            refusals.add(label, f"must be integers: it is a {what}", words(str(np.dtype(dtype))), fix)
+        elif kind not in "iufb":
+            refusals.add(label, "must be numbers", words(str(np.dtype(dtype))), "Encode names as numbers first.")
+        if not self.fits(tuple(shape)):
+            wanted = ", ".join(["batch", *("any" if size is None else str(size) for size in self.label_shape)])
+            refusals.add(label, f"must have shape ({wanted}{'' if self.label_shape else ','})", tuple(shape))
+
+    def fits(self, shape: Sequence[int | None]) -> bool:
+        """Whether labels of a shape, batch axis included, are this task's; a scalar may come as `(batch, 1)`."""
+        accepted = [tuple(self.label_shape)] if self.label_shape else [(), (1,)]
+        return len(shape) >= 1 and any(same_shape(shape[1:], wanted) for wanted in accepted)
+
+    def cast_labels(self, labels: Any) -> Any:
+        """Returns an array in the task's dtype; a class beyond its range must not wrap around into a valid one."""
+        if self.label_dtype == "int32" and labels.dtype.kind in "iu":
+            limits = np.iinfo("int32")
+            labels = np.clip(labels.astype("int64"), limits.min, limits.max)
+        return labels.astype(self.label_dtype)
+
+    def absent_labels(self, batch: int) -> Any:
+        """Returns labels that are all missing, `(batch, ...)`; a side that varies is 1."""
+        return np.full((batch, *known_shape(self.label_shape)), self.missing, dtype=self.label_dtype)
+
+    # The same of tensors.
+
+    def cast_label_tensor(self, labels: Any) -> Any:
+        """Returns a tensor in the task's dtype and, where its rank is unknown, with the task's shape."""
+        if labels.shape.rank is None:
+            labels = ops.reshape(labels, (-1, *self.label_shape))
+        whole = self.label_dtype == "int32" and labels.dtype.is_integer
+        return ops.saturate_cast(labels, self.label_dtype) if whole else ops.cast(labels, self.label_dtype)
+
+    def absent_label_tensor(self, batch: Any) -> Any:
+        """Returns labels that are all missing, `(batch, ...)`, where `batch` may be a tensor."""
+        return ops.full((batch, *known_shape(self.label_shape)), self.missing, dtype=self.label_dtype)
+
+    def shaped(self, labels: Any, predictions: Any = None) -> Any:
+        """Gives labels the shape in which the loss compares them with the output, `(batch, *loss_shape)`.
+
+        Args:
+            labels: `(batch, ...)`.
+            predictions: Outputs, whose places give a side that varies its size where all labels are absent.
+        """
+        if None not in self.loss_shape:
+            return ops.reshape(labels, (-1, *self.loss_shape))
+        if predictions is None:
+            return labels
+        places = ops.shape(predictions)[1 : 1 + self.dense_axes]
+        rest = ops.shape(labels)[1 + self.dense_axes :]
+        return ops.broadcast_to(labels, (ops.shape(labels)[0], *places, *rest))
+
+    def shaped_weights(self, weights: Any) -> Any:
+        """Gives sample weights the axes that multiply a loss a label: one an example, or one a place."""
+        axes = self.dense_axes
+        if axes and len(weights.shape) == 1 + axes:
+            return weights
+        return ops.reshape(weights, (-1, *[1] * axes))
+
+    def takes_weights(self, shape: Sequence[int | None]) -> bool:
+        """Whether sample weights of a shape, batch axis included, are one an example or one a place."""
+        places = tuple(self.label_shape[: self.dense_axes])
+        return len(shape) >= 1 and any(same_shape(shape[1:], wanted) for wanted in [(), (1,), places])
+
+    # What is learned from labels.
+
+    def statistics(self) -> LabelStatistics:
+        """Makes what gathers the labels of a pass over the data; it also tells what is refused in them."""
+        return ClassCounts(self) if self.label_dtype == "int32" else Moments(self)
+
+    @property
+    def weighs_classes(self) -> bool:
+        """Whether a label is one class, so that classes may weigh."""
+        return self.classes > 0 and len(self.label_shape) == self.dense_axes
+
+    def class_weight_table(self, refusals: Refusals, argument: str, given: Any, statistics: Any) -> Any:
+        """Resolves class weights to one weight a class, or records what is wrong with them.
+
+        Args:
+            refusals: Where to record.
+            argument: What the user calls the weights.
+            given: `{class: weight}` or `"balanced"`.
+            statistics: Of the training labels, or None.
+
+        Returns:
+            `(classes,)`, or None.
+        """
+        if not self.weighs_classes:
+            refusals.add(
+                argument, "must belong to a classification", words(type(self).__name__), "Use `sample_weight`."
+            )
+            return None
+        if isinstance(given, str) and given == "balanced":
+            if statistics is None:
+                fix = "Pass a dict of weights; or let `fit` count, with `check=True`."
+                got = words("data that is not looked at")
+                refusals.add(argument, "needs the label counts to be 'balanced'", got, fix)
+                return None
+            return self.balanced_weights(statistics.counts)
+        if not isinstance(given, Mapping):
+            refusals.add(argument, "must be a dict {class: weight} or 'balanced'", given)
+            return None
+        return self._weights_of_classes(refusals, argument, given)
+
+    def _weights_of_classes(self, refusals: Refusals, argument: str, given: Mapping[Any, Any]) -> Any:
+        """One weight a class, 1 where none is given."""
+        table = np.ones(self.classes, dtype="float32")
+        for place, weight in given.items():
+            number = isinstance(weight, int | float | np.number) and 0 <= weight < float("inf")
+            if not is_whole(place) or not 0 <= place < self.classes or not number:
+                rule = f"must map classes 0..{self.classes - 1} to finite weights of at least 0"
+                refusals.add(argument, rule, words(f"{place!r}: {weight!r}"))
+            else:
+                table[int(place)] = weight
+        return table
+
+    def balanced_weights(self, counts: Any) -> Any:
+        """`n / (c * n_c)` over the c classes that occur, so that the mean weight of a label is 1.
+
+        Args:
+            counts: Labels of each class, `(classes,)`.
+        """
+        occurring = max(int((counts > 0).sum()), 1)
+        return np.where(counts > 0, counts.sum() / (occurring * np.maximum(counts, 1)), 1.0).astype("float32")
+
+    # What a table of data holds.
+
+    def label_columns(self, columns: Sequence[Any]) -> list[Any]:
+        """Names the columns of a frame that hold the label, where nobody says: the one of the task's name."""
+        del columns
+        return [self.name]
+
+    @property
+    def label_codes(self) -> dict[str, int] | None:
+        """Number of each label name that a table may hold in its place; None where a label is never text."""
+        if not self.weighs_classes or self.dense_axes:
+            return None
+        return {name: place for place, name in enumerate(self.label_names or ())}
+
+
+def same_shape(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    """Whether two shapes agree, an unknown size with anything.
+
+    >>> same_shape((None, 2), (8, 2)), same_shape((8,), (8, 1))
+    (True, False)
+    """
+    known = all(a is None or b is None or a == b for a, b in zip(shape, wanted, strict=False))
+    return len(shape) == len(wanted) and known
+
+
+def known_shape(shape: Sequence[int | None], side: int = 1) -> tuple[int, ...]:
+    """A shape with a size for every side that varies.
+
+    >>> known_shape((None, 2))
+    (1, 2)
+    """
+    return tuple(side if size is None else size for size in shape)
+
+
+def elements_of(shape: Sequence[int | None]) -> int:
+    """Number of elements of a shape; a side that varies counts as several."""
+    return math.prod(known_shape(shape, 2))

@@ -1,0 +1,192 @@
+"""What an output is: its head, its shape, and how it is read and drawn."""
+
+from collections.abc import Hashable
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from kmtl._checks import refusal
+from kmtl.tasks.labels import Label
+
+_FORMS = {"vector": "(batch, width)", "sequence": "(batch, tokens, width)", "map": "(batch, height, width, channels)"}
+_FIXES = {
+    "vector": "Pool or flatten the trunk's output first, as kmtl.trunks does.",
+    "sequence": "Build a text trunk with pooling=None.",
+    "map": "Build the trunk with pooling=None.",
+}
+FEATURES = frozenset(_FORMS)
+# The methods that build a dense head.
+_PARTS = ("head", "hidden_layers", "output", "dense", "regularizer", "fused_output")
+
+
+class Output(Label):
+    """The output's side of a task; every kind of task has one, and says below only what differs."""
+
+    activation: ClassVar[str | None] = None
+    # Whether an output is read as a decision; otherwise it is a value.
+    decides: ClassVar[bool] = False
+    unit: str = ""
+    hidden: tuple[int, ...] = ()
+    dropout: float = 0.0
+    l1: float = 0.0
+    l2: float = 0.0
+
+    @property
+    def units(self) -> int:
+        """Size of the output's last axis."""
+        return 1
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """Shape of one example's output; None is a side that varies."""
+        return (*self.label_shape[: self.dense_axes], self.units)
+
+    # The head.
+
+    def check_features(self, features: Any, owner: str) -> None:
+        """Refuses features that the head cannot take.
+
+        Args:
+            features: KerasTensor.
+            owner: For the message.
+        """
+        rank = _FORMS[self.features].count(",") + 1
+        shape = getattr(features, "shape", ())
+        if len(shape) != rank or shape[-1] is None:
+            rule = f"must be a KerasTensor of shape {_FORMS[self.features]}"
+            rule += "" if self.features == "vector" else f" for task {self.name!r}"
+            got = getattr(features, "shape", features)
+            raise ValueError(refusal(owner, "features", rule, got, _FIXES[self.features]))
+
+    def head(self, features: Any) -> Any:
+        """Builds the head on the features and returns the named output.
+
+        Args:
+            features: KerasTensor, as `features` says: `(batch, width)` for a vector.
+
+        Returns:
+            KerasTensor of shape `(batch, *output_shape)`, float32.
+        """
+        return self.output(self.hidden_layers(features))
+
+    def hidden_layers(self, features: Any) -> Any:
+        """Builds what stands between the features and the output layer."""
+        for index, width in enumerate(self.hidden, start=1):
+            layer = keras.layers.Dense(
+                width, activation="relu", kernel_regularizer=self.regularizer(), name=f"{self.name}_hidden_{index}"
+            )
+            features = layer(features)
+        if self.dropout:
+            features = keras.layers.Dropout(self.dropout, name=f"{self.name}_dropout")(features)
+        return features
+
+    def output(self, features: Any) -> Any:
+        """Builds the output layer, which bears the task's name."""
+        return self.dense(self.name)(features)
+
+    def dense(self, name: str) -> Any:
+        """Makes the output's dense layer; float32, so that mixed precision keeps probabilities and units exact."""
+        return keras.layers.Dense(
+            self.units,
+            activation=self.activation,
+            kernel_regularizer=self.regularizer(),
+            dtype="float32",
+            name=name,
+        )
+
+    def regularizer(self) -> Any:
+        """The penalty on the head's kernels, or None."""
+        return keras.regularizers.L1L2(self.l1, self.l2) if self.l1 or self.l2 else None
+
+    @property
+    def head_form(self) -> Hashable | None:
+        """What two heads must share to be computed as one kernel; None for a head that never is."""
+        return self.dense_form(Output)
+
+    def dense_form(self, kind: type["Output"]) -> tuple[Hashable, ...] | None:
+        """The form of a dense head as a class builds it; None where a subclass builds another, or on a map.
+
+        Dropout on the features differs a head, so those heads stay separate.
+        """
+        own = any(getattr(type(self), part) is not getattr(kind, part) for part in _PARTS)
+        if own or self.features != "vector" or (self.dropout and not self.hidden):
+            return None
+        return (self.units, self.hidden, self.activation, self.dropout, self.l1, self.l2)
+
+    def fused_output(self, output: Any) -> Any:
+        """Ends a head that was computed with others: what `output` builds behind its dense layer."""
+        return output
+
+    # Reading.
+
+    def decide(self, outputs: Any) -> Any:
+        """The decided classes of outputs, int64, in the shape of labels; None for a task of values.
+
+        Args:
+            outputs: Array or tensor `(batch, *output_shape)`.
+        """
+        del outputs
+        return
+
+    def read(self, outputs: Any) -> dict[str, Any]:
+        """What a reader wants to see of outputs, by the end of its name behind the task's.
+
+        Args:
+            outputs: Array or tensor `(batch, *output_shape)`.
+
+        Returns:
+            Tensors `(batch, ...)`; of a task of values the values themselves under `""`, shaped as its labels.
+        """
+        same = len(self.label_shape) == self.dense_axes and self.units == 1
+        return {"": ops.squeeze(outputs, axis=-1) if same else outputs}
+
+    def read_keys(self) -> list[str]:
+        """Full names of what `read` gives."""
+        return [f"{self.name}_label", f"{self.name}_probability"] if self.decides else [self.name]
+
+    def metric_outputs(self, outputs: Any) -> Any:
+        """The part of outputs that metrics compare with labels; all of it, unless a head gives more."""
+        return outputs
+
+    def describe(self, label: Any, output: Any) -> str:
+        """One line of one example, as a picture's title shows it: `angle 10.0 → 12.5 deg`.
+
+        Args:
+            label: The label; None where there is none.
+            output: The output, `output_shape`.
+
+        Returns:
+            Text; a wrong decision ends in ` ✗`.
+        """
+        return f"{self.name} {short_numbers(label)} → {short_numbers(self.metric_outputs(output))} {self.unit}".rstrip()
+
+    def draw(self, axis: Any, label: Any, output: Any) -> None:
+        """Draws the label and the output of one example over its picture; nothing, unless a kind knows better.
+
+        Args:
+            axis: A matplotlib axis that shows the picture.
+            label: The label; None where there is none.
+            output: The output, `output_shape`.
+        """
+
+    def class_name(self, number: int) -> str:
+        """A class by its name, or its number."""
+        return self.label_names[number] if self.label_names else str(number)
+
+
+def short_numbers(values: Any) -> str:
+    """Numbers in short; a missing one is a question mark.
+
+    >>> short_numbers([1.0, float("nan")]), short_numbers(None)
+    ('1.0, ?', '?')
+    """
+    if values is None:
+        return "?"
+    return ", ".join("?" if np.isnan(value) else f"{value:.1f}" for value in np.ravel(values).astype("float64"))
+
+
+def named_classes(names: tuple[str, ...] | None, numbers: Any) -> Any:
+    """Names of classes as a string tensor, where there are names; else the numbers."""
+    return numbers if names is None else ops.take(ops.convert_to_tensor(list(names), dtype="string"), numbers, axis=0)

@@ -1,0 +1,176 @@
+"""What a pass over a task's labels finds: how many there are, what is wrong with them, classes or moments."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kmtl._checks import Refusals, words
+
+
+def bad_weights(weights: Any, labelled: Any) -> int:
+    """Counts the sample weights that are negative or not finite; a weight without a label reaches nothing.
+
+    Args:
+        weights: One an example, or one a label of it.
+        labelled: For each example, or each label of it, whether it is there; None where nobody knows.
+
+    >>> bad_weights(np.array([1.0, -1.0, np.nan]), np.array([True, True, False]))
+    1
+    """
+    values = np.asarray(weights)
+    bad = ~((values >= 0) & (values < np.inf))
+    if labelled is None or not bad.any():
+        return int(bad.sum())
+    there = np.asarray(labelled)
+    if there.size == bad.size:
+        return int((bad.reshape(-1) & there.reshape(-1)).sum())
+    # One weight for all labels of an example; of another number of examples, the lengths are refused elsewhere.
+    flat = bad.reshape(len(bad), -1).any(axis=1)
+    return int((flat & there.reshape(len(there), -1).any(axis=1)).sum() if len(flat) == len(there) else flat.sum())
+
+
+class LabelStatistics:
+    """What one task's labels hold, gathered batch by batch.
+
+    Args:
+        task: Whose labels they are.
+
+    Attributes:
+        examples: Examples seen.
+        labelled: Examples that carry the label (of several elements or places: any of them).
+        bad_weights: Sample weights of labelled examples that are negative or not finite.
+    """
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+        self.examples = 0
+        self.labelled = 0
+        self.bad_weights = 0
+
+    def update(self, labels: Any, weights: Any = None) -> None:
+        """Adds a batch.
+
+        Args:
+            labels: `(batch, ...)`, NumPy.
+            weights: Sample weights, `(batch,)` or of the labels' shape; None where all weigh 1.
+        """
+        values = np.asarray(labels)
+        values = values.astype(np.int64 if self.task.label_dtype == "int32" else np.float64)
+        width = math.prod(size or 1 for size in self.task.label_shape[self.task.dense_axes :])
+        # A row an example, a place, an element of the label.
+        values = values.reshape((len(values), -1, width) if values.size else (len(values), 0, width))
+        present = np.asarray(self.task.present(values))
+        self.examples += len(values)
+        self.labelled += int(present.any(axis=(1, 2)).sum())
+        if weights is not None:
+            self.bad_weights += bad_weights(weights, present.any(axis=2))
+        self.add(values.reshape(-1, width), present.reshape(-1, width))
+
+    def add(self, values: Any, present: Any) -> None:
+        """Adds values `(labels, elements)`, of which those count that are present."""
+
+    def refuse(self, refusals: Refusals, argument: str, *, needed: bool = False, learns: bool = False) -> None:
+        """Records what is wrong with the labels and their weights.
+
+        Args:
+            refusals: Where to record.
+            argument: What the user calls the labels.
+            needed: Whether a task without any label is refused.
+            learns: Whether a layer of the task's head is to learn from the statistics.
+        """
+        if needed and not self.labelled:
+            got = words(f"none in {self.examples} examples")
+            refusals.add(argument, "must have a label somewhere", got, "Leave the task out, or pass its labels.")
+        self.refuse_values(refusals, argument)
+        if self.bad_weights:
+            got = words(f"{self.bad_weights} of {self.examples} that are not")
+            refusals.add(f"sample_weight[{self.task.name!r}]", "must be finite and at least 0", got)
+        if learns and self.labelled:
+            self.refuse_unlearnable(refusals, argument)
+
+    def refuse_unlearnable(self, refusals: Refusals, argument: str) -> None:
+        """Records labels that a layer can learn nothing from."""
+
+    def refuse_values(self, refusals: Refusals, argument: str) -> None:
+        """Records what is wrong with the values of the labels."""
+
+
+class ClassCounts(LabelStatistics):
+    """How often each class, or each whole number, occurs.
+
+    Attributes:
+        counts: Labels of each class, `(classes,)`; empty for a task of whole numbers that are no classes.
+        lowest: The lowest label.
+        highest: The highest label.
+    """
+
+    def __init__(self, task: Any) -> None:
+        super().__init__(task)
+        self.counts = np.zeros(task.classes, dtype=np.int64)
+        self.lowest: float = np.inf
+        self.highest: float = -np.inf
+
+    def add(self, values: Any, present: Any) -> None:
+        """Counts the classes that exist; the others show in `lowest` and `highest`."""
+        found = values[present]
+        if found.size:
+            self.lowest = min(self.lowest, found.min())
+            self.highest = max(self.highest, found.max())
+            good = found[(found >= 0) & (found < len(self.counts))]
+            self.counts += np.bincount(good.astype(np.int64), minlength=len(self.counts))
+
+    def refuse_values(self, refusals: Refusals, argument: str) -> None:
+        """Records classes that the task does not have."""
+        last = len(self.counts) - 1 if len(self.counts) else math.inf
+        if self.lowest < 0 or self.highest > last:
+            rule = f"must lie in 0..{last}" if len(self.counts) else "must be at least 0"
+            fix = "Classes are counted from 0." if len(self.counts) else ""
+            got = words(f"{self.lowest}..{self.highest}")
+            refusals.add(argument, f"{rule}, or be {self.task.missing} where missing", got, fix)
+
+
+class Moments(LabelStatistics):
+    """Mean and spread of each element of a float label.
+
+    Attributes:
+        elements: How often each element is there, `(elements,)`.
+        mean: Mean of each.
+        infinite: Values that are not finite.
+    """
+
+    def __init__(self, task: Any) -> None:
+        super().__init__(task)
+        width = math.prod(size or 1 for size in task.label_shape[task.dense_axes :])
+        self.elements, self.mean, self.squares = np.zeros(width), np.zeros(width), np.zeros(width)
+        self.infinite = 0
+
+    @property
+    def scale(self) -> Any:
+        """Standard deviation of each element."""
+        return np.sqrt(self.squares / np.maximum(self.elements, 1))
+
+    def add(self, values: Any, present: Any) -> None:
+        """Merges the batch's moments into the running ones (Chan, Golub and LeVeque 1983)."""
+        finite = present & np.isfinite(values)
+        self.infinite += int((present & ~finite).sum())
+        count = finite.sum(axis=0)
+        mean = np.where(finite, values, 0.0).sum(axis=0) / np.maximum(count, 1)
+        squares = (np.where(finite, values - mean, 0.0) ** 2).sum(axis=0)
+        total = self.elements + count
+        shift = mean - self.mean
+        self.squares += squares + shift**2 * self.elements * count / np.maximum(total, 1)
+        self.mean += shift * count / np.maximum(total, 1)
+        self.elements = total
+
+    def refuse_values(self, refusals: Refusals, argument: str) -> None:
+        """Records infinite labels."""
+        if self.infinite:
+            refusals.add(argument, "must be finite or NaN", words(f"{self.infinite} infinite values"))
+
+    def refuse_unlearnable(self, refusals: Refusals, argument: str) -> None:
+        """Records a label that is constant, or has an element that is: its scale would be 0."""
+        if not (self.scale > 1e-12 * (1 + np.abs(self.mean))).all():
+            got = words(f"a standard deviation of {self.scale.tolist()}")
+            fix = "Drop the task, or give it `standardize=False`."
+            refusals.add(argument, "must vary: a constant cannot be standardised", got, fix)
