@@ -17,7 +17,7 @@ from serving import compared, network, size
 from timing import header, spread
 
 import kmtl
-from kmtl.front import conditioned, folded
+from kmtl.front import condition, fold
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "folded.md"
 
@@ -25,10 +25,10 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "folded.md"
 def models():
     """The base, the folded one and the conditioned one of three tasks."""
     origin, random = network(3), np.random.default_rng(0)
-    both = conditioned(origin)
+    both = condition(origin)
     for weight in both.trainable_weights:
         weight.assign(random.normal(scale=0.05, size=weight.shape))
-    return {"base": network(3), "folded": folded(both, origin, network(3), [0.2, 0.5, 0.3]), "conditioned": both}
+    return {"base": network(3), "folded": fold(both, origin, network(3), [0.2, 0.5, 0.3]), "conditioned": both}
 
 
 def saved_call(path):

@@ -33,7 +33,7 @@ NOTE = (
 )
 
 
-def run(worker, folder, jobs, processes):
+def run(worker, folder, jobs, processes, *words):
     """Runs what is not there yet, each job in a process of one thread."""
     folder.mkdir(parents=True, exist_ok=True)
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -45,7 +45,7 @@ def run(worker, folder, jobs, processes):
         if path.exists():
             return
         with (folder / f"{name}_{seed}.log").open("w") as log:
-            command = [sys.executable, str(HERE / worker), name, str(seed), str(path)]
+            command = [sys.executable, str(HERE / worker), name, str(seed), str(path), *words]
             subprocess.run(command, env={**os.environ, **quiet, **threads}, stdout=log, stderr=log, check=True)
 
     with ThreadPoolExecutor(processes) as pool:

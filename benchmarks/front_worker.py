@@ -11,9 +11,9 @@ from front_problems import PROBLEMS
 
 import kmtl
 from kmtl.evidence.reusable import Reusable
+from kmtl.evidence.trainer import scores
 from kmtl.front import preferences
 from kmtl.front.loss_scales import alike
-from kmtl.search.hypermodel import scored
 
 # Shares of the tasks: the ends keep a little of each, so that no run of the grid is thrown away on an untrained head.
 END = 0.02
@@ -74,14 +74,13 @@ class Bench:
         for data in (self.validation, self.test):
             given = data
             if preference is not None:
-                given = preferences.fixed(data, ["image", "preference"], list(preference))
-            logs = model.evaluate(given, verbose=0, return_dict=True)
-            found.append(scored(logs, [task for task in self.tasks if task.name in model.tasks]))
+                given = preferences.with_one(data, ["image", "preference"], list(preference))
+            found.append(scores(model, given, losses=True))
         return found
 
-    def keep(self, way, preference, scores, seconds):
+    def keep(self, way, preference, measured, seconds):
         """Adds one point of a way."""
-        validation, test = scores
+        validation, test = measured
         row = {"way": way, "preference": list(preference), "validation": validation, "test": test, "seconds": seconds}
         self.rows.append(row)
         print(way, np.round(preference, 2), f"{seconds:.1f} s", test, flush=True)
@@ -99,10 +98,8 @@ class Bench:
             model = self.problem.build([task], seed=self.seed)
             clock = Clock()
             model.fit(kmtl.data.only(whole, [task.name]), epochs=self.problem.epochs, verbose=0, callbacks=[clock])
-            found = []
-            for data in (self.validation, self.test):
-                logs = model.evaluate(kmtl.data.only(data, [task.name]), verbose=0, return_dict=True)
-                found.append(scored(logs, [task]))
+            sets = [kmtl.data.only(data, [task.name]) for data in (self.validation, self.test)]
+            found = [scores(model, data, losses=True) for data in sets]
             self.keep("alone", np.eye(len(self.tasks))[place].tolist(), found, clock.seconds)
 
     def fixed(self, way, width):
@@ -111,12 +108,8 @@ class Bench:
         model = reusable.model
         model.adapt(self.problem.data("train", self.seed))
         start = reusable.state()
-        sizes = {
-            name: found["loss"]
-            for name, found in scored(
-                model.evaluate(self.problem.data("train", self.seed), verbose=0, return_dict=True), self.tasks
-            ).items()
-        }
+        measured = scores(model, self.problem.data("train", self.seed), losses=True)
+        sizes = {name: found["loss"] for name, found in measured.items()}
         points = [(row, alike(sizes, dict(zip(self.names, row, strict=True)))) for row in grid(len(self.names))]
         if len(self.names) > 2:
             # The eleventh: Keras's own sum of the losses.

@@ -12,10 +12,10 @@ import numpy as np
 from front_problems import PROBLEMS
 from timing import header, spread
 
-from kmtl.search.hypermodel import Builder, Trainee
+from kmtl.search.cross_validation import Split
+from kmtl.search.hypermodel import Trainee, TrialTrainer
 from kmtl.search.objectives import Custom
-from kmtl.search.parts import Part
-from kmtl.search.space import checked_space
+from kmtl.search.space import Space, TaskSpace
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "reusing.md"
 
@@ -36,11 +36,11 @@ def main():
     options = parser.parse_args()
     problem, random = PROBLEMS["digit_poses"](), np.random.default_rng(0)
     tasks = problem.tasks()
-    space = checked_space([task.name for task in tasks], None, 0.03, 30.0, None, None, fixed_rate=False)
+    space = TaskSpace(Space(), {task.name: 1.0 for task in tasks})
     aim = Custom(lambda scores: scores["angle"]["mae"])
-    part = Part(problem.data("train"), problem.data("validation"))
-    builder = Builder(lambda _: problem.build(), None)
-    trainee = Trainee(builder, space, aim, {task.name: task for task in tasks}, [part], 0, None, 0)
+    split = Split(problem.data("train"), problem.data("validation"))
+    trainer = TrialTrainer(lambda _: problem.build(), None)
+    trainee = Trainee(trainer, space, aim, {task.name: task for task in tasks}, [split])
     rows = []
     for epochs in (1, 3):
         pairs = []

@@ -40,7 +40,7 @@ def main():
         epochs=epochs,
         max_trials=candidates,
         tuner="halving",  # Most candidates get an epoch, the best of them all.
-        directory=options.out,
+        directory=options.out / "weights",
         verbose=0,
     )
     print(result)

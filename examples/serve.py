@@ -67,8 +67,7 @@ def main():
     images = next(iter(sets[2]))[0].numpy()
     requests = kmtl.export.request_examples(newest(folder), images, options.out / "requests")
     print(f"\nStart the server (this script does not):\n\n{server}\n")
-    print(f"Ask it:\n\n{requests / 'curl.sh'}\npython {requests / 'grpc_client.py'}\n")
-    print(f"What it answers: {requests / 'replies.md'}")
+    print(f"Ask it:\n\n{requests / 'curl.sh'}\n\nWhat it answers: {requests / 'replies'}")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,15 @@
-"""How the suite is run, what its processes share, and the table of task kinds."""
+"""How the suite is run, what its processes share, one seed, and the table of kinds as fixtures."""
 
 import fcntl
 import os
 import signal
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
+from kinds import KINDS, Kind
 
 from kmtl.data.built_in.preparing import SHIPPED, prepare
-from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Task
 
 # A shell starts what runs in the background with Ctrl-C ignored; what the tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -51,75 +48,6 @@ def _check_every_function_runs(items):
     idle = [name for name, run in runs.items() if not run]
     if idle:
         raise pytest.UsageError("Every test function needs a case that is not `slow`: " + ", ".join(idle))
-
-
-class Kind(NamedTuple):
-    """A kind of task, with its loss spelled out a second time.
-
-    Attributes:
-        make: Makes the task from a name and options.
-        draw: Draws `n` labels, none missing.
-        rows: Losses of fully labelled examples in plain TensorFlow, `(n, elements)`; an example's loss is their mean.
-        parts: Whether single elements of a label may be missing.
-    """
-
-    make: Callable[..., Task]
-    draw: Callable[[np.random.Generator, int], np.ndarray]
-    rows: Callable[[Any, Any], Any]
-    parts: bool = False
-
-
-def _cross_entropy(labels, predictions):
-    return -tf.math.log(tf.gather(predictions, tf.cast(labels, tf.int32), batch_dims=1))[:, None]
-
-
-def _binary(labels, predictions):
-    labels = tf.reshape(labels, tf.shape(predictions))
-    return -(labels * tf.math.log(predictions) + (1 - labels) * tf.math.log(1 - predictions))
-
-
-def _difference(labels, predictions):
-    return tf.reshape(labels, tf.shape(predictions)) - predictions
-
-
-def _squared(labels, predictions):
-    return tf.square(_difference(labels, predictions))
-
-
-def _absolute(labels, predictions):
-    return tf.abs(_difference(labels, predictions))
-
-
-def _huber(labels, predictions):
-    size = _absolute(labels, predictions)
-    return tf.where(size <= 0.3, 0.5 * size**2, 0.3 * size - 0.5 * 0.3**2)
-
-
-def _distance(name: str, **options) -> Task:
-    return Regression(name, **{"loss": "mae", **options})
-
-
-def _robust(name: str, **options) -> Task:
-    return Regression(name, **{"loss": keras.losses.Huber(delta=0.3), **options})
-
-
-def _integers(classes: int, *shape: int):
-    return lambda generator, n: generator.integers(0, classes, (n, *shape)).astype("int32")
-
-
-def _floats(*shape: int):
-    return lambda generator, n: generator.normal(3.0, 2.0, (n, *shape)).astype("float32")
-
-
-KINDS = {
-    "classification": Kind(lambda name, **options: Classification(name, 3, **options), _integers(3), _cross_entropy),
-    "binary": Kind(BinaryClassification, _integers(2), _binary),
-    "multilabel": Kind(lambda name, **options: MultiLabel(name, 4, **options), _integers(2, 4), _binary, parts=True),
-    "number": Kind(Regression, _floats(), _squared),
-    "distance": Kind(_distance, _floats(), _absolute),
-    "robust": Kind(_robust, _floats(), _huber),
-    "vector": Kind(lambda name, **options: Regression(name, shape=2, **options), _floats(2), _squared, parts=True),
-}
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def data():
 def search(folder, **options):
     """The search, in a folder."""
     settings = {"objective": DeltaM(BASELINES), "epochs": 10, "verbose": 0, **options}
-    return weights(build, data(), data(), directory=folder, project="planted", **settings)
+    return weights(build, data(), data(), directory=pathlib.Path(folder) / "planted", **settings)
 
 
 class Stuck(keras.callbacks.Callback):

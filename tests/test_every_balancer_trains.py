@@ -23,7 +23,6 @@ def without(labels, name):
     return {**labels, name: np.full_like(labels[name], np.nan if labels[name].dtype.kind == "f" else -1)}
 
 
-@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", kmtl.balancers.names())
 def test_half_of_the_labels_are_enough(name):
     model = model_of(name, run_eagerly=True)
@@ -52,7 +51,6 @@ def states_of(balancer, place):
     return found
 
 
-@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "name",
     [name for name in kmtl.balancers.names() if kmtl.balancers.get(name).needs != "gradients"] + ["db_mtl", "moco"],
@@ -83,7 +81,6 @@ WAYS = {
 }
 
 
-@pytest.mark.sampled(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_task_whose_loss_is_infinite_sits_out_and_is_told(way):
     given = WAYS[way]
@@ -104,7 +101,6 @@ def test_a_task_whose_loss_is_infinite_sits_out_and_is_told(way):
     assert sum(logs[f"{task}_weight"][0] for task in NAMES[:3]) == pytest.approx(3, rel=1e-4)
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("way", ["losses", "exact", "features"])
 def test_a_step_in_which_nothing_is_finite_is_skipped(way):
     given = WAYS[way]

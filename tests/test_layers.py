@@ -11,6 +11,8 @@ ROOT = pathlib.Path(kmtl.__file__).parent
 ORDER = [
     "_checks",
     "_extras",
+    "_table",
+    "_figures",
     "_types",
     "_interrupts",
     "_replicas",

@@ -21,8 +21,6 @@ PUBLIC = {"_replace", "_asdict", "_fields"}
 BY_TEXT = {"getattr", "hasattr", "setattr", "delattr", "__setattr__", "__getattribute__", "get", "pop", "setdefault"}
 #: Calls by which an object sets an attribute of its own past Keras.
 OF_ITSELF = ("self._attach(", "object.__setattr__(self, ", "self.__dict__.setdefault(")
-#: To be moved into `search/_keras_tuner_private.py`.
-LEFT = {"_retry_queue", "_save_trial", "_get_trial_dir", "_get_oracle_fname"}
 
 
 def is_private(name):
@@ -69,7 +67,7 @@ def used(tree):
 
 
 APART = [path for path in FILES if not is_home(path.relative_to(ROOT))]
-OWN = {name for path in APART for name in defined(TREES[path])} | PUBLIC | LEFT
+OWN = {name for path in APART for name in defined(TREES[path])} | PUBLIC
 
 
 def foreign(tree):

@@ -7,6 +7,7 @@ import kmtl
 
 PROMISED = {
     "kmtl": "BinaryClassification Classification MultiLabel MultiTaskModel Regression Task",
+    "tasks": "OrdinalRegression Segmentation build_heads",
     "balancers": "Balancer get names",
     "trunks": "Options backbone convnet inception pool resnet vgg",
     "data": "from_arrays from_folder from_frame load mix only split_by_task tasks",
@@ -14,8 +15,8 @@ PROMISED = {
     "callbacks": "ClassificationReports DeltaM LossWeightScheduler",
     "weighting": "by_difficulty by_initial_loss by_label_count",
     "evidence": "advise compare plot_curves plot_samples",
-    "front": "FiLM Front LowRankAdapter Point conditioned folded hypervolume lattice non_dominated plot_front train",
-    "search": "Constrained DeltaM WeightSearch as_chief as_worker from_dynamic front weights",
+    "front": "FiLM Front LowRankAdapter Point condition fold hypervolume lattice non_dominated plot_front train",
+    "search": "Constrained DeltaM Space WeightSearch as_chief as_worker from_dynamic front weights",
     "export": "Images check inspect litert load_keras onnx quality request_examples saved_model serving_config",
 }
 HEAVY = ["tensorflow_datasets", "sklearn", "pandas", "matplotlib", "keras_tuner", "ai_edge_litert"]

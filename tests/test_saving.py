@@ -212,3 +212,15 @@ def test_mixed_precision_is_restored_with_its_loss_scale(path):
     steps(first)
     steps(second)
     assert_same_weights(first, second)
+
+
+def test_a_file_of_an_older_form_is_told_and_one_of_a_newer_form_refused():
+    model = build()
+    config = model.get_config()
+    assert "format" not in keras.Model.get_config(model)
+    older = {key: value for key, value in config.items() if key != "format"}
+    with pytest.warns(UserWarning, match=r"loss weights that moved, .* begin anew"):
+        again = kmtl.MultiTaskModel.from_config(older)
+    assert list(again.tasks) == list(model.tasks)
+    with pytest.raises(ValueError, match=r"^load_model: `file` must be of form 2 or older, got 3"):
+        kmtl.MultiTaskModel.from_config({**config, "format": 3})

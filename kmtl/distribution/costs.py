@@ -6,6 +6,7 @@ from typing import Any
 
 from kmtl import balancers
 from kmtl._checks import Refusals, is_number
+from kmtl._table import Result, Table
 
 _BYTES = 4
 
@@ -36,7 +37,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class StepCost:
+class StepCost(Result):
     """What one step of one replica costs, the mean over the steps of `update_every`.
 
     Attributes:
@@ -62,6 +63,17 @@ class StepCost:
     def efficiency(self) -> float:
         """Share of the step that a plain step takes, of one replica alone and without balancing."""
         return self.plain / self.seconds
+
+    def parts(self) -> list[str | Table]:
+        """The numbers in one row."""
+        row = {
+            "compute, ms": 1000 * self.compute,
+            "communication, ms": 1000 * self.communication,
+            "bytes": self.bytes,
+            "sums": self.sums,
+            "efficiency": self.efficiency,
+        }
+        return [Table([row], {"bytes": ",", "efficiency": ".3f"})]
 
 
 def cost(

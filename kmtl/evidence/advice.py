@@ -1,12 +1,14 @@
 """Which balancer to try first, from what the gradients are like."""
 
+import dataclasses
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kmtl._checks import whole
+from kmtl._table import Result, Table
 
 # An order of magnitude: below it Adam and a tuned static weight make up the difference.
 SCALES_DIFFER = 10.0
@@ -16,7 +18,8 @@ CONFLICT_SHARE, CONFLICT_COSINE = 1 / 3, -0.1
 MANY_TASKS = 8
 
 
-class Advice(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Advice(Result):
     """A verdict in words, and what it stands on.
 
     Attributes:
@@ -31,9 +34,10 @@ class Advice(NamedTuple):
     tasks: pd.DataFrame
     pairs: pd.DataFrame
 
-    def __str__(self) -> str:
+    def parts(self) -> list[str | Table]:
         """The verdict and its figures."""
-        return f"{self.verdict}\n\n{self.tasks.to_string()}\n\n{self.pairs.to_string(index=False)}"
+        tasks = self.tasks.rename_axis("task").reset_index()
+        return [self.verdict, "", Table(tasks), "", Table(self.pairs)]
 
 
 def advise(model: Any, data: Any, y: Any = None, *, batches: int = 8, batch_size: int = 32) -> Advice:

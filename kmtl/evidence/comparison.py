@@ -1,32 +1,15 @@
 """The result of a comparison: a table that says what is better, worse or a tie."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from kmtl._table import Result, Table
+from kmtl.evidence.pictures import plot_curves
+from kmtl.evidence.trainer import Run
 from kmtl.metrics import delta_m
 from kmtl.tasks import Task
-
-
-class Run(NamedTuple):
-    """One training.
-
-    Attributes:
-        tasks: Names of the tasks it was trained on.
-        seed: Its random seed.
-        scores: `{task: {metric: test value}}`.
-        history: Logs by epoch, as Keras's `History.history`.
-        seconds: Wall time of `fit`.
-        parameters: Number of weights of the model.
-    """
-
-    tasks: tuple[str, ...]
-    seed: int
-    scores: dict[str, dict[str, float]]
-    history: dict[str, list[float]]
-    seconds: float
-    parameters: int
 
 
 def interval(values: Sequence[float]) -> float:
@@ -42,7 +25,7 @@ def interval(values: Sequence[float]) -> float:
     return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
-class Comparison:
+class Comparison(Result):
     """The joint model against each task alone: same trunk, same budget, the same seeds.
 
     A change is signed so that negative is better, in percent of the
@@ -58,6 +41,8 @@ class Comparison:
     Attributes:
         model: The joint model of the first seed.
     """
+
+    plot = plot_curves
 
     def __init__(
         self,
@@ -103,12 +88,6 @@ class Comparison:
         by_seed = rows.mean(axis=0).tolist()
         return float(np.mean(by_seed)), interval(by_seed)
 
-    def table(self) -> Any:
-        """One row a metric: a pandas frame with numbers, for further use."""
-        import pandas as pd
-
-        return pd.DataFrame([self._row(task, metric) for task, metric in self._metrics()])
-
     def _row(self, task: Task, metric: str) -> dict[str, Any]:
         """The numbers of one metric."""
         joint = [run.scores[task.name][metric] for run in self.joint]
@@ -140,36 +119,33 @@ class Comparison:
             ),
         }
 
-    def __str__(self) -> str:
+    def parts(self) -> list[str | Table]:
+        """A row a metric, and beneath it what holds for all of them; the frame has the numbers."""
+        rows = [self._row(task, metric) for task, metric in self._metrics()]
         mean, half = self.delta_m
-        costs = self.costs()
-        seeds = len(self.joint)
+        costs, seeds = self.costs(), len(self.joint)
         lines = [
-            self._text(),
             "",
             f"delta_m            {_with_interval(mean, half, '+.2f')} % (mean change; negative: joint is better)",
             f"parameters         {costs['parameters'][0]:,.0f} joint, {costs['parameters'][1]:,.0f} separate",
             f"training seconds   {costs['seconds'][0]:.1f} joint, {costs['seconds'][1]:.1f} separate",
             f"seeds              {seeds}" + ("" if seeds > 1 else " (no interval: a single seed decides nothing)"),
         ]
-        return "\n".join(lines)
-
-    def _text(self) -> str:
-        """The rows as text."""
         import pandas as pd
 
-        rows = [
-            {
-                "task": row["task"],
-                "metric": f"{row['metric']} [{row['unit']}]" if row["unit"] else row["metric"],
-                "joint": _with_interval(row["joint"], row["joint_interval"], ".4g"),
-                "separate": _with_interval(row["separate"], row["separate_interval"], ".4g"),
-                "change %": _with_interval(row["change_percent"], row["change_interval"], "+.2f"),
-                "verdict": row["verdict"],
-            }
-            for row in (self._row(task, metric) for task, metric in self._metrics())
-        ]
-        return pd.DataFrame(rows).to_string(index=False)
+        return [Table([_cells(row) for row in rows], frame=pd.DataFrame(rows)), "\n".join(lines)]
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row as it is shown."""
+    return {
+        "task": row["task"],
+        "metric": f"{row['metric']} [{row['unit']}]" if row["unit"] else row["metric"],
+        "joint": _with_interval(row["joint"], row["joint_interval"], ".4g"),
+        "separate": _with_interval(row["separate"], row["separate_interval"], ".4g"),
+        "change %": _with_interval(row["change_percent"], row["change_interval"], "+.2f"),
+        "verdict": row["verdict"],
+    }
 
 
 def _with_interval(value: float, half: float, form: str) -> str:

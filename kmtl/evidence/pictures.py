@@ -1,30 +1,29 @@
 """Pictures of a training: learning curves, and samples with what was predicted."""
 
 import math
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from kmtl.evidence.comparison import Comparison, Run
+from kmtl import _figures
 from kmtl.tasks import Task
 
 _JOINT, _ALONE = "#1f5fa8", "#d9822b"
 
 
-def plot_curves(comparison: Comparison, path: Any) -> pathlib.Path:
+def plot_curves(comparison: Any, path: Any = None) -> Any:
     """Draws the learning curves of every task, jointly and alone: one panel a metric, one line a seed.
 
     Args:
         comparison: What `compare` returned.
-        path: Where the picture goes, e.g. `curves.png`.
+        path: Where the picture goes, e.g. `curves.png`; None writes none.
 
     Returns:
-        The path.
+        The path, or without one the figure.
     """
     panels = [(task, metric) for task in comparison.tasks for metric in comparison.joint[0].scores[task.name]]
-    figure, axes = _panels(len(panels), columns=3, width=4.2, height=3.2)
+    figure, axes = _figures.panels(len(panels), columns=3, width=4.2, height=3.2)
     for axis, (task, metric) in zip(axes, panels, strict=False):
         for colour, label, runs in (
             (_JOINT, "joint", comparison.joint),
@@ -39,10 +38,10 @@ def plot_curves(comparison: Comparison, path: Any) -> pathlib.Path:
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
     axes[0].legend()
-    return _saved(figure, path)
+    return _figures.save(figure, path)
 
 
-def _curve(run: Run, task: Task, metric: str) -> list[float]:
+def _curve(run: Any, task: Task, metric: str) -> list[float]:
     """A metric over the epochs, of the validation data if there was any."""
     key = f"{task.name}_{metric}"
     return run.history.get(f"val_{key}", run.history.get(key, []))
@@ -54,21 +53,21 @@ def _metric_label(task: Task, metric: str) -> str:
     return f"{metric} [{unit}]" if unit and metric in {"mae", "rmse"} else metric
 
 
-def plot_samples(model: Any, data: Any, path: Any, *, count: int = 12) -> pathlib.Path:
+def plot_samples(model: Any, data: Any, path: Any = None, *, count: int = 12) -> Any:
     """Draws images with their labels and the model's predictions.
 
     Args:
         model: A `MultiTaskModel` with one image input, values in 0..1.
         data: A dataset of batches `(image, {task: label})`; the first batches are drawn.
-        path: Where the picture goes.
+        path: Where the picture goes; None writes none.
         count: Number of images.
 
     Returns:
-        The path.
+        The path, or without one the figure.
     """
     images, labels = _first(data, count)
     predictions = model.predict(images, verbose=0)
-    figure, axes = _panels(len(images), columns=6, width=2.3, height=2.2 + 0.24 * len(model.tasks))
+    figure, axes = _figures.panels(len(images), columns=6, width=2.3, height=2.2 + 0.24 * len(model.tasks))
     for place, axis in enumerate(axes[: len(images)]):
         picture = images[place]
         axis.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1)
@@ -79,7 +78,7 @@ def plot_samples(model: Any, data: Any, path: Any, *, count: int = 12) -> pathli
         wrong = any(line.endswith("✗") for line in lines)
         axis.set_title("\n".join(lines), fontsize=8, loc="left", color="#b00020" if wrong else "black")
     figure.suptitle("label → prediction", fontsize=11)
-    return _saved(figure, path)
+    return _figures.save(figure, path)
 
 
 def _first(data: Any, count: int) -> tuple[Any, dict[str, Any]]:
@@ -120,24 +119,3 @@ def _numbers(values: Any) -> str:
     if values is None:
         return "?"
     return ", ".join("?" if math.isnan(float(v)) else f"{float(v):.1f}" for v in np.ravel(values))
-
-
-def _panels(count: int, *, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    """A figure with a grid of panels; those not needed are hidden."""
-    from matplotlib.figure import Figure
-
-    columns = min(columns, count)
-    rows = math.ceil(count / columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
-    for axis in axes[count:]:
-        axis.set_visible(False)
-    return figure, axes
-
-
-def _saved(figure: Any, path: Any) -> pathlib.Path:
-    """Writes the figure and returns where."""
-    target = pathlib.Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=110)
-    return target

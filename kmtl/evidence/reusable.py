@@ -55,7 +55,7 @@ class Reusable:
         for variable, value in zip(self.model.training_state, state, strict=True):
             variable.assign(value)
 
-    def taken_by(self, other: "Reusable") -> bool:
+    def restart_as(self, other: "Reusable") -> bool:
         """Lets this model start as another one, whose place it takes; False, and nothing done, if it has another form.
 
         Args:
@@ -65,6 +65,25 @@ class Reusable:
             return False
         self.restore(other.fresh)
         return True
+
+
+class LastModel:
+    """Keeps the model of the last training, for the next one."""
+
+    def __init__(self) -> None:
+        self._last: Reusable | None = None
+
+    def reuse(self, model: Any, *given: Any) -> Any:
+        """Returns the last model set back to the start of this one, if both have one form; else this one.
+
+        Args:
+            model: A compiled `MultiTaskModel`, just built.
+            *given: As of `Reusable`.
+        """
+        built = Reusable(model, *given)
+        if self._last is None or not self._last.restart_as(built):
+            self._last = built
+        return self._last.model
 
 
 def form_of(model: Any) -> str | None:

@@ -3,10 +3,10 @@
 from kmtl.export.checking import check
 from kmtl.export.images import Images
 from kmtl.export.inspecting import Inspection, inspect
+from kmtl.export.keras_files import load_keras
 from kmtl.export.lite.litert import litert
 from kmtl.export.lite.quality import Quality, quality
 from kmtl.export.lite.scoring import TaskQuality
-from kmtl.export.loading import load_keras
 from kmtl.export.onnx import onnx
 from kmtl.export.parity import Parity, TaskParity
 from kmtl.export.saved_model import saved_model

@@ -13,11 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from kmtl import _checks, _extras
-from kmtl.export import fresh_process, parity, sampling, signatures, stems
+from kmtl.export import artifacts, fresh_process, parity, sampling, signatures, stems
 
 _AGAIN = "Export it again from this model."
 _NO_FLEX = "No Python package runs select TensorFlow ops since TensorFlow 2.20: export with built-in ops only."
-_SUFFIXES = {".tflite": "LiteRT", ".onnx": "ONNX"}
 
 
 def check(
@@ -61,36 +60,19 @@ def check(
     ['digit', 'angle']
     """
     limit = None if tolerance is None else _checks.non_negative("check", "tolerance", tolerance)
-    path = Path(artifact)
+    path, form = Path(artifact), artifacts.form_of(Path(artifact))
     with _checks.Refusals("check") as refusals:
         outputs = signatures.task_outputs(refusals, model)
-        _refuse_artifact(refusals, path)
+        artifacts.refuse_form(refusals, path, "SavedModel", "LiteRT", "ONNX")
+        if form == "ONNX":
+            _extras.load("onnxruntime", "check")
         arrays = sampling.arrays(refusals, model, samples) if outputs else {}
     results = _run(path, arrays)
     rows = _rows(model, _tasks(results, outputs), results, arrays)
     _refuse_differences(rows, limit)
     joint = {row.task: outputs[row.task] for row in rows}
     times = float(results[f"milliseconds/{signatures.JOINT}"]), _keras_milliseconds(model, joint, arrays)
-    return parity.Parity(str(path), _form(path), _size(path), len(next(iter(arrays.values()))), rows, *times)
-
-
-def _form(path: Path) -> str:
-    """Returns the form of an artifact, and nothing for what is none."""
-    if (path / "saved_model.pb").is_file():
-        return "SavedModel"
-    return _SUFFIXES.get(path.suffix, "") if path.is_file() else ""
-
-
-def _refuse_artifact(refusals: _checks.Refusals, path: Path) -> None:
-    """Records an artifact of no known form; an ONNX file needs a package to run it."""
-    form = _form(path)
-    if form == "ONNX":
-        _extras.load("onnxruntime", "check")
-    if form:
-        return
-    versions = sorted(entry.parent.name for entry in path.glob("*/saved_model.pb"))
-    fix = f"Pass one of its versions: {', '.join(versions)}." if versions else "Export the model first."
-    refusals.add("artifact", "must be the folder of one SavedModel, a .tflite or an .onnx file", str(path), fix)
+    return parity.Parity(str(path), form, artifacts.size_of(path), len(next(iter(arrays.values()))), rows, *times)
 
 
 def _run(path: Path, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -165,8 +147,8 @@ def _keras_milliseconds(model: Any, outputs: dict[str, Any], arrays: dict[str, A
         return {task: values.numpy() for task, values in found.items()}
 
     with tf.device("CPU:0"):
-        compiled = signatures.traced(stems.behind(None, part), signatures.specs(part))
-        return fresh_process.timed(call)[1]
+        compiled = signatures.trace(stems.behind(None, part), signatures.specs(part))
+        return fresh_process.time_call(call)[1]
 
 
 def _matched(results: dict[str, Any], expected: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -192,9 +174,3 @@ def _refuse_differences(rows: tuple[parity.TaskParity, ...], limit: float | None
                 rule = f"of {limit:g} must hold for task {row.task!r}"
                 got = f"a difference of {row.difference:g} in outputs up to {row.largest:g}"
                 refusals.add("tolerance", rule, _checks.words(got))
-
-
-def _size(path: Path) -> int:
-    """Returns the bytes of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -5,7 +5,6 @@ import importlib.metadata
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,7 +15,7 @@ FILE = "kmtl.json"
 _FORMAT = 1
 
 
-def refuse_told(refusals: _checks.Refusals, metrics: Any, about: Any) -> None:
+def refuse_description(refusals: _checks.Refusals, metrics: Any, about: Any) -> None:
     """Records metrics that are no numbers by name, and an `about` that is no text by heading."""
     numbers = metrics is None or isinstance(metrics, Mapping)
     if not numbers or not all(isinstance(key, str) and _is_real(value) for key, value in (metrics or {}).items()):
@@ -111,9 +110,3 @@ def text(told: Mapping[str, Any]) -> str:
     '{\n  "unit": "\\u00b5m"\n}\n'
     """
     return json.dumps(told, indent=2, allow_nan=False) + "\n"
-
-
-def size(path: Path) -> int:
-    """Returns the bytes of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())

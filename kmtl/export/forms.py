@@ -29,12 +29,12 @@ class Forms:
         """Returns the forms that there are besides the base one."""
         return [DECODED] * self.decode + [IMAGE_BYTES] * bool(self.files)
 
-    def told(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Returns the images' settings in terms that JSON knows."""
-        return {name: one.told() for name, one in self.files.items()}
+        return {name: one.settings() for name, one in self.files.items()}
 
 
-def checked(refusals: _checks.Refusals, model: Any, outputs: Mapping[str, Any], decode: bool, files: Any) -> Forms:
+def check_forms(refusals: _checks.Refusals, model: Any, outputs: Mapping[str, Any], decode: bool, files: Any) -> Forms:
     """Returns what is asked for and records what this model cannot offer."""
     if not outputs:
         return Forms(False, {})
@@ -43,15 +43,15 @@ def checked(refusals: _checks.Refusals, model: Any, outputs: Mapping[str, Any], 
         decoding.refuse(refusals, model, outputs)
     taken = {signatures.JOINT, *outputs}
     for suffix in forms.suffixes():
-        for name in taken & {named(base, suffix) for base in taken}:
+        for name in taken & {signature_name(base, suffix) for base in taken}:
             refusals.add("tasks", "must leave the names of further signatures free", name, "Rename the task.")
     return forms
 
 
-def named(base: str, suffix: str) -> str:
+def signature_name(base: str, suffix: str) -> str:
     """Names a further signature after the base one.
 
-    >>> named("serving_default", "decoded"), named("digit", "decoded")
+    >>> signature_name("serving_default", "decoded"), signature_name("digit", "decoded")
     ('decoded', 'digit.decoded')
     """
     return suffix if base == signatures.JOINT else f"{base}.{suffix}"
@@ -73,16 +73,16 @@ def endpoints(model: Any, outputs: Mapping[str, Any], forms: Forms) -> tuple[dic
     def decode(found: Any) -> Any:
         return decoding.decoded(tasks, found)
 
-    tell = decode if forms.decode else signatures.unchanged
+    tell = decode if forms.decode else signatures.identity
     ways = {
-        DECODED: (given, signatures.unchanged, tell),
+        DECODED: (given, signatures.identity, tell),
         IMAGE_BYTES: ({**given, **files}, _reader(model, forms), tell),
     }
     with signatures.parts(model, outputs) as parts:
-        functions = {name: signatures.traced(run, given) for name, run in parts.items()}
+        functions = {name: signatures.trace(run, given) for name, run in parts.items()}
         for suffix in forms.suffixes():
-            further = {named(name, suffix): signatures.traced(run, *ways[suffix]) for name, run in parts.items()}
-            functions.update(further)
+            for name, run in parts.items():
+                functions[signature_name(name, suffix)] = signatures.trace(run, *ways[suffix])
         return functions, signatures.keeper(model, functions)
 
 
@@ -97,7 +97,7 @@ def _reader(model: Any, forms: Forms) -> Any:
     return read
 
 
-def told(functions: Mapping[str, Any]) -> dict[str, Any]:
+def describe(functions: Mapping[str, Any]) -> dict[str, Any]:
     """Describes signatures in terms that JSON knows: shape and dtype of each input and output."""
     return {
         name: {
@@ -121,7 +121,7 @@ def requests(functions: Mapping[str, Any], forms: Forms, samples: Mapping[str, A
         forms: How image files become inputs.
         samples: The model's inputs by name.
     """
-    files = {name: images.written(samples[name], one) for name, one in forms.files.items()}
+    files = {name: images.encode(samples[name], one) for name, one in forms.files.items()}
     given: dict[str, dict[str, Any]] = {}
     for signature, function in functions.items():
         specs = function.structured_input_signature[0][0]

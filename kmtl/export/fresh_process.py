@@ -26,12 +26,12 @@ Arrays = dict[str, Any]
 Call = Callable[[Arrays], Arrays]
 
 
-def timed(call: Callable[[], Arrays]) -> tuple[Arrays, float]:
+def time_call(call: Callable[[], Arrays]) -> tuple[Arrays, float]:
     """Returns what `call` gives, and the median milliseconds of a call.
 
     The first call warms up. At least `FEWEST` more are timed, and at most `MOST`, or as many as begin in `SECONDS`.
 
-    >>> timed(lambda: {"angle": 3})[0]
+    >>> time_call(lambda: {"angle": 3})[0]
     {'angle': 3}
     """
     result = call()
@@ -76,14 +76,14 @@ def _run_litert(runner: Any, samples: Arrays) -> Arrays:
     """Runs one signature of a LiteRT file; integers that stand for real numbers are made and read here."""
     takes, gives = runner.get_input_details(), runner.get_output_details()
     wanted = _wanted(takes, samples)
-    outputs = runner(**{name: quantized(values, takes[name]) for name, values in wanted.items()})
-    return {name: dequantized(values, gives[name]) for name, values in outputs.items()}
+    outputs = runner(**{name: quantize(values, takes[name]) for name, values in wanted.items()})
+    return {name: dequantize(values, gives[name]) for name, values in outputs.items()}
 
 
-def quantized(values: Any, detail: Arrays) -> Any:
+def quantize(values: Any, detail: Arrays) -> Any:
     """Returns what an input takes: `round(x / scale) + zero_point`, held within its integers, if it is quantised.
 
-    >>> quantized(np.array([0.0, 0.5, 9.0]), {"dtype": np.int8, "quantization": (0.25, -2)}).tolist()
+    >>> quantize(np.array([0.0, 0.5, 9.0]), {"dtype": np.int8, "quantization": (0.25, -2)}).tolist()
     [-2, 0, 34]
     """
     scale, zero_point = detail["quantization"]
@@ -93,10 +93,10 @@ def quantized(values: Any, detail: Arrays) -> Any:
     return np.clip(np.round(values / scale) + zero_point, limits.min, limits.max).astype(detail["dtype"])
 
 
-def dequantized(values: Any, detail: Arrays) -> Any:
+def dequantize(values: Any, detail: Arrays) -> Any:
     """Returns the numbers that an output stands for: `(q - zero_point) * scale` if it is quantised.
 
-    >>> dequantized(np.array([-2, 0], "int8"), {"quantization": (0.25, -2)}).tolist()
+    >>> dequantize(np.array([-2, 0], "int8"), {"quantization": (0.25, -2)}).tolist()
     [0.0, 0.5]
     """
     scale, zero_point = detail["quantization"]
@@ -153,9 +153,9 @@ def main(artifact: str, inputs: str, outputs: str) -> None:
     calls = _opened(artifact)
     if _JOINT not in calls:
         raise ValueError(f"no signature {_JOINT!r} among {sorted(calls)}")
-    results = {_JOINT: timed(functools.partial(calls[_JOINT], samples))}
+    results = {_JOINT: time_call(functools.partial(calls[_JOINT], samples))}
     alone = [name for name in results[_JOINT][0] if name in calls]
-    results |= {name: timed(functools.partial(calls[name], samples)) for name in alone}
+    results |= {name: time_call(functools.partial(calls[name], samples)) for name in alone}
     flat: Arrays = {f"milliseconds/{name}": milliseconds for name, (_, milliseconds) in results.items()}
     for name, (result, _) in results.items():
         flat |= {f"value/{name}/{output}": values for output, values in result.items()}

@@ -69,7 +69,7 @@ class Images:
             if self.crop_to_aspect_ratio and self.pad_to_aspect_ratio:
                 refusals.add("pad_to_aspect_ratio", "must not stand with crop_to_aspect_ratio", True)
 
-    def told(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """The settings in terms that JSON knows."""
         return dataclasses.asdict(self)
 
@@ -194,7 +194,7 @@ def _inside(form: Any, limit: Any) -> Any:
     return tf.where(is_wide, tf.stack([lower, limit[1]]), tf.stack([limit[0], narrower]))
 
 
-def written(values: Any, settings: Images) -> Any:
+def encode(values: Any, settings: Images) -> Any:
     """Turns a model's input back into PNG files: samples for warm-up requests.
 
     Args:

@@ -13,7 +13,8 @@ from google.protobuf import message
 from tensorflow.core.protobuf import saved_model_pb2
 
 from kmtl import _checks
-from kmtl.export import describing, loading, placing, signatures
+from kmtl._table import Result, Table
+from kmtl.export import artifacts, describing, keras_files, placing, signatures
 from kmtl.export.lite import metadata
 from kmtl.export.onnx import read_description
 
@@ -22,8 +23,8 @@ _SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Inspection:
-    """What `inspect` found; `str()` gives it as tables.
+class Inspection(Result):
+    """What `inspect` found: print it, or take its `table()` of tasks.
 
     Attributes:
         path: What was looked at; of a folder of versions the highest.
@@ -41,13 +42,15 @@ class Inspection:
     told: Mapping[str, Any]
     signatures: Mapping[str, Any]
 
-    def __str__(self) -> str:
-        """Spells a headline, the tasks, the signatures and the metrics."""
-        parts = [_headline(self), _tasks(self.told.get("tasks", {})), _signatures(self.signatures)]
+    def parts(self) -> list[str | Table]:
+        """A headline, the tasks, the signatures and the metrics."""
+        found: list[str | Table] = [_headline(self)]
+        for table in (_tasks(self.told.get("tasks", {})), _signatures(self.signatures)):
+            found += ["", table] if table.cells else []
         metrics = {name: value for name, value in (self.told.get("metrics") or {}).items() if value is not None}
         if metrics:
-            parts.append("metrics: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
-        return "\n\n".join(part for part in parts if part)
+            found += ["", "metrics: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())]
+        return found
 
 
 def inspect(artifact: str | os.PathLike[str]) -> Inspection:
@@ -82,7 +85,7 @@ def inspect(artifact: str | os.PathLike[str]) -> Inspection:
     except (ValueError, KeyError, RuntimeError, message.DecodeError) as error:
         got = _checks.words(f"{path}: {str(error).partition(chr(10))[0]}")
         raise ValueError(_checks.refusal("inspect", "artifact", "must be whole", got, "Export it again.")) from error
-    return Inspection(path, form, describing.size(path), versions, told, _ordered(told, found))
+    return Inspection(path, form, artifacts.size_of(path), versions, told, _ordered(told, found))
 
 
 def _served(folder: Path) -> list[int]:
@@ -109,13 +112,12 @@ def _ordered(told: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any
 
 def _reader(path: Path) -> tuple[str, Callable[[Path], tuple[dict[str, Any], dict[str, Any]]]]:
     """Returns the form of an artifact and what reads it."""
-    if (path / "saved_model.pb").is_file():
-        return "SavedModel", _saved_model
-    known = {".tflite": ("LiteRT", _litert), ".onnx": ("ONNX", _onnx), ".keras": ("Keras", _keras)}
+    known = {"SavedModel": _saved_model, "LiteRT": _litert, "ONNX": _onnx, "Keras": _keras}
+    form = artifacts.form_of(path)
     rule = f"must be {', '.join(_FORMS[:-1])} or {_FORMS[-1]}"
     got = str(path) if path.exists() else _checks.words(f"{path}, where nothing is")
-    _checks.require(path.is_file() and path.suffix in known, "inspect", "artifact", rule, got)
-    return known[path.suffix]
+    _checks.require(form in known, "inspect", "artifact", rule, got)
+    return form, known[form]
 
 
 def _saved_model(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -175,7 +177,7 @@ def _onnx(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _keras(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads what a `.keras` file would tell once exported."""
-    model = loading.load_keras(path)
+    model = keras_files.load_keras(path)
     with _checks.Refusals("inspect") as refusals:
         outputs = signatures.task_outputs(refusals, model)
     return describing.description(model, outputs, name=path.stem), {}
@@ -193,38 +195,28 @@ def _headline(found: Inspection) -> str:
     return "\n".join(lines)
 
 
-def _tasks(tasks: Mapping[str, Any]) -> str:
+def _tasks(tasks: Mapping[str, Any]) -> Table:
     """The tasks as a table."""
-    rows = {
-        name: {
+    rows = [
+        {
+            "task": name,
             "kind": task["kind"] or "-",
             "shape": _shape(task["shape"]),
             "unit": task["unit"] or "-",
             "labels": _labels(task["label_names"]),
         }
         for name, task in tasks.items()
-    }
-    return _table("task", rows)
+    ]
+    return Table(rows, align="left")
 
 
-def _signatures(found: Mapping[str, Any]) -> str:
+def _signatures(found: Mapping[str, Any]) -> Table:
     """The signatures as a table."""
-    return _table(
-        "signature",
-        {name: {"takes": _tensors(one["inputs"]), "gives": _tensors(one["outputs"])} for name, one in found.items()},
-    )
-
-
-def _table(name: str, rows: Mapping[str, Mapping[str, str]]) -> str:
-    """Rows of text under a header; nothing if there are none."""
-    if not rows:
-        return ""
-    import pandas as pd
-
-    frame = pd.DataFrame([{name: key, **row} for key, row in rows.items()])
-    flush = frame.apply(lambda column: column.str.ljust(column.str.len().max()))
-    lines = flush.to_string(index=False, justify="left").splitlines()
-    return "\n".join(line.rstrip() for line in lines)
+    rows = [
+        {"signature": name, "takes": _tensors(one["inputs"]), "gives": _tensors(one["outputs"])}
+        for name, one in found.items()
+    ]
+    return Table(rows, align="left")
 
 
 def _tensors(tensors: Mapping[str, Any]) -> str:

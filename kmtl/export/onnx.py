@@ -13,7 +13,7 @@ import tensorflow as tf
 from google.protobuf import message
 
 from kmtl import _checks, _extras
-from kmtl.export import describing, placing, precision, pruning, signatures
+from kmtl.export import describing, placing, precision, signatures, stems
 
 _REPLACE = "Do that step in the data, replace the layer, or export a SavedModel."
 
@@ -65,11 +65,11 @@ def onnx(
     with _checks.Refusals("onnx") as refusals:
         outputs = signatures.task_outputs(refusals, model, tasks)
         placing.refuse_file(refusals, target, ".onnx")
-        describing.refuse_told(refusals, metrics, None)
+        describing.refuse_description(refusals, metrics, None)
         for name in {tensor.name for tensor in model.inputs} & outputs.keys() if outputs else ():
             refusals.add("model", "must name no task as an input", name, "ONNX has one namespace: rename the Input.")
     told = describing.description(model, outputs, name=target.stem, metrics=metrics)
-    with placing.told("onnx", target.parent), placing.beside(target.parent) as scratch:
+    with placing.explain_disk_errors("onnx", target.parent), placing.beside(target.parent) as scratch:
         finished = scratch / "model.onnx"
         _write(model, outputs, describing.text(told), finished)
         return finished.replace(target)
@@ -128,7 +128,7 @@ def _convert(part: Any, names: list[str], finished: Path) -> None:
         tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name)
         for name, tensor in zip(names, part.inputs, strict=False)
     ]
-    with _refusing(), _quiet(), pruning.cut(part, copied=True):
+    with _refusing(), _quiet(), stems.cut_heads(part, copied=True):
         part.export(finished, format="onnx", verbose=False, input_signature=[specs])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kmtl._table import Result, Table
 from kmtl.export import fresh_process
 
 
@@ -37,15 +38,10 @@ class TaskParity:
         """Returns `difference / max(1, largest)`, since rounding grows with a value: 1e-5 of 180 degrees is 0.0018."""
         return self.difference / max(1.0, self.largest)
 
-    def spelled(self) -> dict[str, str]:
-        """Returns the numbers as they stand in the table."""
-        cells = {name.replace("milliseconds", "ms"): value for name, value in dataclasses.asdict(self).items()}
-        return {name: "-" if value is None else f"{value:.3g}" for name, value in cells.items() if name != "task"}
-
 
 @dataclasses.dataclass(frozen=True)
-class Parity:
-    """What `check` found; `str()` gives it as a table.
+class Parity(Result):
+    """What `check` found: print it, or take its `table()`.
 
     Times are medians of a few calls on all samples at once, from NumPy arrays to NumPy arrays, after a call to warm
     up. The artifact and Keras are timed one after the other, on the CPU, in two processes, each with its runtime's own
@@ -75,15 +71,17 @@ class Parity:
         """Returns the largest `scaled` difference of any task, what a tolerance is held against; NaN comes first."""
         return max((row.scaled for row in self.rows), key=lambda value: (math.isnan(value), value))
 
-    def __str__(self) -> str:
-        """Spells the rows as a table between a line on the artifact and one on the times."""
-        import pandas as pd
-
-        frame = pd.DataFrame.from_dict({row.task: row.spelled() for row in self.rows}, orient="index")
+    def parts(self) -> list[str | Table]:
+        """The rows between a line on the artifact and one on the times."""
+        rows = [
+            {name.replace("milliseconds", "ms"): value for name, value in dataclasses.asdict(row).items()}
+            for row in self.rows
+        ]
         joint = f"all tasks in {self.milliseconds:.3g} ms, by Keras in {self.keras_milliseconds:.3g} ms"
         head = f"{self.artifact}: {self.form} of {self.size:,} bytes; {self.samples} samples; {joint}"
         times = f"ms: a call on all samples, median of {fresh_process.FEWEST} to {fresh_process.MOST} after a first one"
-        return f"{head}\n{frame.to_string()}\n{times}; two processes, so indicative"
+        three = dict.fromkeys(("difference", "largest", "relative", "decisions", "ms", "keras_ms"), ".3g")
+        return [head, Table(rows, three), f"{times}; two processes, so indicative"]
 
 
 def row(

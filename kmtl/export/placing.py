@@ -87,7 +87,7 @@ def beside(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def told(owner: str, folder: Path) -> Iterator[None]:
+def explain_disk_errors(owner: str, folder: Path) -> Iterator[None]:
     """Turns what TensorFlow says of a full disk into an `OSError` that names the folder."""
     try:
         yield

@@ -50,7 +50,7 @@ class _Copies(dict[Any, Any]):
         elif isinstance(layer, keras.Model) and hasattr(layer, "operations"):
             copy = self.graph(layer.input, layer.output)
         else:
-            copy = type(layer).from_config(raised(layer.get_config()))
+            copy = type(layer).from_config(to_float32(layer.get_config()))
         self[layer] = copy
         return copy
 
@@ -67,20 +67,22 @@ def _float32_input(tensor: Any) -> Any:
     return keras.Input(batch_shape=tensor.shape, dtype=dtype, name=tensor.name)
 
 
-def raised(config: Any) -> Any:
+def to_float32(config: Any) -> Any:
     """Returns a layer's config with every half-precision dtype or policy in it made float32.
 
-    >>> raised({"units": 3, "dtype": {"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}})["dtype"]
+    >>> to_float32({"units": 3, "dtype": {"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}})["dtype"]
     {'class_name': 'DTypePolicy', 'config': {'name': 'float32'}}
     """
     if isinstance(config, list):
-        return [raised(item) for item in config]
+        return [to_float32(item) for item in config]
     if not isinstance(config, dict):
         return config
     if config.get("class_name") == "DTypePolicy":
         name = config["config"]["name"]
         return {**config, "config": {"name": "float32" if name in _LOW else name}}
-    return {key: "float32" if key == "dtype" and _is_half(value) else raised(value) for key, value in config.items()}
+    return {
+        key: "float32" if key == "dtype" and _is_half(value) else to_float32(value) for key, value in config.items()
+    }
 
 
 def _is_half(value: Any) -> bool:

@@ -88,7 +88,7 @@ def saved_model(
     folder = Path(directory)
     with _checks.Refusals("saved_model") as refusals:
         asked = _asked(refusals, model, tasks, (decode, images, warmup))
-        describing.refuse_told(refusals, metrics, about)
+        describing.refuse_description(refusals, metrics, about)
         placing.refuse_folder(refusals, "directory", folder)
         placing.refuse_foreign(refusals, folder)
         placing.refuse_version(refusals, folder, version)
@@ -97,7 +97,7 @@ def saved_model(
         # A folder inside the scratch folder: that one is private to this user, the artifact must not be.
         finished = scratch / "model"
         functions, kept = forms.endpoints(model, asked.outputs, asked.forms)
-        with placing.told("saved_model", folder):
+        with placing.explain_disk_errors("saved_model", folder):
             _write(finished, functions, kept, asked, told)
             return placing.place_version(finished, folder, version)
 
@@ -106,7 +106,7 @@ def _asked(refusals: _checks.Refusals, model: Any, tasks: Any, options: tuple[An
     """Returns what is to be written and records all that does not fit."""
     decode, files, samples = options
     outputs = signatures.task_outputs(refusals, model, tasks)
-    further = forms.checked(refusals, model, outputs, decode, files)
+    further = forms.check_forms(refusals, model, outputs, decode, files)
     given = {} if samples is None or not outputs else sampling.arrays(refusals, model, samples, argument="warmup")
     if samples is not None:
         _extras.load("tensorflow_serving.apis.prediction_log_pb2", "saved_model")
@@ -121,7 +121,7 @@ def _name(folder: Path) -> str:
 def _write(finished: Path, functions: dict[str, Any], kept: tf.Module, asked: _Asked, told: dict[str, Any]) -> None:
     """Writes graph, weights and the files beside them."""
     tf.saved_model.save(kept, str(finished), signatures=functions)
-    told = {**told, "signatures": forms.told(functions), "images": asked.forms.told()}
+    told = {**told, "signatures": forms.describe(functions), "images": asked.forms.settings()}
     extra = finished / EXTRA
     extra.mkdir()
     (extra / describing.FILE).write_text(describing.text(told), encoding="utf-8")

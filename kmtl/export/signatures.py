@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kmtl import _checks
-from kmtl.export import pruning, stems
+from kmtl.export import stems
 
 JOINT = "serving_default"
 # From values by name to values by name.
@@ -75,7 +75,7 @@ def parts(model: Any, outputs: Mapping[str, Any]) -> Iterator[dict[str, Run]]:
     """
     wanted = {JOINT: outputs, **{task: {task: tensor} for task, tensor in outputs.items()}}
     whole = inference_part(model, outputs)
-    with pruning.cut(whole, copied=True):
+    with stems.cut_heads(whole, copied=True):
         stem = stems.stem(whole, specs(whole))
         yield {name: stems.behind(stem, inference_part(model, some)) for name, some in wanted.items()}
 
@@ -85,12 +85,12 @@ def specs(model: Any) -> dict[str, Any]:
     return {tensor.name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, tensor.name) for tensor in model.inputs}
 
 
-def unchanged(values: Any) -> Any:
+def identity(values: Any) -> Any:
     """Takes inputs, or gives outputs, as they are."""
     return values
 
 
-def traced(run: Run, given: dict[str, Any], read: Run = unchanged, tell: Run = unchanged) -> Any:
+def trace(run: Run, given: dict[str, Any], read: Run = identity, tell: Run = identity) -> Any:
     """Traces a signature.
 
     Args:
@@ -126,7 +126,7 @@ def keeper(model: Any, functions: dict[str, Any]) -> tf.Module:
 def save(model: Any, outputs: Mapping[str, Any], path: str) -> list[str]:
     """Writes a SavedModel with the signatures of `outputs` to `path` and returns the signatures' names."""
     with parts(model, outputs) as found:
-        functions = {name: traced(run, specs(model)) for name, run in found.items()}
+        functions = {name: trace(run, specs(model)) for name, run in found.items()}
         kept = keeper(model, functions)
     tf.saved_model.save(kept, path, signatures=functions)
     return list(functions)

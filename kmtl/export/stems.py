@@ -4,14 +4,14 @@ A signature has a graph of its own. Traced whole for each, a deep trunk would be
 of many tasks could be larger than its weights.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from kmtl import _keras_private
-from kmtl.export import pruning
 from kmtl.tasks import FusedHeads
 
 Run = Callable[[dict[str, Any]], dict[str, Any]]
@@ -84,9 +84,31 @@ def behind(stem: Stem | None, part: Any) -> Run:
 
     def run(inputs: dict[str, Any]) -> dict[str, Any]:
         values = stem.values(inputs) if stem else []
-        with pruning.cut(head):
+        with cut_heads(head):
             found = head([*values, *(inputs[name] for name in names)], training=False) if left else {}
         found |= {name: values[place] for name, place in ready.items()}
         return {name: found[name] for name in part.output}
 
     return run
+
+
+@contextlib.contextmanager
+def cut_heads(part: Any, *, copied: bool = False) -> Iterator[None]:
+    """Lets fused heads compute for a while only what the outputs of a model need.
+
+    Layers that no output needs are no part of a functional model anyway; a fused layer computes all of its tasks.
+
+    Args:
+        part: A functional model; models nested in it are left as they are.
+        copied: Whether what is traced meanwhile reads copies of the slices that it needs, so that an artifact without
+            the other tasks does not hold their weights.
+    """
+    with contextlib.ExitStack() as stack:
+        for layer in part.layers:
+            if isinstance(layer, FusedHeads):
+                # Keras flattens a dict of outputs in the order of its sorted keys.
+                names = sorted(layer.names)
+                needed = [names[position] for position in _keras_private.read_positions(part, layer)]
+                if len(needed) < len(names):
+                    stack.enter_context(layer.only(needed, copied=copied))
+        yield

@@ -102,7 +102,7 @@ class ArraysFeed(Feed):
     is_shuffled_by_keras = True
 
     def __init__(self, x: Any, y: Any, sample_weight: Any = None, *, tasks: Mapping[str, Task]) -> None:
-        super().__init__(x, y, weights_of_all(y, sample_weight) if sample_weight else None)
+        super().__init__(x, y, weights_of_all(y, sample_weight, tasks) if sample_weight else None)
         self.tasks = tasks
 
     @property

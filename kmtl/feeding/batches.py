@@ -104,7 +104,9 @@ def complete_batch(
         name: task.cast_labels(labels[name]) if name in labels else task.absent_labels(rows or 0)
         for name, task in tasks.items()
     }
-    return complete, {name: np.asarray(given[name], dtype="float32") for name in tasks if name in given}
+    return complete, {
+        name: tasks[name].shaped_weights(given[name].astype("float32")) for name in tasks if name in given
+    }
 
 
 def number_of_examples(inputs: Any) -> int:
@@ -158,20 +160,18 @@ def with_class_weights(
         found = found if task.dense_axes else found.reshape(-1)
         present = task.present(found)
         by_class = np.where(present, np.asarray(table)[np.where(present, found, 0)], 1.0)
-        result[name] = by_class * _aligned(result[name], by_class) if name in result else by_class
+        result[name] = by_class * task.shaped_weights(np.asarray(result[name])) if name in result else by_class
     return result
 
 
-def _aligned(weights: Any, wanted: Any) -> Any:
-    """Weights of examples with an axis for each place."""
-    given = np.asarray(weights)
-    return given if given.shape == wanted.shape else given.reshape(len(given), *[1] * (wanted.ndim - 1))
-
-
-def weights_of_all(labels: Mapping[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:
+def weights_of_all(labels: Mapping[str, Any], weights: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str, Any]:
     """Weighs every task: Keras wants weights of the structure of the labels, the same in every batch.
 
-    >>> weights_of_all({"spam": np.array([0, 1]), "age": np.array([30.0, 40.0])}, {"age": np.array([1.0, 2.0])})
+    >>> from kmtl.tasks import BinaryClassification, Regression
+    >>> labels = {"spam": np.array([0, 1]), "age": np.array([30.0, 40.0])}
+    >>> tasks = {"spam": BinaryClassification("spam"), "age": Regression("age")}
+    >>> weights_of_all(labels, {"age": np.array([1.0, 2.0])}, tasks)
     {'spam': array([1., 1.], dtype=float32), 'age': array([1., 2.])}
     """
-    return {name: weights.get(name, np.ones(len(value), dtype="float32")) for name, value in labels.items()}
+    ones = {name: np.ones(len(value), dtype="float32") for name, value in labels.items() if name not in weights}
+    return {name: weights[name] if name in weights else tasks[name].shaped_weights(ones[name]) for name in labels}

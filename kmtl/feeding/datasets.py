@@ -135,16 +135,25 @@ def _completed(data: Any, spec: Any, tasks: Mapping[str, Task]) -> Any:
     """Casts labels, fills absent tasks and spreads one weight over the tasks; a dataset that is fine stays as it is."""
     weights = spec[2] if len(spec) == 3 else None
     fine = all(name in spec[1] and _is_fine(spec[1][name], task) for name, task in tasks.items())
-    if fine and (weights is None or isinstance(weights, Mapping)):
+    if fine and (weights is None or (isinstance(weights, Mapping) and not _lacks_axes(weights, tasks))):
         return data
 
     def complete(x: Any, y: Any, given: Any = None) -> Any:
         labels = {name: _label(x, y.get(name), task) for name, task in tasks.items()}
         if given is None:
             return x, labels
-        return x, labels, given if isinstance(given, Mapping) else dict.fromkeys(tasks, given)
+        spread = given if isinstance(given, Mapping) else dict.fromkeys(tasks, given)
+        dense = {name: tasks[name].shaped_weights(value) for name, value in spread.items() if tasks[name].dense_axes}
+        return x, labels, {**spread, **dense}
 
     return along(data, lambda batches: batches.map(complete, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+def _lacks_axes(weights: Mapping[str, Any], tasks: Mapping[str, Task]) -> bool:
+    """Whether weights of a task on a map or a sequence have no axis for its places."""
+    return any(
+        tasks[name].dense_axes and spec.shape.rank != 1 + tasks[name].dense_axes for name, spec in weights.items()
+    )
 
 
 def _is_fine(spec: Any, task: Task) -> bool:

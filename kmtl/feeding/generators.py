@@ -45,7 +45,8 @@ class _Complete:
         labels, given = complete_batch(
             x, y, weights, self.tasks, self.owner, all_needed=self.all_needed, form=self.form
         )
-        return x, labels, weights_of_all(labels, with_class_weights(labels, given, self.tables, self.tasks))
+        weights = with_class_weights(labels, given, self.tables, self.tasks)
+        return x, labels, weights_of_all(labels, weights, self.tasks)
 
     def _unpacked(self, batch: Any) -> tuple[Any, Any, Any]:
         """Splits a batch into inputs, labels and weights, or refuses it."""

@@ -25,7 +25,7 @@ _NORMALIZATIONS = (
 )
 
 
-def conditioned(model: Any, *, units: int = 64, rank: int | None = None) -> MultiTaskModel:
+def condition(model: Any, *, units: int = 64, rank: int | None = None) -> MultiTaskModel:
     """Gives a model an input that says how much each task matters.
 
     Up to five tasks: a `FiLM` layer comes behind each normalisation and, where a `kmtl.sharing.Fork` hands the features
@@ -48,7 +48,7 @@ def conditioned(model: Any, *, units: int = 64, rank: int | None = None) -> Mult
     >>> from kmtl.tasks import Classification, Regression
     >>> image = keras.Input((8,), name="image")
     >>> tasks = [Classification("digit", 10), Regression("angle")]
-    >>> both = conditioned(MultiTaskModel.from_features(image, keras.layers.Dense(16)(image), tasks))
+    >>> both = condition(MultiTaskModel.from_features(image, keras.layers.Dense(16)(image), tasks))
     >>> sorted(tensor.name for tensor in both.inputs)
     ['image', 'preference']
     """
@@ -60,11 +60,11 @@ def conditioned(model: Any, *, units: int = 64, rank: int | None = None) -> Mult
     else:
         shared = {id(variable) for variable in model.shared_variables}
         place = "a Dense or convolutional layer without activation"
-        call = _adapting(added, preference, whole("conditioned", "rank", _RANK if rank is None else rank, 1), shared)
+        call = _adapting(added, preference, whole("condition", "rank", _RANK if rank is None else rank, 1), shared)
     outputs = _keras_private.replay(model, call)
     if not added:
         fix = f"Put {place} into the trunk, as kmtl.trunks does."
-        raise ValueError(refusal("conditioned", "model", "must have a place for preferences", words("none"), fix))
+        raise ValueError(refusal("condition", "model", "must have a place for preferences", words("none"), fix))
     inputs = {tensor.name: tensor for tensor in [*model.inputs, preference]}
     return MultiTaskModel(inputs, outputs, tasks=list(model.tasks.values()))
 
@@ -99,7 +99,7 @@ def _adapting(added: dict[str, Any], preference: Any, rank: int, shared: set[int
 
 def _check(model: Any) -> None:
     """Refuses a model that cannot be conditioned."""
-    with Refusals("conditioned") as refusals:
+    with Refusals("condition") as refusals:
         if not isinstance(model, MultiTaskModel):
             fix = "Adopt it: kmtl.MultiTaskModel.from_model(model, tasks)."
             refusals.add("model", "must be a kmtl.MultiTaskModel", words(type(model).__name__), fix)
@@ -122,7 +122,7 @@ def _film(added: dict[str, Any], layer: Any, name: str, units: int) -> FiLM:
     return added[name]
 
 
-def folded(model: Any, origin: Any, base: Any, preference: Sequence[float] | Mapping[str, float]) -> Any:
+def fold(model: Any, origin: Any, base: Any, preference: Sequence[float] | Mapping[str, float]) -> Any:
     """Writes a conditioned model's weights for one preference into a plain model.
 
     A scale and a shift behind a normalisation go into its own; those before a dense layer `W x + c` into
@@ -133,7 +133,7 @@ def folded(model: Any, origin: Any, base: Any, preference: Sequence[float] | Map
     gives at that preference, up to rounding, with its own number of weights.
 
     Args:
-        model: What `conditioned` made, trained.
+        model: What `condition` made, trained.
         origin: The model that it was made of.
         base: Another model of the same form, whose weights are replaced. Layers are matched by their order, since the
             names that Keras gives count on.
@@ -145,7 +145,7 @@ def folded(model: Any, origin: Any, base: Any, preference: Sequence[float] | Map
     Raises:
         ValueError: If the preference or the base does not fit, or a head does not begin with a dense layer.
     """
-    shares = checked_preference("folded", list(model.tasks), preference)
+    shares = preference_shares("fold", list(model.tasks), preference)
     twins = _twins(origin, base)
     films = {layer.name.removesuffix("_film"): layer for layer in model.layers if isinstance(layer, FiLM)}
     for name, film in films.items():
@@ -169,12 +169,12 @@ def _twins(origin: Any, base: Any) -> dict[str, Any]:
         shapes = [[tuple(weight.shape) for weight in layer.weights] for layer in (one, other)]
         same = same and type(one) is type(other) and shapes[0] == shapes[1]
     rule = "must have the layers of the model that was conditioned"
-    require(same, "folded", "base", rule, words("others"), "Let the build function make the same model each time.")
+    require(same, "fold", "base", rule, words("others"), "Let the build function make the same model each time.")
     base.set_weights(origin.get_weights())
     return {one.name: other for one, other in pairs}
 
 
-def checked_preference(owner: str, tasks: Sequence[str], preference: Any) -> list[float]:
+def preference_shares(owner: str, tasks: Sequence[str], preference: Any) -> list[float]:
     """Returns shares of 1 in the order of the tasks, or refuses what is no preference."""
     rule = f"must give each of {list(tasks)} a number of at least 0, not all 0"
     if isinstance(preference, Mapping):
@@ -211,10 +211,8 @@ def _into_head(base: Any, task: str, scale: Any, shift: Any) -> None:
         return
     fix = "Begin it with a Dense layer, or leave the fork out."
     got = words(f"a {type(layer).__name__}")
-    require(
-        isinstance(layer, keras.layers.Dense), "folded", "base", f"must begin the head of {task!r} densely", got, fix
-    )
-    require(layer.use_bias, "folded", "base", f"must have a bias in the first layer of {task!r}", words("none"))
+    require(isinstance(layer, keras.layers.Dense), "fold", "base", f"must begin the head of {task!r} densely", got, fix)
+    require(layer.use_bias, "fold", "base", f"must have a bias in the first layer of {task!r}", words("none"))
     kernel = np.asarray(layer.kernel)
     layer.bias.assign(layer.bias + shift @ kernel)
     layer.kernel.assign(scale[:, None] * kernel)

@@ -16,7 +16,7 @@ class FiLM(keras.layers.Layer):
 
     `V` and `c` start at 0, so that the layer starts as the identity. The gain `g` makes it learn faster than the
     layers around it: under Adam it is a factor of the learning rate. For one preference it is a scale and a shift,
-    which fold into the normalisation before it or the dense layer behind it: see `kmtl.front.folded`.
+    which fold into the normalisation before it or the dense layer behind it: see `kmtl.front.fold`.
 
     Source: Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018; on preferences
     Dosovitskiy and Djolonga, "You Only Train Once: Loss-Conditional Training of Deep Networks", ICLR 2020, whose net

@@ -5,13 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kmtl._checks import Refusals, is_number, is_whole, require, words
-from kmtl.evidence.comparing import task_scores
+from kmtl.evidence.trainer import refuse_model, scores
 from kmtl.front import pareto, preferences
-from kmtl.front.conditioning import PREFERENCE, conditioned
+from kmtl.front.conditioning import PREFERENCE, condition
 from kmtl.front.loss_scales import LossScales
-from kmtl.front.result import Front, Point
-from kmtl.model.model import MultiTaskModel
-from kmtl.tasks import Task
+from kmtl.front.result import Front
+from kmtl.front.trade_off import Point
 
 # Steps of the lattice by number of tasks: 11, 21, 35 and 35 points.
 _STEPS = {2: 10, 3: 5, 4: 4, 5: 3}
@@ -38,7 +37,7 @@ def train(
     r"""Trains one model for every preference among its tasks, in plain `fit`.
 
     The model that `build` makes gets an input `r`, one number a task, by which `FiLM` layers bend its features, or for
-    more than five tasks low-rank adapters its weights; see `kmtl.front.conditioned`. Each example draws a preference
+    more than five tasks low-rank adapters its weights; see `kmtl.front.condition`. Each example draws a preference
     of its own and weighs the tasks' losses by it:
 
         r ~ (1 - edges) d^p / sum_j d_j^p + edges Uniform{e_1, ..., e_K},    d ~ Dirichlet(alpha, ..., alpha)
@@ -91,14 +90,14 @@ def train(
     length = steps_per_epoch or _length(train)
     scales = _scales(scale, list(base.tasks), epochs)
     tasks, started = list(base.tasks.values()), time.perf_counter()
-    model = conditioned(base, units=units, rank=rank)
+    model = condition(base, units=units, rank=rank)
     model.compile_from_config(base.get_compile_config())
     names = [*(tensor.name for tensor in base.inputs), PREFERENCE]
-    watched = preferences.fixed(validation, names, [1 / len(tasks)] * len(tasks))
+    watched = preferences.with_one(validation, names, [1 / len(tasks)] * len(tasks))
     callbacks = [LossScales(watched, scales[0], epochs=scales[1]), *callbacks]
     draws = preferences.Draws(alpha, edges, (float(sharpness[0]), float(sharpness[1])), epochs * length, seed)
     model.fit(
-        preferences.preferred(train, names, [task.name for task in tasks], draws),
+        preferences.with_draws(train, names, [task.name for task in tasks], draws),
         epochs=epochs,
         steps_per_epoch=length,
         validation_data=watched,
@@ -107,7 +106,10 @@ def train(
     )
     steps = steps or _STEPS.get(len(tasks))
     rows = pareto.lattice(len(tasks), steps) if steps else pareto.rays(len(tasks))
-    found = [_point(model, tasks, row, preferences.fixed(validation, names, row)) for row in rows.tolist()]
+    found = [
+        Point(tuple(row), scores(model, preferences.with_one(validation, names, row), losses=True))
+        for row in rows.tolist()
+    ]
     return Front(build, base, model, found, time.perf_counter() - started)
 
 
@@ -119,23 +121,15 @@ def _length(train: Any) -> int:
     return length if length >= 0 else sum(1 for _ in train)
 
 
-def _point(model: Any, tasks: Sequence[Task], row: Sequence[float], data: Any) -> Point:
-    """Measures the model at one preference."""
-    logs = model.evaluate(data, verbose=0, return_dict=True)
-    losses = {task.name: {"loss": float(logs[f"{task.name}_loss"])} for task in tasks}
-    return Point(tuple(row), {task.name: losses[task.name] | task_scores(logs, task, tasks) for task in tasks})
-
-
 def _check(base: Any, train: Any, validation: Any) -> None:
     """Refuses a build function that makes no fit model, and data that is no dataset."""
     with Refusals("front") as refusals:
-        if not isinstance(base, MultiTaskModel) or not base.compiled:
-            refusals.add("build", "must return a compiled kmtl.MultiTaskModel", words(type(base).__name__))
-        elif len(base.tasks) < 2:
-            refusals.add("build", "must make a model of two tasks or more", list(base.tasks))
-        elif type(base.balancer).__name__ != "Equal":
-            fix = "Leave the balancer out: the preferences weigh the tasks."
-            refusals.add("build", "must compile with balancer='equal'", type(base.balancer).__name__, fix)
+        if not refuse_model(refusals, base):
+            if len(base.tasks) < 2:
+                refusals.add("build", "must make a model of two tasks or more", list(base.tasks))
+            elif type(base.balancer).__name__ != "Equal":
+                fix = "Leave the balancer out: the preferences weigh the tasks."
+                refusals.add("build", "must compile with balancer='equal'", type(base.balancer).__name__, fix)
         for argument, data in (("train", train), ("validation", validation)):
             if not hasattr(data, "element_spec"):
                 fix = "Make one by kmtl.data.from_arrays."

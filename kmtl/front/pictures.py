@@ -1,59 +1,54 @@
 """The picture of a trade-off."""
 
 import itertools
-import pathlib
 from typing import Any
 
 import numpy as np
 
+from kmtl import _figures
 from kmtl.front import pareto
-from kmtl.front.result import Front
+from kmtl.front.trade_off import TradeOff
 
 _KEPT, _LEFT = "#1f5fa8", "#b8c4d0"
 
 
-def plot_front(front: Front, path: Any) -> pathlib.Path:
+def plot_front(front: TradeOff, path: Any = None) -> Any:
     """Draws the points of a front: two tasks as a curve, three as three pairs, more as parallel lines.
 
     Points that no other dominates are dark; among parallel lines each axis is turned so that up is better.
 
     Args:
-        front: What `kmtl.front.train` returned.
-        path: Where the picture goes, e.g. `front.png`.
+        front: What `kmtl.front.train` or `kmtl.search.weights` returned.
+        path: Where the picture goes, e.g. `front.png`; None writes none.
 
     Returns:
-        The path.
+        The path, or without one the figure.
     """
-    import matplotlib.figure
-
     values, better = front.values()
     labels = [_label(front, place) for place in range(len(better))]
     kept = pareto.non_dominated(values, better)
     if len(better) > 3:
-        figure = matplotlib.figure.Figure(figsize=(1.8 * len(better) + 1, 4), layout="constrained")
-        _parallel(figure.subplots(), values, better, labels, kept)
+        figure, axes = _figures.panels(1, columns=1, width=1.8 * len(better) + 1, height=4)
+        _parallel(axes[0], values, better, labels, kept)
     else:
         pairs = list(itertools.combinations(range(len(better)), 2))
-        figure = matplotlib.figure.Figure(figsize=(4.6 * len(pairs), 4), layout="constrained")
-        for axis, (left, right) in zip(np.ravel(figure.subplots(1, len(pairs))), pairs, strict=True):
+        figure, axes = _figures.panels(len(pairs), columns=3, width=4.6, height=4)
+        for axis, (left, right) in zip(axes, pairs, strict=True):
             _pair(axis, front, values[:, [left, right]], [labels[left], labels[right]], (left, kept))
-    target = pathlib.Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=120)
-    return target
+    return _figures.save(figure, path)
 
 
-def _label(front: Front, place: int) -> str:
+def _label(front: TradeOff, place: int) -> str:
     """A task with its metric, unit and better end."""
     task = front.tasks[place]
-    metric = front.chosen({})[task.name]
+    metric = front.chosen_metrics({})[task.name]
     unit = getattr(task, "unit", "")
     shown = f"{metric} [{unit}]" if unit and metric in {"mae", "rmse"} else metric
     arrow = "less" if metric == "loss" or task.direction(metric) == "min" else "more"
     return f"{task.name} {shown}, {arrow} is better"
 
 
-def _pair(axis: Any, front: Front, values: Any, labels: list[str], marks: tuple[int, Any]) -> None:
+def _pair(axis: Any, front: TradeOff, values: Any, labels: list[str], marks: tuple[int, Any]) -> None:
     """Draws two tasks against each other; the colour tells the preference for the first."""
     place, kept = marks
     shares = np.array([point.preference[place] for point in front.points])

@@ -35,7 +35,7 @@ class Draws(NamedTuple):
         return first + (last - first) * done
 
 
-def drawn(count: int, tasks: int, alpha: float, edges: float, power: Any, seed: Any) -> Any:
+def draw(count: int, tasks: int, alpha: float, edges: float, power: Any, seed: Any) -> Any:
     """Draws preferences from a Dirichlet distribution, sharpened, with extra mass on the corners.
 
         r ~ (1 - edges) d^p / sum_j d_j^p + edges Uniform{e_1, ..., e_K},    d ~ Dirichlet(alpha, ..., alpha)
@@ -61,7 +61,7 @@ def drawn(count: int, tasks: int, alpha: float, edges: float, power: Any, seed: 
     return tf.where(chosen[:, None], corners, inside)
 
 
-def preferred(dataset: tf.data.Dataset, inputs: Sequence[str], tasks: Sequence[str], draws: Draws) -> tf.data.Dataset:
+def with_draws(dataset: tf.data.Dataset, inputs: Sequence[str], tasks: Sequence[str], draws: Draws) -> tf.data.Dataset:
     """Adds a preference to each example, as an input and as the weight of each task's loss.
 
     Args:
@@ -79,11 +79,11 @@ def preferred(dataset: tf.data.Dataset, inputs: Sequence[str], tasks: Sequence[s
         x, labels, *weights = batch
         count = tf.shape(tf.nest.flatten(x)[0])[0]
         seeds = tf.stack([tf.constant(draws.seed, tf.int64), number])
-        rows = drawn(count, len(tasks), draws.alpha, draws.edges, draws.power(number), seeds)
+        rows = draw(count, len(tasks), draws.alpha, draws.edges, draws.power(number), seeds)
         given = dict(x) if isinstance(x, Mapping) else dict(zip(inputs, [*tf.nest.flatten(x), rows], strict=True))
         given[inputs[-1]] = rows
         shares = dict(zip(tasks, tf.unstack(rows, axis=-1), strict=True))
-        return given, labels, _weighed(shares, weights[0] if weights else None)
+        return given, labels, _sample_weights(shares, weights[0] if weights else None)
 
     def along(batches: Any, first: int) -> Any:
         numbered = tf.data.Dataset.zip(batches, tf.data.Dataset.range(first, _LAST))
@@ -94,7 +94,7 @@ def preferred(dataset: tf.data.Dataset, inputs: Sequence[str], tasks: Sequence[s
     return changed if restart is None else restartable(changed, lambda n: along(restart(n), n))
 
 
-def _weighed(shares: Mapping[str, Any], weights: Any) -> dict[str, Any]:
+def _sample_weights(shares: Mapping[str, Any], weights: Any) -> dict[str, Any]:
     """The preferences as sample weights, times those that are there."""
     if weights is None:
         return dict(shares)
@@ -103,7 +103,7 @@ def _weighed(shares: Mapping[str, Any], weights: Any) -> dict[str, Any]:
     return {name: share * tf.cast(weights, share.dtype) for name, share in shares.items()}
 
 
-def fixed(dataset: tf.data.Dataset, inputs: Sequence[str], preference: Any) -> tf.data.Dataset:
+def with_one(dataset: tf.data.Dataset, inputs: Sequence[str], preference: Any) -> tf.data.Dataset:
     """Adds one preference to every example, as an input alone: what an evaluation at it needs."""
 
     def add(x: Any, *rest: Any) -> tuple[Any, ...]:

@@ -2,44 +2,35 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from kmtl._checks import Refusals, near, refusal, require, words
+from kmtl._checks import refusal, require, words
+from kmtl._table import Table
 from kmtl.front import pareto
-from kmtl.front.conditioning import checked_preference, folded
+from kmtl.front.conditioning import fold, preference_shares
+from kmtl.front.pictures import plot_front
+from kmtl.front.trade_off import Point, TradeOff
 from kmtl.metrics import delta_m
 from kmtl.tasks import Task
 
 
-class Point(NamedTuple):
-    """One preference and what it gives.
-
-    Attributes:
-        preference: One number a task, in order; they sum to 1.
-        scores: `{task: {metric: value}}` on the validation set, `"loss"` among the metrics.
-    """
-
-    preference: tuple[float, ...]
-    scores: dict[str, dict[str, float]]
-
-
-class Front:
-    """What `front` found.
+class Front(TradeOff):
+    """What `train` found.
 
     Args:
         build: Makes a plain model of the form that was conditioned.
         origin: The model that was conditioned; it shares its layers.
         conditioned: The trained model with the input `preference`.
         found: The points, over a lattice of preferences.
-        seconds: Wall time of the training and of measuring the pareto.
+        seconds: Wall time of the training and of measuring the points.
 
     Attributes:
         conditioned: The same: it predicts for any preference, one an example, and exports as any model does.
-        points: The same.
-        tasks: The tasks, in order.
     """
+
+    plot = plot_front
 
     def __init__(
         self, build: Callable[[], Any], origin: Any, conditioned: Any, found: Sequence[Point], seconds: float
@@ -47,57 +38,34 @@ class Front:
         self.build = build
         self.origin = origin
         self.conditioned = conditioned
-        self.points = list(found)
         self.seconds = seconds
-        self.tasks: list[Task] = list(conditioned.tasks.values())
+        self._points = list(found)
 
-    def values(self, metrics: Mapping[str, str] | None = None) -> tuple[Any, list[str]]:
-        """Returns one number a point and task, `(points, tasks)`, and for each task which end is better.
+    @property
+    def points(self) -> list[Point]:
+        """The points, in the order of the lattice."""
+        return self._points
 
-        Args:
-            metrics: `{task: metric}`; a task left out takes its first metric.
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks, in order."""
+        return list(self.conditioned.tasks.values())
 
-        Raises:
-            ValueError: If a task or metric is unknown.
-        """
-        chosen = self.chosen(metrics or {})
-        rows = [[point.scores[name][metric] for name, metric in chosen.items()] for point in self.points]
-        better = [
-            "min" if metric == "loss" else task.direction(metric)
-            for task, metric in zip(self.tasks, chosen.values(), strict=True)
-        ]
-        return np.array(rows), better
-
-    def chosen(self, metrics: Mapping[str, str]) -> dict[str, str]:
-        """Returns the metric that stands for each task: the given one, or its first; its loss if it has none."""
-        scores = self.points[0].scores
-        with Refusals("Front") as refusals:
-            for name, metric in metrics.items():
-                if name not in scores:
-                    refusals.add("metrics", "must name tasks", name, near(name, scores))
-                elif metric not in scores[name]:
-                    refusals.add("metrics", f"must name a metric of {name!r}", metric, near(metric, scores[name]))
-        first = {
-            name: next(metric for metric in found if metric != "loss" or len(found) == 1)
-            for name, found in scores.items()
-        }
-        return {**first, **metrics}
-
-    def table(self) -> Any:
-        """All points as a pandas frame: a column for each preference and each score, and `non_dominated`."""
-        import pandas as pd
-
-        values, better = self.values()
+    def parts(self) -> list[str | Table]:
+        """The points: a column for each preference and each score, and `non_dominated`."""
+        bad = f"{100 * self.violations():.0f} % of the steps make the favoured task worse"
+        kept = pareto.non_dominated(*self.values())
         rows = [
             {
                 **{f"{task.name}_preference": share for task, share in zip(self.tasks, point.preference, strict=True)},
                 **{
                     f"{name}_{metric}": value for name, found in point.scores.items() for metric, value in found.items()
                 },
+                "non_dominated": bool(is_kept),
             }
-            for point in self.points
+            for point, is_kept in zip(self.points, kept, strict=True)
         ]
-        return pd.DataFrame(rows).assign(non_dominated=pareto.non_dominated(values, better))
+        return [f"{len(self.points)} points in {self.seconds:.0f} s; {bad}", Table(rows)]
 
     def hypervolume(self, reference: Mapping[str, float], metrics: Mapping[str, str] | None = None) -> float:
         """The volume that the points dominate within a reference.
@@ -159,7 +127,7 @@ class Front:
         if delta_m is not None:
             return self._least_change(delta_m)
         if preference is not None:
-            wanted = checked_preference("select", [task.name for task in self.tasks], preference)
+            wanted = preference_shares("select", [task.name for task in self.tasks], preference)
             return min(self.points, key=lambda point: math.dist(point.preference, wanted))
         values, better = self.values(metrics)
         signs = np.where(np.array(better) == "max", -1.0, 1.0)
@@ -194,16 +162,10 @@ class Front:
             preference: One number a task, in order or by name, or a point.
         """
         wanted = preference.preference if isinstance(preference, Point) else preference
-        shares = checked_preference("model", [task.name for task in self.tasks], wanted)
-        model = folded(self.conditioned, self.origin, self.build(), shares)
+        shares = preference_shares("model", [task.name for task in self.tasks], wanted)
+        model = fold(self.conditioned, self.origin, self.build(), shares)
         model.set_loss_weights({task.name: len(shares) * share for task, share in zip(self.tasks, shares, strict=True)})
         return model
-
-    def __str__(self) -> str:
-        """The points as a table."""
-        bad = f"{100 * self.violations():.0f} % of the steps make the favoured task worse"
-        head = f"{len(self.points)} points in {self.seconds:.0f} s; {bad}"
-        return f"{head}\n{self.table().to_string(index=False, float_format='{:.4g}'.format)}"
 
 
 def _knee(costs: Any) -> int:

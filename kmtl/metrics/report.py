@@ -6,11 +6,12 @@ import numpy as np
 from keras import ops
 
 from kmtl._checks import refusal, require, words
+from kmtl._table import Result, Table
 from kmtl.tasks import Task
 from kmtl.tasks.labels import same_shape
 
 
-class ClassificationReport:
+class ClassificationReport(Result):
     """Precision, recall, F1 and support of each class, with their averages.
 
     scikit-learn computes it; examples without a label are left out first, and
@@ -24,7 +25,6 @@ class ClassificationReport:
     Attributes:
         task: Name of the task.
         values: The report as a dict, as scikit-learn names it.
-        text: The report as a table.
 
     Raises:
         ValueError: If the task does not decide, or no example is labelled.
@@ -44,10 +44,21 @@ class ClassificationReport:
             raise ValueError(refusal("ClassificationReport", "task", rule, task.name, "Use its mae or r2 instead."))
         self.task = task.name
         truth, decided = _decisions(task, labels, predictions)
-        self.values, self.text = _sklearn_report(task, truth, decided)
+        self.values = _sklearn_report(task, truth, decided)
 
-    def __str__(self) -> str:
-        return f"{self.task}\n{self.text}"
+    @property
+    def text(self) -> str:
+        """The report as a table."""
+        return str(self.parts()[1])
+
+    def parts(self) -> list[str | Table]:
+        """A row a class, and one for each average."""
+        rows = [
+            {"class": name, **(row if isinstance(row, dict) else {"f1-score": row})}
+            for name, row in self.values.items()
+        ]
+        digits = dict.fromkeys(("precision", "recall", "f1-score"), ".3f")
+        return [self.task, Table(rows, {**digits, "support": ".0f"})]
 
 
 def _decisions(task: Task, labels: Any, predictions: Any) -> tuple[Any, Any]:
@@ -68,18 +79,15 @@ def _decisions(task: Task, labels: Any, predictions: Any) -> tuple[Any, Any]:
     return (truth[:, 0], decided[:, 0]) if task.weighs_classes else (truth, decided)
 
 
-def _sklearn_report(task: Task, truth: Any, decided: Any) -> tuple[dict[str, Any], str]:
-    """The report as a dict and as text."""
+def _sklearn_report(task: Task, truth: Any, decided: Any) -> dict[str, Any]:
+    """The report as a dict."""
     from sklearn.metrics import classification_report
 
     count = task.classes if task.weighs_classes else truth.shape[-1]
-    options = {
-        "labels": list(range(count)),
-        "target_names": [task.class_name(number) for number in range(count)],
-        "zero_division": 0,
-    }
-    values = classification_report(truth, decided, output_dict=True, **options)
+    names = [task.class_name(number) for number in range(count)]
+    options = {"labels": list(range(count)), "target_names": names, "zero_division": 0, "output_dict": True}
+    values: dict[str, Any] = classification_report(truth, decided, **options)
     # scikit-learn reports accuracy as the micro average once labels are given.
     if task.weighs_classes:
         values.setdefault("accuracy", float((truth == decided).mean()))
-    return values, classification_report(truth, decided, digits=3, **options)
+    return values

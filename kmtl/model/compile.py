@@ -27,9 +27,10 @@ class CompiledGraph(TaskGraph):
         balancer: The balancer that `compile` was given; None before.
     """
 
-    # The one name under which the state of the training is saved.
+    # Keras saves both by their public names, `setup` and, in it, `balancer`.
     _setup: Setup | None = None
-    _step: Step | None = None
+    _step: Any = None
+    optimizer: Any
     _arguments: dict[str, Any]
     _evaluating = False
     train_function: Any
@@ -130,7 +131,7 @@ class CompiledGraph(TaskGraph):
         return self._setup
 
     @property
-    def step(self) -> Step | None:
+    def step(self) -> Any:
         """The step that `fit` takes; None before `compile`."""
         return self._step
 

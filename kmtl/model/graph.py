@@ -1,5 +1,6 @@
 """The graph of a model with one named output a task: what tasks share, what each owns, where it forks."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -8,6 +9,9 @@ import keras
 from kmtl._checks import near, refusal, words
 from kmtl.sharing import Fork
 from kmtl.tasks import Task, Unstandardize, build_heads, features_by_task, matched_outputs, named_tasks
+
+# Of the files that models are saved in; from 2 on the state of the training stands in `setup`.
+FORMAT = 2
 
 
 class TaskGraph(keras.Model):
@@ -97,7 +101,23 @@ class TaskGraph(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """Returns the functional config with the tasks; a clone has none."""
         tasks = [keras.saving.serialize_keras_object(task) for task in self.tasks.values()]
-        return {**super().get_config(), "tasks": tasks or None}
+        return {**super().get_config(), "tasks": tasks or None, "format": FORMAT}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Makes the model again; tells what a file of an older form lacks, and refuses one of a newer form."""
+        config = dict(config)
+        form = config.pop("format", 1)
+        if form > FORMAT:
+            fix = "Load it with the kmtl that saved it, or a newer one."
+            raise ValueError(refusal("load_model", "file", f"must be of form {FORMAT} or older", form, fix))
+        if form < FORMAT and config.get("tasks"):
+            text = (
+                "load_model: the file is of before kmtl 0.1.0. Weights, optimizer and balancer come back; loss weights"
+            )
+            text = f"{text} that moved, balancers of further forks and random generators begin anew. Save it again."
+            warnings.warn(text, UserWarning, stacklevel=2)
+        return super().from_config(config, custom_objects=custom_objects)
 
     @property
     def forks(self) -> list[Fork]:

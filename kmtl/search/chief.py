@@ -13,6 +13,7 @@ from typing import Any
 
 from kmtl import _extras
 from kmtl._checks import refusal, words
+from kmtl.search import _keras_tuner_private
 from kmtl.search.roles import Limits, Role
 
 _OWNER = "weights"
@@ -48,7 +49,7 @@ class Roster:
         self.last = now
         return True
 
-    def silent(self) -> list[str]:
+    def take_silent(self) -> list[str]:
         """Takes out those that said nothing for too long, and names them."""
         now = time.monotonic()
         gone = [name for name, (_, when) in self.heard.items() if now - when >= self.limits.patience]
@@ -80,7 +81,7 @@ def serve(tuner: Any, role: Role, say: Callable[[str], None]) -> None:
     pool = futures.ThreadPoolExecutor(max_workers=1)
     # Else two chiefs may listen at one port, and each hears half of the workers.
     server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
-    _extras.load("keras_tuner.src.protos", _OWNER).get_service_grpc().add_OracleServicer_to_server(chief, server)
+    _keras_tuner_private.add_servicer(chief, server)
     here = {METHOD: grpc.unary_unary_rpc_method_handler(lambda request, _: _answer(roster, request))}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, here),))
     _listen(server, role.address)
@@ -115,8 +116,8 @@ def _check_deserted(roster: Roster) -> None:
 
 def _answer(roster: Roster, request: bytes) -> bytes:
     """Answers a worker that says it is there."""
-    told = json.loads(request)
-    return b"welcome" if roster.hear(told["name"], told["token"]) else b"taken"
+    who = json.loads(request)
+    return b"welcome" if roster.hear(who["name"], who["token"]) else b"taken"
 
 
 class Chief:
@@ -130,14 +131,14 @@ class Chief:
     def __init__(self, oracle: Any, roster: Roster) -> None:
         self.oracle = oracle
         self.roster = roster
-        self.servicer = _extras.load("keras_tuner.src.distribute.oracle_chief", _OWNER).OracleServicer(oracle)
-        self.protos = _extras.load("keras_tuner.src.protos", _OWNER).get_service()
+        self.servicer = _keras_tuner_private.servicer(oracle)
+        self.messages = _keras_tuner_private.messages()
         self.has_ended = False
         self.released: set[str] = set()
         self.lost: dict[str, list[str]] = {}
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever needs no mending."""
+        """What needs no mending."""
         return getattr(self.servicer, name)
 
     def create_trial(self, request: Any, _: Any) -> Any:
@@ -152,19 +153,19 @@ class Chief:
         if trial.status == "STOPPED":
             self.has_ended = True
             self.released.add(worker)
-        return self.protos.CreateTrialResponse(trial=trial.to_proto())
+        return self.messages.CreateTrialResponse(trial=trial.to_proto())
 
     def update_trial(self, request: Any, context: Any) -> Any:
         """Takes the metrics of a trial that runs."""
         if self.is_running(request.trial_id):
             return self.servicer.UpdateTrial(request, context)
-        return self.protos.UpdateTrialResponse(trial=self.oracle.trials[request.trial_id].to_proto())
+        return self.messages.UpdateTrialResponse(trial=self.oracle.trials[request.trial_id].to_proto())
 
     def end_trial(self, request: Any, context: Any) -> Any:
         """Ends a trial that runs; a worker that was given up and comes back may find that it does not any more."""
         if self.is_running(request.trial.trial_id):
             return self.servicer.EndTrial(request, context)
-        return self.protos.EndTrialResponse()
+        return self.messages.EndTrialResponse()
 
     CreateTrial, UpdateTrial, EndTrial = create_trial, update_trial, end_trial
 
@@ -174,7 +175,7 @@ class Chief:
 
     def look(self) -> bool:
         """Gives up silent workers; tells whether everything has ended and everyone has heard so."""
-        for name in self.roster.silent():
+        for name in self.roster.take_silent():
             self.give_up(name)
         return self.has_ended and not self.oracle.ongoing_trials and set(self.roster.heard) <= self.released
 
@@ -194,10 +195,8 @@ class Chief:
         """Queues a trial for another worker, or lets it fail if too many died of it."""
         workers = self.lost[trial.trial_id]
         if len(workers) < _LOSSES:
-            self.oracle._retry_queue.append(trial.trial_id)
+            _keras_tuner_private.queue_again(self.oracle, trial)
         else:
-            trial.status, trial.message = "FAILED", f"Its workers died: {', '.join(workers)}"
+            _keras_tuner_private.end_failed(self.oracle, trial, f"Its workers died: {', '.join(workers)}")
             self.roster.say(f"trial {trial.trial_id} is not tried again: {trial.message}")
-            self.oracle.end_order.append(trial.trial_id)
-            self.oracle._save_trial(trial)
         self.oracle.save()

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from kmtl.search import _keras_tuner_private
+
 FACTOR = 3
 CANDIDATES = 20
 
@@ -55,26 +57,11 @@ def make_halving(keras_tuner: Any) -> Any:
         keras_tuner: The package.
     """
 
-    class HalvingOracle(keras_tuner.oracles.HyperbandOracle):
-        def __init__(self, objective: Any, candidates: int, max_epochs: int, **kwargs: Any) -> None:
-            self.rungs = rungs(candidates, max_epochs)
-            super().__init__(objective, max_epochs=max_epochs, factor=FACTOR, **kwargs)
-            # No other bracket follows.
-            self._current_bracket = 0
-
-        def _get_num_brackets(self) -> int:
-            return len(self.rungs)
-
-        def _get_size(self, _: int, round_num: int) -> int:
-            return self.rungs[round_num][0]
-
-        def _get_epochs(self, _: int, round_num: int) -> int:
-            return self.rungs[round_num][1]
-
     class Halving(keras_tuner.Hyperband):
         def __init__(self, hypermodel: Any, *, objective: Any, candidates: int, max_epochs: int, **kwargs: Any) -> None:
             own = {key: kwargs.pop(key) for key in ("seed", "max_consecutive_failed_trials") if key in kwargs}
-            oracle = HalvingOracle(objective, candidates, max_epochs, **own)
+            steps = rungs(candidates, max_epochs)
+            oracle = _keras_tuner_private.halving_oracle(keras_tuner, objective, steps, factor=FACTOR, **own)
             keras_tuner.Tuner.__init__(self, oracle=oracle, hypermodel=hypermodel, **kwargs)
 
     return Halving

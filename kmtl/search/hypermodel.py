@@ -6,36 +6,46 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from kmtl._checks import refusal, require, words
-from kmtl.evidence.comparing import task_scores
-from kmtl.evidence.reusable import Reusable
-from kmtl.model.model import MultiTaskModel
+from kmtl._checks import refusal, require
+from kmtl.evidence.reusable import LastModel
+from kmtl.evidence.trainer import Scores, Trainer, scores
+from kmtl.search.cross_validation import Split
 from kmtl.search.objectives import Objective
-from kmtl.search.parts import Part
-from kmtl.search.records import SCORE
-from kmtl.search.space import Space
+from kmtl.search.space import TaskSpace
+from kmtl.search.trials import SCORE
 from kmtl.tasks import Task
 
 _OWNER = "weights"
 
 
-class Builder:
-    """The user's build function, checked at each call.
+class TrialTrainer(Trainer):
+    """The trainer over a build function that draws from KerasTuner's `hp`.
 
     Args:
         build: `build(hp)`, or `build(hp, tasks)` if `tasks` is given.
         tasks: The tasks, or None if the function has them itself.
+        seed: Each model starts from it, so that trials differ by what was drawn alone.
+        callbacks: Makes fresh callbacks for a training, or None.
+        verbose: As in `fit`.
 
     Raises:
         TypeError: If the function does not take these arguments.
     """
 
-    def __init__(self, build: Callable[..., Any], tasks: Sequence[Task] | None) -> None:
-        self.build = build
+    def __init__(
+        self,
+        build: Callable[..., Any],
+        tasks: Sequence[Task] | None,
+        *,
+        seed: int = 0,
+        callbacks: Callable[[], list[Any]] | None = None,
+        verbose: Any = 0,
+    ) -> None:
+        super().__init__(build, owner=_OWNER, callbacks=callbacks, verbose=verbose)
         self.tasks = None if tasks is None else list(tasks)
+        self.seed = seed
         wanted = "build(hp)" if tasks is None else "build(hp, tasks)"
         try:
             inspect.signature(build).bind(*([None] if tasks is None else [None, None]))
@@ -43,22 +53,16 @@ class Builder:
             fix = "With `tasks` it is called as build(hp, tasks), else as build(hp)."
             raise TypeError(refusal(_OWNER, "build", f"must be a function {wanted}", build, fix)) from error
 
-    def __call__(self, hp: Any, alone: Task | None = None) -> Any:
+    def draw(self, hp: Any, alone: Task | None = None) -> Any:
         """Makes a model for all tasks, or for one alone."""
         tasks = self.tasks if alone is None else [alone]
-        model = self.build(hp) if tasks is None else self.build(hp, list(tasks))
-        if not isinstance(model, MultiTaskModel) or not model.compiled:
-            fix = "Adopt a Keras model by kmtl.MultiTaskModel.from_model(model, tasks), and compile it."
-            got = words(
-                "one that is not compiled" if isinstance(model, MultiTaskModel) else f"a {type(model).__name__}"
-            )
-            raise ValueError(refusal(_OWNER, "build", "must return a compiled kmtl.MultiTaskModel", got, fix))
-        names = None if tasks is None else [task.name for task in tasks]
-        rule = f"must return a model of the tasks that it is given, {names}"
-        require(names in (None, list(model.tasks)), _OWNER, "build", rule, list(model.tasks))
-        if len(set(model.loss_weights.values())) > 1:
-            fix = "Leave them out: the search sets them."
-            raise ValueError(refusal(_OWNER, "build", "must not set `loss_weights`", model.loss_weights, fix))
+        if tasks is None:
+            model = self.model(hp, seed=self.seed)
+        else:
+            model = self.model(hp, list(tasks), seed=self.seed, names=[task.name for task in tasks])
+        fix = "Leave them out: the search sets them."
+        is_free = len(set(model.loss_weights.values())) == 1
+        require(is_free, _OWNER, "build", "must not set `loss_weights`", model.loss_weights, fix)
         return model
 
 
@@ -66,37 +70,28 @@ class Trainee:
     """Builds, trains and measures the models of a search.
 
     Args:
-        builder: Makes the models.
+        trainer: Makes and trains the models.
         space: What is drawn.
         objective: What is made small.
         tasks: The tasks by name, in order.
-        parts: What models are trained and measured on; the metrics of a trial are their mean over the parts.
-        seed: Each model starts from it, so that trials differ by what was drawn alone.
-        callbacks: Makes fresh callbacks for a training, or None.
-        verbose: As in `fit`.
+        splits: What models are trained and measured on; the metrics of a trial are their mean over the splits.
     """
 
     def __init__(
         self,
-        builder: Builder,
-        space: Space,
+        trainer: TrialTrainer,
+        space: TaskSpace,
         objective: Objective,
         tasks: Mapping[str, Task],
-        parts: Sequence[Part],
-        seed: int,
-        callbacks: Callable[[], list[Any]] | None,
-        verbose: Any,
+        splits: Sequence[Split],
     ) -> None:
-        self.builder = builder
+        self.trainer = trainer
         self.space = space
         self.objective = objective
         self.tasks = dict(tasks)
-        self.parts = list(parts)
-        self.seed = seed
-        self.callbacks = callbacks
-        self.verbose = verbose
+        self.splits = list(splits)
         self.checkpoint: Path | None = None
-        self._running: Reusable | None = None
+        self._last = LastModel()
 
     def learn(self, measured: Mapping[str, Any]) -> None:
         """Takes what was measured before the first trial: sizes of losses, and baselines if they were trained."""
@@ -107,7 +102,7 @@ class Trainee:
 
     def fresh(self, hp: Any) -> Any:
         """Builds a model and sets what `hp` draws."""
-        model = self._compiled(hp)
+        model = self._compile(hp)
         self.space.set(hp, model)
         # Else the optimizer's state is not there to be loaded, and promotions start it anew.
         model.optimizer.build(model.trainable_variables)
@@ -118,31 +113,29 @@ class Trainee:
 
         Its steps are traced already, and what is drawn is mostly weights, which are variables.
         """
-        built = Reusable(self._compiled(hp), self.space.others(hp.values))
-        if self._running is None or not self._running.taken_by(built):
-            self._running = built
-        self.space.set(hp, self._running.model)
-        return self._running.model
+        model = self._last.reuse(self._compile(hp), self.space.others(hp.values))
+        self.space.set(hp, model)
+        return model
 
-    def _compiled(self, hp: Any) -> Any:
+    def _compile(self, hp: Any) -> Any:
         """Builds a model under the balancer that `hp` draws."""
-        keras.utils.set_random_seed(self.seed)
-        model = self.builder(hp)
-        rule = f"must make the same tasks each time, {list(self.space.tasks)}"
-        require(list(model.tasks) == list(self.space.tasks), _OWNER, "build", rule, list(model.tasks))
+        model = self.trainer.draw(hp)
+        rule = f"must make the same tasks each time, {list(self.space.losses)}"
+        require(list(model.tasks) == list(self.space.losses), _OWNER, "build", rule, list(model.tasks))
         self.space.compile(hp, model)
         return model
 
     def fit(self, hp: Any, model: Any, epochs: int, initial_epoch: int, callbacks: Sequence[Any]) -> dict[str, float]:
         """Trains a model, keeps its weights, and returns every task's metrics and the score.
 
-        Of several parts each has a model of its own; the weights that are kept are those of the first.
+        Of several splits each has a model of its own; the weights that are kept are those of the first.
         """
-        logs = [self._measured(model, self.parts[0], epochs, initial_epoch, callbacks)]
+        first, *others = self.splits
+        measured = [self._measure(model, first, epochs, initial_epoch, callbacks)]
         if self.checkpoint is not None:
             model.save_weights(self.checkpoint)
-        logs += [self._measured(self.build(hp), part, epochs, initial_epoch, []) for part in self.parts[1:]]
-        found = scored(_mean(logs), list(self.tasks.values()))
+        measured += [self._measure(self.build(hp), split, epochs, initial_epoch) for split in others]
+        found = _mean(measured)
         score = self.objective.score(found, self.tasks)
         flat = {f"{name}_{metric}": value for name, metrics in found.items() for metric, value in metrics.items()}
         if not np.isfinite(score):
@@ -151,45 +144,28 @@ class Trainee:
 
     def alone(self, hp: Any, task: Task, epochs: int) -> dict[str, float]:
         """Trains one task alone under the budget of a trial, and returns its metrics."""
-        logs = []
-        for part in self.parts:
-            keras.utils.set_random_seed(self.seed)
-            logs.append(self._measured(self.builder(hp, task), part.only(task.name), epochs, 0, []))
-        found = scored(_mean(logs), [task])[task.name]
-        return {metric: value for metric, value in found.items() if metric != "loss"}
+        found = [self._measure(self.trainer.draw(hp, task), split.only(task.name), epochs, 0) for split in self.splits]
+        return {metric: value for metric, value in _mean(found)[task.name].items() if metric != "loss"}
 
-    def _measured(
-        self, model: Any, part: Part, epochs: int, initial_epoch: int, callbacks: Sequence[Any]
-    ) -> dict[str, float]:
+    def _measure(
+        self, model: Any, split: Split, epochs: int, initial_epoch: int, callbacks: Sequence[Any] = ()
+    ) -> Scores:
         """Trains and evaluates; what watches the validation pays for it."""
-        own = self.callbacks() if self.callbacks else []
-        model.fit(
-            part.train,
-            validation_data=part.validation if own else None,
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            callbacks=[*own, *callbacks],
-            verbose=self.verbose,
-        )
-        found: dict[str, float] = model.evaluate(part.validation, verbose=0, return_dict=True)
-        return found
+        watched = split.validation if self.trainer.callbacks else None
+        steps = {"epochs": epochs, "initial_epoch": initial_epoch}
+        self.trainer.fit(model, split.train, validation=watched, callbacks=callbacks, **steps)
+        return scores(model, split.validation, losses=True)
 
 
-def initial_scores(model: Any, train: Any) -> dict[str, dict[str, float]]:
-    """Measures the untrained model on the training data, `{task: {metric: value}}` with the losses."""
+def initial_losses(model: Any, train: Any) -> dict[str, float]:
+    """Measures the losses of the untrained model on the training data."""
     model.adapt(train)
-    logs = model.evaluate(train, verbose=0, return_dict=True)
-    return scored(logs, list(model.tasks.values()))
+    return {name: found["loss"] for name, found in scores(model, train, losses=True).items()}
 
 
-def scored(logs: Mapping[str, float], tasks: Sequence[Task]) -> dict[str, dict[str, float]]:
-    """Sorts the logs by task, unweighted losses and metrics alike."""
-    return {
-        task.name: {"loss": float(logs.get(f"{task.name}_loss", np.nan)), **task_scores(dict(logs), task, tasks)}
-        for task in tasks
-    }
-
-
-def _mean(logs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _mean(measured: Sequence[Scores]) -> Scores:
     """The mean of each number."""
-    return {key: float(np.mean([one[key] for one in logs])) for key in logs[0]}
+    return {
+        name: {metric: float(np.mean([one[name][metric] for one in measured])) for metric in found}
+        for name, found in measured[0].items()
+    }

@@ -173,15 +173,15 @@ class Custom:
 Objective = DeltaM | Constrained | Custom
 
 
-def resolved(given: Any) -> Objective:
+def objective_of(given: Any) -> Objective:
     """Returns an objective from its name, an object or a function.
 
     Raises:
         ValueError: If it is the weighted loss, another log key, or nothing that makes a number.
 
-    >>> resolved("delta_m")
+    >>> objective_of("delta_m")
     DeltaM(trained)
-    >>> resolved("val_loss")
+    >>> objective_of("val_loss")
     Traceback (most recent call last):
     ...
     ValueError: weights: `objective` must not be the weighted loss, got 'val_loss'. It falls when a weight falls...

@@ -1,22 +1,19 @@
-"""A search by KerasTuner: how the tuner is made, and what is mended in it.
-
-Every name of KerasTuner's that is private, or whose behaviour is mended, stands here and in `serving.py`.
-"""
+"""A search by KerasTuner: how the tuner is made, and what is mended in it."""
 
 import contextlib
 import inspect
 import io
 import time
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kmtl import _extras
-from kmtl._checks import near, require, words
+from kmtl._checks import is_whole, near, require, words
+from kmtl.search import _keras_tuner_private
 from kmtl.search.halving import make_halving
 from kmtl.search.hypermodel import Trainee
-from kmtl.search.records import CHECKPOINT, RECORD, SCORE, write_json
+from kmtl.search.trials import CHECKPOINT, RECORD, SCORE, write_json
 
 _OWNER = "weights"
 _TUNERS = {"random": "RandomSearch", "bayesian": "BayesianOptimization"}
@@ -25,7 +22,7 @@ _PROMOTING = ("hyperband", "halving")
 _PAUSE = 0.2
 
 
-def loaded(tuner: Any) -> Any:
+def load_keras_tuner(tuner: Any) -> Any:
     """Imports KerasTuner and what it needs but does not ask for.
 
     Raises:
@@ -50,8 +47,8 @@ def make_tuner(tuner: Any, trainee: Trainee, place: Path, max_trials: int | None
         epochs: Of a trial, at most.
         seed: Of what is drawn.
     """
-    keras_tuner = loaded(tuner)
-    make, limit = _made_by(keras_tuner, tuner, max_trials, epochs)
+    keras_tuner = load_keras_tuner(tuner)
+    make, limit = _constructor(keras_tuner, tuner, max_trials, epochs)
     settings = {
         "objective": keras_tuner.Objective(SCORE, "min"),
         "directory": str(place.parent),
@@ -65,9 +62,9 @@ def make_tuner(tuner: Any, trainee: Trainee, place: Path, max_trials: int | None
     }
     has_trials = (place / "oracle.json").exists()
     # It tells what it reloads whatever it is told.
-    silent = contextlib.redirect_stdout(io.StringIO()) if trainee.verbose == 0 else contextlib.nullcontext()
+    silent = contextlib.redirect_stdout(io.StringIO()) if trainee.trainer.verbose == 0 else contextlib.nullcontext()
     with silent:
-        made = make(_hypermodel(keras_tuner, trainee), **_accepted(make, settings))
+        made = make(_hypermodel(keras_tuner, trainee), **_settings_for(make, settings))
     rule = "must make a keras_tuner.Tuner"
     require(isinstance(made, keras_tuner.Tuner), _OWNER, "tuner", rule, words(type(made).__name__))
     # A worker's oracle is a line to the chief.
@@ -79,7 +76,7 @@ def make_tuner(tuner: Any, trainee: Trainee, place: Path, max_trials: int | None
     return made
 
 
-def _made_by(keras_tuner: Any, tuner: Any, max_trials: int | None, epochs: int) -> tuple[Any, dict[str, Any]]:
+def _constructor(keras_tuner: Any, tuner: Any, max_trials: int | None, epochs: int) -> tuple[Any, dict[str, Any]]:
     """What makes the tuner, and the settings by which it knows when to end."""
     if tuner == "halving":
         return make_halving(keras_tuner), {"candidates": max_trials, "max_epochs": epochs}
@@ -89,7 +86,7 @@ def _made_by(keras_tuner: Any, tuner: Any, max_trials: int | None, epochs: int) 
     return make, {"max_trials": max_trials}
 
 
-def check_tuner(tuner: Any, max_trials: Any, folds: Any) -> None:
+def check_tuner(tuner: Any, max_trials: Any, validation: Any) -> None:
     """Refuses an unknown name, and what Hyperband cannot do."""
     names = (*_TUNERS, *_PROMOTING)
     fix = near(tuner, names) if isinstance(tuner, str) else "Give a name, a class of tuners or a function."
@@ -98,11 +95,11 @@ def check_tuner(tuner: Any, max_trials: Any, folds: Any) -> None:
     fix = "Hyperband counts its trials by the epochs: leave it out."
     require(tuner != "hyperband" or max_trials is None, _OWNER, "max_trials", "must be None here", max_trials, fix)
     fix = "It goes on from one model's weights: take another tuner."
-    rule = f"must be None for {tuner!r}"
-    require(tuner not in _PROMOTING or folds is None, _OWNER, "folds", rule, folds, fix)
+    rule = f"must be a dataset for {tuner!r}"
+    require(tuner not in _PROMOTING or not is_whole(validation), _OWNER, "validation", rule, validation, fix)
 
 
-def _accepted(make: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _settings_for(make: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a tuner's constructor takes; those of its bases go through its keyword arguments."""
     parameters = inspect.signature(make).parameters
     if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
@@ -119,7 +116,7 @@ def _hypermodel(keras_tuner: Any, trainee: Trainee) -> Any:
 
         def fit(self, hp: Any, model: Any, *, epochs: int, initial_epoch: int = 0, **given: Any) -> Any:
             # KerasTuner's checkpoints are of every epoch; the trainee writes the last one to the same place.
-            others = [one for one in given.get("callbacks", []) if type(one).__name__ != "SaveBestEpoch"]
+            others = [one for one in given.get("callbacks", []) if not _keras_tuner_private.is_best_epoch_callback(one)]
             return trainee.fit(hp, model, epochs, initial_epoch, others)
 
     return Weighted()
@@ -151,35 +148,5 @@ def _mend(tuner: Any, trainee: Trainee, is_worker: bool) -> None:
     # A worker that is told to wait asks again at once, and keeps the chief busy.
     tuner.pre_create_trial = lambda: time.sleep(_PAUSE if is_worker else 0.0)
     if not is_worker:
-        _write_whole(tuner.oracle)
-        _settle(tuner.oracle)
-
-
-def _write_whole(oracle: Any) -> None:
-    """Has an oracle write its files whole: KerasTuner leaves half of one if it is killed in the middle."""
-
-    def save_trial(trial: Any) -> None:
-        write_json(Path(oracle._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
-
-    oracle.save = lambda: write_json(Path(oracle._get_oracle_fname()), oracle.get_state())
-    oracle._save_trial = save_trial
-
-
-def _settle(oracle: Any) -> None:
-    """Takes trials off the queue that ended in the moment of the kill: only those that were running run again."""
-    ended = {name for name, trial in oracle.trials.items() if trial.status in ("COMPLETED", "FAILED")}
-    oracle.end_order += [name for name in oracle._retry_queue if name in ended]
-    oracle._retry_queue = [name for name in oracle._retry_queue if name not in ended]
-
-
-def waiting(tuner: Any) -> list[str]:
-    """The trials that were running when the search ended before."""
-    return list(tuner.oracle._retry_queue)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hides warnings that are of KerasTuner's own making."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "currentThread|getName", DeprecationWarning)
-        yield
+        _keras_tuner_private.write_whole(tuner.oracle, write_json)
+        _keras_tuner_private.settle(tuner.oracle)

@@ -1,24 +1,23 @@
 """What a search of weights found."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-
-from kmtl._checks import Refusals, near, require, words
-from kmtl.evidence.comparing import task_scores
+from kmtl._checks import require, words
+from kmtl._table import Table
+from kmtl.evidence.trainer import Scores, task_scores
 from kmtl.front.pareto import non_dominated
 from kmtl.front.pictures import plot_front
-from kmtl.front.result import Point
+from kmtl.front.trade_off import Point, TradeOff
 from kmtl.search.hypermodel import Trainee
-from kmtl.search.records import Trial
-from kmtl.search.tuners import loaded
+from kmtl.search.trials import Trial
+from kmtl.search.tuners import load_keras_tuner
+from kmtl.tasks import Task
 
 _OWNER = "WeightSearch"
 
 
-class WeightSearch:
+class WeightSearch(TradeOff):
     """The trials of a search; `kmtl.search.weights` makes it.
 
     Args:
@@ -32,6 +31,8 @@ class WeightSearch:
         baselines: The same.
         events: The same: workers that joined or died, trials that were run again.
     """
+
+    plot = plot_front
 
     def __init__(self, trainee: Trainee, found: Sequence[Trial], baselines: Any, events: Sequence[str]) -> None:
         self.trainee = trainee
@@ -70,20 +71,19 @@ class WeightSearch:
         """
         rule = "must have left its weights"
         require(trial.checkpoint.exists(), _OWNER, "trial", rule, words(f"trial {trial.name}, {trial.status.lower()}"))
-        keras_tuner = loaded("random")
+        keras_tuner = load_keras_tuner("random")
         hp = keras_tuner.HyperParameters()
         hp.values = dict(trial.values)
         model = self.trainee.fresh(hp)
         model.load_weights(trial.checkpoint)
         return model
 
-    def scores_of(self, trial: Trial) -> dict[str, dict[str, float]]:
+    def scores_of(self, trial: Trial) -> Scores:
         """A trial's metrics on the validation set, `{task: {metric: value}}`."""
-        tasks = self.tasks
-        return {task.name: task_scores(trial.metrics, task, tasks) for task in tasks}
+        return task_scores(trial.metrics, self.tasks)
 
     @property
-    def tasks(self) -> list[Any]:
+    def tasks(self) -> list[Task]:
         """The tasks, in order."""
         return list(self.trainee.tasks.values())
 
@@ -103,31 +103,6 @@ class WeightSearch:
         """The trials of `done` as points of a trade-off: ratios that sum to 1, and metrics."""
         return [Point(self._shares(trial), self.scores_of(trial)) for trial in self.done]
 
-    def chosen(self, metrics: Mapping[str, str]) -> dict[str, str]:
-        """The metric of each task that trade-offs are told in: its first, if none is given.
-
-        Raises:
-            ValueError: If a task or metric is unknown.
-        """
-        known = {task.name: list(self.scores_of(self.done[0])[task.name]) for task in self.tasks}
-        with Refusals(_OWNER) as refusals:
-            for name, metric in metrics.items():
-                if name not in known:
-                    refusals.add("metrics", "must name tasks", name, near(name, known))
-                elif metric not in known[name]:
-                    refusals.add("metrics", f"must name a metric of {name!r}", metric, near(metric, known[name]))
-        return {name: metrics.get(name, found[0]) for name, found in known.items()}
-
-    def values(self, metrics: Mapping[str, str] | None = None) -> tuple[Any, list[str]]:
-        """Returns one number a point and task, `(points, tasks)`, and for each task which end is better.
-
-        Args:
-            metrics: `{task: metric}`; a task left out takes its first metric.
-        """
-        chosen = self.chosen(metrics or {})
-        rows = [[point.scores[name].get(metric, np.nan) for name, metric in chosen.items()] for point in self.points]
-        return np.array(rows), [task.direction(chosen[task.name]) for task in self.tasks]
-
     def non_dominated(self, metrics: Mapping[str, str] | None = None) -> list[Trial]:
         """The trials that no other is better than: as good for every task and better for one.
 
@@ -137,16 +112,20 @@ class WeightSearch:
         kept = non_dominated(*self.values(metrics))
         return [trial for trial, keep in zip(self.done, kept, strict=True) if keep]
 
-    def plot(self, path: Any) -> Path:
-        """Draws the trials as points of a trade-off, as `plot_front` does; the colour tells the weights' ratios.
+    def parts(self) -> list[str | Table]:
+        """The best weights, what failed and what happened, and the trials, best first.
 
-        Args:
-            path: Where the picture goes.
+        The frame has a row a trial: weights, what was drawn, metrics, score, status, cause, worker, seconds.
         """
-        return plot_front(cast("Any", self), path)
+        weights = ", ".join(f"{name} {weight:.4g}" for name, weight in self.best_weights.items())
+        head = f"{len(self.trials)} trials; best is trial {self.best.name} with score {self.best.score:.4g}: {weights}"
+        failed = [trial for trial in self.trials if trial.status in ("FAILED", "INVALID")]
+        lines = [f"trial {trial.name} failed: {trial.cause}" for trial in failed]
+        frame = self._frame()
+        return [head, *lines, *self.events, Table(frame.drop(columns=["cause", "worker", "seconds"]), frame=frame)]
 
-    def table(self) -> Any:
-        """A row a trial, best first, as a pandas frame: weights, what was drawn, metrics, score, status, cause."""
+    def _frame(self) -> Any:
+        """The trials as a pandas frame, best first."""
         import pandas as pd
 
         best = {trial.name for trial in self.non_dominated()}
@@ -167,14 +146,3 @@ class WeightSearch:
             for trial in self.trials
         ]
         return pd.DataFrame(rows).sort_values("score", kind="stable", ignore_index=True)
-
-    def __str__(self) -> str:
-        """The best weights, what failed and what happened, and the table."""
-        failed = [trial for trial in self.trials if trial.status in ("FAILED", "INVALID")]
-        weights = ", ".join(f"{name} {weight:.4g}" for name, weight in self.best_weights.items())
-        lines = [
-            f"{len(self.trials)} trials; best is trial {self.best.name} with score {self.best.score:.4g}: {weights}"
-        ]
-        lines += [f"trial {trial.name} failed: {trial.cause}" for trial in failed]
-        frame = self.table().drop(columns=["cause", "worker", "seconds"])
-        return "\n".join([*lines, *self.events, frame.to_string(index=False, float_format="{:.4g}".format)])

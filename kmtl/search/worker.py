@@ -1,7 +1,4 @@
-"""A worker's line to its chief.
-
-KerasTuner's workers wait an hour for a chief that is not there; here they wait as long as they are told.
-"""
+"""A worker's line to its chief."""
 
 import contextlib
 import json
@@ -12,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kmtl import _extras
+from kmtl.search import _keras_tuner_private
 from kmtl.search.chief import METHOD, PULSE, SERVICE
 from kmtl.search.roles import Role
 
@@ -19,7 +17,7 @@ _OWNER = "weights"
 
 
 @contextlib.contextmanager
-def joined(role: Role) -> Iterator[None]:
+def join(role: Role) -> Iterator[None]:
     """Joins the chief, and says each second that one is there.
 
     Raises:
@@ -27,50 +25,48 @@ def joined(role: Role) -> Iterator[None]:
             while the worker needs it.
     """
     grpc = _extras.load("grpc", _OWNER)
-    client: Any = _extras.load("keras_tuner.src.distribute.oracle_client", _OWNER)
-    ended, told = threading.Event(), json.dumps({"name": role.name, "token": uuid.uuid4().hex}).encode()
+    ended, who = threading.Event(), json.dumps({"name": role.name, "token": uuid.uuid4().hex}).encode()
     with grpc.insecure_channel(role.address) as channel:
         call = channel.unary_unary(f"/{SERVICE}/{METHOD}")
-        _join(grpc, call, told, role)
-        thread = threading.Thread(target=_say_here, args=(grpc, call, told, ended), daemon=True)
+        _introduce(grpc, call, who, role)
+        thread = threading.Thread(target=_say_here, args=(grpc, call, who, ended), daemon=True)
         thread.start()
-        before, client.TIMEOUT = client.TIMEOUT, role.limits.wait
         try:
-            yield
+            with _keras_tuner_private.patience_of_workers(role.limits.wait):
+                yield
         except grpc.RpcError as error:
-            raise RuntimeError(_gone(role, error)) from error
+            raise RuntimeError(_chief_gone(role, error)) from error
         finally:
-            client.TIMEOUT = before
             ended.set()
             thread.join()
 
 
-def _join(grpc: Any, call: Any, told: bytes, role: Role) -> None:
+def _introduce(grpc: Any, call: Any, who: bytes, role: Role) -> None:
     """Says for the first time that one is there, until the chief has heard it."""
     end, answer = time.monotonic() + role.limits.wait, b""
     while answer != b"welcome":
         left = end - time.monotonic()
         if left <= 0:
-            raise RuntimeError(_refused(role, "knows another worker of this name, which is there. Choose another name"))
+            raise RuntimeError(_refusal(role, "knows another worker of this name, which is there. Choose another name"))
         try:
             # A chief that is not up yet is waited for.
-            answer = call(told, timeout=left, wait_for_ready=True)
+            answer = call(who, timeout=left, wait_for_ready=True)
         except grpc.RpcError as error:
             what = f"does not answer within {role.limits.wait:g} s"
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 what = "is something else than a chief of kmtl.search"
             fix = "Start the chief, and see that its address and port are reached from here"
-            raise RuntimeError(_refused(role, f"{what}. {fix}")) from error
+            raise RuntimeError(_refusal(role, f"{what}. {fix}")) from error
         if answer != b"welcome":
             time.sleep(min(PULSE, max(0.0, end - time.monotonic())))
 
 
-def _refused(role: Role, why: str) -> str:
+def _refusal(role: Role, why: str) -> str:
     """Why a worker cannot take part."""
     return f"{_OWNER}: worker {role.name!r} cannot join: the chief at {role.address} {why}."
 
 
-def _gone(role: Role, error: Any) -> str:
+def _chief_gone(role: Role, error: Any) -> str:
     """What to do about a chief that went away."""
     return (
         f"{_OWNER}: the chief at {role.address} does not answer worker {role.name!r} any more "
@@ -78,9 +74,9 @@ def _gone(role: Role, error: Any) -> str:
     )
 
 
-def _say_here(grpc: Any, call: Any, told: bytes, ended: threading.Event) -> None:
+def _say_here(grpc: Any, call: Any, who: bytes, ended: threading.Event) -> None:
     """Says each second that one is there."""
     while not ended.wait(PULSE):
         # The search itself finds out about a chief that is gone.
         with contextlib.suppress(grpc.RpcError):
-            call(told, timeout=PULSE)
+            call(who, timeout=PULSE)

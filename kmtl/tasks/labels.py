@@ -64,8 +64,8 @@ class Label:
         Returns:
             Booleans of the same shape and sort.
         """
-        # NaN differs from itself.
-        return labels != self.missing if self.label_dtype == "int32" else labels == labels
+        # NaN differs from itself; of Keras's symbolic tensors only `!=` is elementwise.
+        return labels != self.missing if self.label_dtype == "int32" else ~(labels != labels)
 
     # Checks and casts of arrays.
 
@@ -135,11 +135,15 @@ class Label:
         return ops.broadcast_to(labels, (ops.shape(labels)[0], *places, *rest))
 
     def shaped_weights(self, weights: Any) -> Any:
-        """Gives sample weights the axes that multiply a loss a label: one an example, or one a place."""
+        """Gives sample weights, an array or a tensor, the axes that multiply a loss a label.
+
+        `(batch,)`; of a dense task one axis a place more, of size 1 where all places of an example weigh alike.
+        """
         axes = self.dense_axes
         if axes and len(weights.shape) == 1 + axes:
             return weights
-        return ops.reshape(weights, (-1, *[1] * axes))
+        reshape = np.reshape if isinstance(weights, np.ndarray) else ops.reshape
+        return reshape(weights, (-1, *[1] * axes))
 
     def takes_weights(self, shape: Sequence[int | None]) -> bool:
         """Whether sample weights of a shape, batch axis included, are one an example or one a place."""

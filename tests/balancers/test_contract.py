@@ -94,3 +94,68 @@ def test_a_need_that_does_not_exist_is_refused():
         ValueError, match=r"`needs` must name what the balancer needs, got .gramm.\. Did you mean .gram"
     ):
         Odd()
+
+
+class Unsure(balancers.Balancer):
+    """Has no answer where the first loss is 13."""
+
+    def task_weights(self, signals):
+        return ops.where(signals.losses[0] == 13.0, float("nan"), signals.losses)
+
+
+class UnsureOfGradients(Unsure):
+    """The same, of gradients."""
+
+    needs = "gradients"
+
+    def transform(self, gradients, signals):
+        return gradients, self.task_weights(signals)
+
+
+def weights_of(balancer, losses, present=(True, True, True)):
+    losses, present = ops.array(losses, "float32"), ops.array(present)
+    if balancer.needs == "losses":
+        return np.asarray(balancer.weigh(losses=losses, present=present))
+    return np.asarray(balancer.combine(ops.eye(3), losses=losses, present=present))
+
+
+@pytest.mark.parametrize("make", [Unsure, UnsureOfGradients])
+def test_without_an_answer_the_last_good_weights_stay_and_it_is_counted(make):
+    balancer = make()
+    np.testing.assert_allclose(weights_of(balancer, [13.0, 2.0, 2.0]), 1.0)
+    good = weights_of(balancer, [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(good, [0.5, 1.0, 1.5], rtol=1e-6)
+    np.testing.assert_allclose(weights_of(balancer, [13.0, 5.0, 1.0]), good, rtol=1e-6)
+    np.testing.assert_allclose(weights_of(balancer, [13.0, 5.0, 1.0], [True, False, True]), [0.5, 0.0, 1.5], rtol=1e-6)
+    assert float(balancer.failures) == 3
+    np.testing.assert_allclose(weights_of(balancer, [1.0, 2.0, 3.0]), good, rtol=1e-6)
+    assert float(balancer.failures) == 3
+
+
+def test_a_failure_is_smoothed_as_the_weights_that_stay():
+    balancer = Unsure(smoothing=0.5)
+    weights_of(balancer, [1.0, 2.0, 3.0])
+    second = weights_of(balancer, [3.0, 2.0, 1.0])
+    np.testing.assert_allclose(second, 1.0, rtol=1e-6)
+    np.testing.assert_allclose(weights_of(balancer, [13.0, 2.0, 1.0]), second, rtol=1e-6)
+    assert float(balancer.failures) == 1
+
+
+def test_every_third_step_is_due():
+    balancer = Unsure(update_every=3)
+    losses, there = ops.array([1.0, 2.0, 3.0]), ops.array([True, True, True])
+    due = []
+    for step in range(7):
+        due.append(bool(balancer.due) if step else True)
+        balancer.weigh(losses=losses) if due[-1] else balancer.keep(losses, there)
+    assert due == [True, False, False, True, False, False, True]
+
+
+@pytest.mark.parametrize("normalize", ["l2", "loss", "loss+"])
+def test_normalisers_divide_by_lengths_and_losses(normalize):
+    gram, losses = np.diag([4.0, 9.0]).astype("float32"), np.array([0.5, 8.0], "float32")
+    lengths = {"l2": [2.0, 3.0], "loss": losses, "loss+": [1.0, 24.0]}[normalize]
+    # The inverse squared length of each divided gradient, of the gradients themselves.
+    found = balancers.MGDA(normalize=normalize, scale="paper").weigh(losses=losses, gram=gram)
+    units = np.diag(gram) / np.square(lengths)
+    np.testing.assert_allclose(found, 1 / units / np.sum(1 / units) / lengths, rtol=1e-5)

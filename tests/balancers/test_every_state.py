@@ -41,19 +41,21 @@ def own(ready):
     return {path: value for path, value in ready.state().items() if not path.endswith(left_out)}
 
 
-@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", TABLE)
 def test_hostile_input_leaves_everything_finite_and_is_counted(name):
     ready, calm = bench(name), cases(3, 2)
+    first, _ = ready.run(calm[:1])
+    assert float(ready.balancer.failures) == 0
+    started = [variable.numpy() for variable in ready.balancer.variables]
     for title, hostile in HOSTILE.items():
-        first, _ = ready.run(calm[:1])
-        assert float(ready.balancer.failures) == 0, title
-        weights, directions = ready.go_on([hostile] * 3)
+        for variable, value in zip(ready.balancer.variables, started, strict=True):
+            variable.assign(value)
+        weights, directions = ready.go_on([hostile] * 2)
         assert np.isfinite(directions).all(), title
         assert all(np.isfinite(value).all() for value in ready.state().values()), title
-        assert ready.balancer.excluded.numpy().tolist() == (3.0 * ~sound(hostile, ready.balancer)).tolist(), title
-        if float(ready.balancer.failures) == 3 and weighted(name):
-            np.testing.assert_allclose(weights, [kept(first[0], hostile, ready.balancer)] * 3, rtol=1e-4, err_msg=title)
+        assert ready.balancer.excluded.numpy().tolist() == (2.0 * ~sound(hostile, ready.balancer)).tolist(), title
+        if float(ready.balancer.failures) == 2 and weighted(name):
+            np.testing.assert_allclose(weights, [kept(first[0], hostile, ready.balancer)] * 2, rtol=1e-4, err_msg=title)
         assert np.isfinite(ready.go_on(calm[1:])[1]).all(), title
 
 
@@ -76,24 +78,21 @@ def kept(weights, each, balancer):
     return left * here.sum() / max(np.abs(left).sum(), 1e-30)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TABLE)
-def test_eager_graph_and_xla_agree(name):
+#: One of each way to solve: none, eigenvectors, projections in turn, every support, and a loop until it has settled.
+SOLVED = ["famo", "aligned", "gradvac", "upgrad", "nash"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "name", [name if name in SOLVED else pytest.param(name, marks=pytest.mark.slow) for name in TABLE]
+)
+def test_xla_agrees_with_the_graph(name):
     # XLA draws its random numbers by another algorithm.
     kinds = "r" * min(3, TABLE[name].settled)
     found = partly(cases(len(kinds), 4))
-    expected = bench(name, kinds, "eager").run(found)
-    for mode in ("graph", "xla"):
-        for one, other in zip(bench(name, kinds, mode).run(found), expected, strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(other).max()))
-
-
-@pytest.mark.sampled(13)
-@pytest.mark.parametrize("name", TABLE)
-def test_later_steps_trace_nothing_anew(name):
-    ready = bench(name)
-    ready.run(partly(cases(3, 4)))
-    assert ready.traces == 1
+    expected = bench(name, kinds).run(found)
+    for one, other in zip(bench(name, kinds, "xla").run(found), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(other).max()))
 
 
 def chosen(name):
@@ -131,7 +130,6 @@ def test_an_unknown_option_is_refused(name):
         TABLE[name].make(scale="summ")
 
 
-@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", TABLE)
 def test_restored_state_goes_on_where_it_stopped(name):
     ready, found = bench(name), partly(cases(3, 6))
@@ -151,23 +149,21 @@ def test_restored_state_goes_on_where_it_stopped(name):
     np.testing.assert_array_equal(again, expected)
 
 
-@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", TABLE)
-def test_a_task_that_vanishes_for_a_hundred_steps_comes_back_as_it_was(name):
-    ready, found = bench(name), cases(3, 104)
+def test_a_task_that_vanishes_for_some_steps_comes_back_as_it_was(name):
+    ready, found = bench(name), cases(3, 9)
     ready.run(found[:3])
     before = own(ready)
-    ready.go_on([each._replace(present=np.array([True, False, True])) for each in found[3:103]])
+    ready.go_on([each._replace(present=np.array([True, False, True])) for each in found[3:8]])
     after = own(ready)
     for path, value in before.items():
         if value.shape[:1] == (3,):
             np.testing.assert_array_equal(after[path][1], value[1], err_msg=path)
         if value.shape == (3, 3):
             np.testing.assert_array_equal(after[path][:, 1], value[:, 1], err_msg=path)
-    assert np.isfinite(ready.go_on(found[103:])[1]).all()
+    assert np.isfinite(ready.go_on(found[8:])[1]).all()
 
 
-@pytest.mark.sampled(13)
 @pytest.mark.parametrize("name", TABLE)
 def test_a_batch_without_any_label_moves_no_state_of_a_task(name):
     ready, found = bench(name), cases(3, 2)
@@ -180,7 +176,6 @@ def test_a_batch_without_any_label_moves_no_state_of_a_task(name):
         np.testing.assert_array_equal(value, before[path], err_msg=path)
 
 
-@pytest.mark.sampled(19)
 @pytest.mark.parametrize("name", TABLE)
 def test_what_an_absent_task_brings_reaches_neither_weights_nor_state(name):
     ready, there = bench(name), np.array([True, False, True])
@@ -195,46 +190,56 @@ def test_what_an_absent_task_brings_reaches_neither_weights_nor_state(name):
             np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.sampled(9)
-@pytest.mark.parametrize("name", list(filter(weighted, TABLE)))
-def test_smoothing_is_a_moving_average_of_the_weights(name):
-    found, share = cases(2, 4), 0.6
-    raw, _ = bench(name, "rr").run(found)
-    smooth, _ = Bench(name, "rr", "eager", smoothing=share).run(found)
-    expected = raw[0]
-    for step in range(4):
-        mixed = share * expected + (1 - share) * raw[step]
-        expected = mixed * 2 / np.abs(mixed).sum()
-        np.testing.assert_allclose(smooth[step], expected, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("name", [name for name in TABLE if balancers.get(name).needs != "gradients"])
+def test_steps_between_updates_keep_the_weights_of_the_tasks_that_are_there(name):
+    ready, (first, second) = bench(name), cases(3, 2)
+    last, _ = ready.run([first])
+    before, there = own(ready), np.array([True, False, True])
+    losses = np.where(there, second.losses, np.nan).astype("float32")
+    found = np.asarray(ready.balancer.keep(losses, there))
+    np.testing.assert_allclose(found, kept(last[0], second._replace(losses=losses), bench("equal").balancer), rtol=1e-5)
+    assert int(ready.balancer.step) == 2
+    for path, value in own(ready).items():
+        np.testing.assert_array_equal(value, before[path], err_msg=path)
 
 
-def normalized(each, normalize, past):
-    """What each task is divided by, spelled out."""
-    lengths = np.linalg.norm(each.gradients, axis=1)
-    known = {"l2": lengths, "loss": each.losses, "loss+": lengths * each.losses}
-    return known[normalize] if normalize in known else np.mean([old.losses for old in past], axis=0)
-
-
-@pytest.mark.sampled(9)
-@pytest.mark.parametrize(
-    "normalize", ["l2", *(pytest.param(other, marks=pytest.mark.slow) for other in ("loss", "loss+", "initial"))]
-)
-@pytest.mark.parametrize("name", TABLE)
-def test_a_normaliser_is_the_method_on_divided_losses_and_gradients(name, normalize):
-    if balancers.get(name).needs == "losses" and normalize != "initial":
-        with pytest.raises(ValueError, match=r"`normalize` must be None or of \('initial',\), got "):
-            TABLE[name].make(normalize=normalize)
-        return
-    found = cases(2, 3)
-    divisors = [normalized(each, normalize, found[: step + 1]) for step, each in enumerate(found)]
-    plain, ready = bench(name, "rr"), Bench(name, "rr", "eager", normalize=normalize)
-    expected, along = plain.run([each.times(1 / by) for each, by in zip(found, divisors, strict=True)])
+def assert_divided(name, found, divisors, smoothing=0.0, normalize=None):
+    """Compares with the method on losses and gradients that are divided first, smoothed where that is asked for."""
+    plain, ready = (
+        bench(name),
+        Bench(name, "rrr", "eager", normalize=normalize, **({"smoothing": smoothing} if smoothing else {})),
+    )
+    raw, along = plain.run([each.times(1 / by) for each, by in zip(found, divisors, strict=True)])
     weights, directions = ready.run(found)
-    if plain.balancer.needs == "gradients":
+    if plain.balancer.needs == "gradients" and not smoothing:
         np.testing.assert_allclose(directions, along, rtol=1e-3, atol=1e-4 * np.abs(along).max())
-    else:
-        expected = expected / np.stack(divisors)
-        np.testing.assert_allclose(weights, 2 * expected / np.abs(expected).sum(axis=1, keepdims=True), rtol=1e-3)
+        return
+    # A balancer of gradients weighs the divided ones.
+    raw = raw / (1.0 if plain.balancer.needs == "gradients" else np.stack(divisors))
+    raw = raw * 3 / np.abs(raw).sum(axis=1, keepdims=True)
+    expected = raw[0]
+    for weight, now in zip(weights, raw, strict=True):
+        mixed = smoothing * expected + (1 - smoothing) * now
+        expected = mixed * 3 / np.abs(mixed).sum()
+        np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_smoothing_is_a_moving_average_of_the_weights_under_losses_relative_to_the_first(name):
+    found = cases(3, 3)
+    divisors = [np.mean([old.losses for old in found[: step + 1]], axis=0) for step in range(3)]
+    assert_divided(name, found, divisors, normalize="initial", smoothing=0.6 if weighted(name) else 0.0)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_normaliser_is_the_method_on_divided_losses_and_gradients(name):
+    if balancers.get(name).needs == "losses":
+        with pytest.raises(ValueError, match=r"`normalize` must be None or of \('initial',\), got "):
+            TABLE[name].make(normalize="loss+")
+        return
+    found = cases(3, 1)
+    divisors = [np.linalg.norm(each.gradients, axis=1) * each.losses for each in found]
+    assert_divided(name, found, divisors, normalize="loss+")
 
 
 @pytest.mark.parametrize("name", TABLE)

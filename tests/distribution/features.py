@@ -168,6 +168,24 @@ def _accumulation():
     return trained(made(optimizer, balancer="pcgrad"))
 
 
+@feature("an optimizer by task")
+def _optimizer_by_task():
+    parts = {
+        "shared": keras.optimizers.SGD(0.1, clipnorm=0.1, gradient_accumulation_steps=2),
+        "age": keras.optimizers.Adam(0.01, clipnorm=0.1),
+    }
+    return trained(made(parts))
+
+
+@feature("frozen and unfrozen between two `fit`s")
+def _frozen():
+    model = made(keras.optimizers.Adam(0.01))
+    for trainable in (True, False, True):
+        model.get_layer("trunk").trainable = trainable
+        found = trained(model)
+    return found
+
+
 @feature("`global_clipnorm`, `clipnorm`")
 def _clipping():
     whole = trained(made(keras.optimizers.SGD(0.1, global_clipnorm=0.05)))

@@ -24,6 +24,8 @@ CORE = [
     "`predict`",
     "`steps_per_execution`",
     "gradient accumulation",
+    "an optimizer by task",
+    "frozen and unfrozen between two `fit`s",
     "mixed_float16",
     "`jit_compile=True`",
     "`BackupAndRestore`, interrupted and resumed",
@@ -71,7 +73,7 @@ def parameters():
             yield pytest.param(text, mode, part, marks=pytest.mark.long if part else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("text", "mode", "part"), parameters())
+@pytest.mark.parametrize(("text", "mode", "part"), list(parameters()))
 def test_two_give_the_numbers_of_one(numbers, text, mode, part):
     compare(text, numbers(f"one{part}")[text], numbers(f"{mode}{part}")[text])
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import kmtl
-from kmtl.evidence import Comparison, Run, compare, plot_curves, plot_samples
+from kmtl.evidence import Comparison, Run, compare, plot_samples
 from kmtl.evidence.comparison import interval
 
 # Names not in alphabetical order, one the beginning of the other, scores of different size.
@@ -129,11 +129,16 @@ def test_same_seed_same_numbers(real):
     assert again.separate["kind_age"][0].scores == real.separate["kind_age"][1].scores
 
 
-def test_pictures_are_drawn(real, tmp_path):
-    curves = plot_curves(real, tmp_path / "new" / "curves.png")
-    samples = plot_samples(real.model, dataset(seed=1), tmp_path / "samples.png", count=5)
-    for path in (curves, samples):
-        assert path.read_bytes().startswith(b"\x89PNG")
+def test_samples_are_drawn_with_their_labels_and_predictions():
+    figure = plot_samples(build(TASKS), dataset(seed=1), count=5)
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    images, labels = next(iter(dataset(seed=1)))
+    assert len(shown) == 5
+    for axis, image, kind in zip(shown, images.numpy(), labels["kind"].numpy(), strict=False):
+        np.testing.assert_array_equal(axis.images[0].get_array(), image[..., 0])
+        lines = axis.get_title(loc="left").splitlines()
+        assert [line.split()[0] for line in lines] == ["speed", "kind", "kind_age"]
+        assert f"{kind} → " in lines[1]
 
 
 def bad_build(tasks):
@@ -147,8 +152,8 @@ def bad_build(tasks):
         ({"seeds": ()}, "`seeds` must be different"),
         ({"seeds": (1, 1)}, "`seeds` must be different"),
         ({"epochs": 0}, "`epochs` must be a whole number of at least 1"),
-        ({"build": bad_build}, "`build` must return a compiled MultiTaskModel"),
-        ({"build": lambda _: keras.Sequential([keras.Input((2,))])}, "`build` must return"),
+        ({"build": bad_build}, "`build` must return a model of the tasks"),
+        ({"build": lambda _: keras.Sequential([keras.Input((2,))])}, "`build` must return a compiled"),
         ({"tasks": [kmtl.Regression("joint")]}, "must not be named 'joint'"),
     ],
     ids=["no tasks", "no seeds", "seed twice", "no epoch", "other tasks", "plain model", "reserved name"],

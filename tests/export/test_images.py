@@ -107,7 +107,7 @@ def test_a_file_that_is_no_image_is_told(tmp_path):
 def test_samples_become_files_and_files_the_samples():
     values = picture(8, 6, 3)[None] / np.float32(255) * 4 - 2
     settings = kmtl.export.Images(scale=4.0, offset=-2.0, size=(8, 6))
-    files = images.written(values, settings)
+    files = images.encode(values, settings)
     tensor = keras.KerasTensor((None, 8, 6, 3), "float32")
     np.testing.assert_allclose(images.read(tf.constant(files), settings, tensor), values, atol=1e-5)
 

@@ -59,7 +59,7 @@ def test_nan_is_the_worst_and_is_shown():
     assert table(rows[0]).worst == 0.5
     head, columns, first, second, times = str(table(*rows)).splitlines()
     assert head == "m.tflite: LiteRT of 1,234 bytes; 5 samples; all tasks in 0.25 ms, by Keras in 12.5 ms"
-    assert columns.split() == ["difference", "largest", "relative", "decisions", "ms", "keras_ms"]
+    assert columns.split() == ["task", "difference", "largest", "relative", "decisions", "ms", "keras_ms"]
     assert first.split() == ["b", "0.5", "0.9", "0.1", "1", "0.125", "8"]
     assert second.split() == ["a", "nan", "2", "0.3", "-", "-", "-"]
     assert times.startswith("ms: a call on all samples, median of 3 to 20 after a first one")

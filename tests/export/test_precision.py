@@ -78,11 +78,11 @@ def test_only_dtypes_change_in_a_config():
         "axis": (1,),
     }
     full = {"class_name": "DTypePolicy", "config": {"name": "float32"}}
-    assert precision.raised(config) == {
+    assert precision.to_float32(config) == {
         "name": "float16",
         "vocabulary": ["float16"],
         "cell": [{"dtype": full}],
         "dtype": "float32",
         "axis": (1,),
     }
-    assert precision.raised({"dtype": "int32"}) == {"dtype": "int32"}
+    assert precision.to_float32({"dtype": "int32"}) == {"dtype": "int32"}

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cases import cases
 
 import kmtl
-from kmtl.front import FiLM, conditioned, folded
+from kmtl.front import FiLM, condition, fold
 
 NAMES = ("zoo", "ant", "bee")
 
@@ -90,7 +91,7 @@ def stirred(model, seed=1):
 WAYS = {**dict.fromkeys(BUILDS), "batch, adapters": 2, "nested, adapters": 3, "own, adapters": 1}
 
 
-@pytest.fixture(params=[*WAYS, "dilated, adapters"])
+@pytest.fixture(params=cases([*WAYS, "dilated, adapters"], "batch", "fused", "own", "dilated, adapters"))
 def way(request):
     """A build function, and the rank of the adapters or None."""
     keras.utils.set_random_seed(3)
@@ -105,7 +106,7 @@ def build(way):
 
 @pytest.fixture
 def conditioning(way):
-    return functools.partial(conditioned, rank=way[1])
+    return functools.partial(condition, rank=way[1])
 
 
 @pytest.fixture
@@ -117,7 +118,6 @@ def preferences(count, tasks, seed=0):
     return np.random.default_rng(seed).dirichlet(np.ones(tasks), count).astype("float32")
 
 
-@pytest.mark.sampled(4)
 def test_it_starts_as_the_model_that_it_was_made_of(build, conditioning, images):
     model = build()
     before = {name: values.numpy() for name, values in model(images, training=False).items()}
@@ -128,7 +128,6 @@ def test_it_starts_as_the_model_that_it_was_made_of(build, conditioning, images)
         np.testing.assert_allclose(found[name], values, atol=1e-6)
 
 
-@pytest.mark.sampled(4)
 def test_each_example_has_a_preference_of_its_own(build, conditioning, images):
     both = stirred(conditioning(build()))
     rows = preferences(5, len(both.tasks))
@@ -141,14 +140,13 @@ def test_each_example_has_a_preference_of_its_own(build, conditioning, images):
     assert all(np.abs(other[name] - values).max() > 1e-4 for name, values in together.items())
 
 
-@pytest.mark.sampled(4)
 def test_folded_it_is_the_plain_model_of_the_base_size(build, conditioning, images):
     origin, base = build(), build()
     both = stirred(conditioning(origin))
     for seed in range(3):
         (row,) = preferences(1, len(both.tasks), seed)
         expected = both({"image": images, "preference": np.tile(row, (5, 1))}, training=False)
-        plain = folded(both, origin, base, row)
+        plain = fold(both, origin, base, row)
         assert plain is base
         assert plain.count_params() == build().count_params()
         for name, values in plain(images, training=False).items():
@@ -158,23 +156,23 @@ def test_folded_it_is_the_plain_model_of_the_base_size(build, conditioning, imag
 
 def test_a_preference_may_come_by_name_and_in_any_unit():
     origin, base = nested(), nested()
-    both = stirred(conditioned(origin))
-    by_name = folded(both, origin, base, {"ant": 3, "zoo": 1}).get_weights()
-    for one, other in zip(by_name, folded(both, origin, base, [0.25, 0.75]).get_weights(), strict=True):
+    both = stirred(condition(origin))
+    by_name = fold(both, origin, base, {"ant": 3, "zoo": 1}).get_weights()
+    for one, other in zip(by_name, fold(both, origin, base, [0.25, 0.75]).get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.long
 def test_both_forms_are_saved_and_exported(images, tmp_path):
     origin, base = nested(), nested()
-    both = stirred(conditioned(origin))
+    both = stirred(condition(origin))
     both.save(tmp_path / "both.keras")
     again = keras.saving.load_model(tmp_path / "both.keras")
     given = {"image": images, "preference": preferences(5, 2)}
     np.testing.assert_array_equal(again(given)["zoo"], both(given)["zoo"])
     saved = kmtl.export.saved_model(both, tmp_path / "both")
     assert kmtl.export.check(both, saved, given, tolerance=1e-6).rows
-    plain = folded(both, origin, base, [0.5, 0.5])
+    plain = fold(both, origin, base, [0.5, 0.5])
     sizes = [kmtl.export.litert(one, tmp_path / "m.tflite").stat().st_size for one in (plain, stirred(nested()))]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
     folders = [kmtl.export.saved_model(one, tmp_path / name) for one, name in ((plain, "plain"), (nested(), "base"))]
@@ -216,18 +214,18 @@ def test_what_cannot_be_conditioned_is_told():
         (kmtl.MultiTaskModel.from_features(named, named, tasks()), "must not have an input of that name"),
         (without_a_place(), "must have a place for preferences"),
     ):
-        with pytest.raises(ValueError, match=f"^conditioned: `model` {words}"):
-            conditioned(model)
+        with pytest.raises(ValueError, match=f"^condition: `model` {words}"):
+            condition(model)
 
 
 def test_what_cannot_be_folded_is_told():
     origin = nested()
-    both = conditioned(origin)
+    both = condition(origin)
     for row in ([0.5], [0, 0], [1, -1], [np.nan, 1], {"zoo": 1}, {"zoo": 1, "cat": 1}):
-        with pytest.raises(ValueError, match=r"^folded: `preference` must give each of"):
-            folded(both, origin, nested(), row)
-    with pytest.raises(ValueError, match=r"^folded: `base` must have the layers of the model that was conditioned"):
-        folded(both, origin, fused(), [0.5, 0.5])
+        with pytest.raises(ValueError, match=r"^fold: `preference` must give each of"):
+            fold(both, origin, nested(), row)
+    with pytest.raises(ValueError, match=r"^fold: `base` must have the layers of the model that was conditioned"):
+        fold(both, origin, fused(), [0.5, 0.5])
 
 
 class Raw(kmtl.Regression):
@@ -243,6 +241,6 @@ def test_a_head_that_does_not_begin_densely_is_told():
         return kmtl.MultiTaskModel.from_features(image, image, [Raw("zoo"), kmtl.Regression("ant")])
 
     origin = build()
-    both = conditioned(origin)
-    with pytest.raises(ValueError, match=r"^folded: `base` must begin the head of 'zoo' densely, got a ReLU"):
-        folded(both, origin, build(), [0.5, 0.5])
+    both = condition(origin)
+    with pytest.raises(ValueError, match=r"^fold: `base` must begin the head of 'zoo' densely, got a ReLU"):
+        fold(both, origin, build(), [0.5, 0.5])

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import kmtl
 from kmtl.feeding import resume
-from kmtl.front import Front, Point, plot_front, preferences, train
+from kmtl.front import Front, Point, preferences
 from kmtl.front.loss_scales import LossScales, alike
 
 INPUTS, WIDTH = 16, 10
@@ -42,7 +42,7 @@ def build():
 def found():
     keras.utils.set_random_seed(1)
     train, validation = sets()
-    return train(build, train, validation, epochs=12, verbose=0)
+    return kmtl.front.train(build, train, validation, epochs=12, verbose=0)
 
 
 @pytest.mark.long
@@ -123,24 +123,11 @@ def test_selection_by_change_constraint_and_knee():
             chosen.select(**wrong)
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
-def test_the_picture_is_drawn_for_any_number_of_tasks(found, tmp_path, count):
-    if count == 2:
-        path = plot_front(found, tmp_path / "new" / "front.png")
-    else:
-        generator, names = np.random.default_rng(1), ["zoo", "ant", "bee", "cat"][:count]
-        rows = [{name: {"loss": 1.0, "mae": float(generator.random())} for name in names} for _ in range(8)]
-        points = [Point(tuple(np.eye(count)[place % count]), row) for place, row in enumerate(rows)]
-        model = type("Tasks", (), {"tasks": {name: kmtl.Regression(name) for name in names}})
-        path = plot_front(Front(None, None, model, points, 1.0), tmp_path / "front.png")
-    assert path.stat().st_size > 5000
-
-
 @pytest.mark.long
 def test_labels_may_be_missing():
     train, validation = sets(hide=0.6)
     keras.utils.set_random_seed(1)
-    partial = train(build, train, validation, epochs=6, steps=2, verbose=0)
+    partial = kmtl.front.train(build, train, validation, epochs=6, steps=2, verbose=0)
     values, _ = partial.values()
     assert np.isfinite(values).all()
     assert values[2, 0] < values[0, 0]
@@ -164,7 +151,7 @@ def test_many_tasks_have_adapters_and_the_rays_to_every_corner():
         return model
 
     keras.utils.set_random_seed(1)
-    found = train(build, data, data, epochs=8, verbose=0)
+    found = kmtl.front.train(build, data, data, epochs=8, verbose=0)
     assert len(found.points) == 13
     losses = np.array([[point.scores[name]["loss"] for name in names] for point in found.points])
     assert np.all(losses[7:].argmin(axis=1) == np.arange(6)) or found.violations() < 0.3
@@ -198,7 +185,7 @@ def test_scales_follow_the_losses_and_then_stand_still():
 
 
 def test_preferences_are_drawn_as_told():
-    rows = preferences.drawn(20_000, 3, 1.0, 0.3, 1.0, tf.constant([1, 2])).numpy()
+    rows = preferences.draw(20_000, 3, 1.0, 0.3, 1.0, tf.constant([1, 2])).numpy()
     np.testing.assert_allclose(rows.sum(axis=1), 1.0, atol=1e-5)
     corners = (rows.max(axis=1) > 1 - 1e-6).mean()
     assert corners == pytest.approx(0.3, abs=0.015)
@@ -206,14 +193,14 @@ def test_preferences_are_drawn_as_told():
     inside = rows[rows.max(axis=1) < 1 - 1e-6]
     # A uniform draw from the triangle: E[r^2] = 2 / (K (K + 1)).
     assert (inside**2).mean() == pytest.approx(2 / 12, abs=0.005)
-    sharp = preferences.drawn(5000, 3, 0.1, 0.0, 1.0, tf.constant([1, 2])).numpy()
+    sharp = preferences.draw(5000, 3, 0.1, 0.0, 1.0, tf.constant([1, 2])).numpy()
     assert sharp.max(axis=1).mean() > 0.85 > rows.max(axis=1).mean()
     assert np.isfinite(sharp).all()
 
 
 def test_a_power_moves_preferences_from_the_middle_to_the_corners():
     flat, plain, sharp = (
-        preferences.drawn(2000, 3, 0.1, 0.0, power, tf.constant([1, 2])).numpy() for power in (0.0, 1.0, 50.0)
+        preferences.draw(2000, 3, 0.1, 0.0, power, tf.constant([1, 2])).numpy() for power in (0.0, 1.0, 50.0)
     )
     np.testing.assert_allclose(flat, 1 / 3, rtol=1e-6)
     np.testing.assert_allclose(sharp.sum(axis=1), 1.0, atol=1e-6)
@@ -229,7 +216,7 @@ EVEN = preferences.Draws(1.0, 0.0, (1.0, 1.0), 1, 3)
 def test_each_pass_draws_anew_and_a_stream_goes_on_where_it_stood():
     arrays = np.zeros((6, 2), "float32"), {"a": np.zeros(6), "b": np.zeros(6)}
     rows = tf.data.Dataset.from_tensor_slices(arrays).batch(3)
-    made = preferences.preferred(rows, ["row", "preference"], ["a", "b"], EVEN)
+    made = preferences.with_draws(rows, ["row", "preference"], ["a", "b"], EVEN)
     assert made.cardinality() == tf.data.INFINITE_CARDINALITY
     found = [batch[0]["preference"].numpy() for batch in made.take(4)]
     assert all(not np.array_equal(found[0], other) for other in found[1:])
@@ -237,7 +224,7 @@ def test_each_pass_draws_anew_and_a_stream_goes_on_where_it_stood():
         np.testing.assert_array_equal(given["preference"][:, 1], weights["b"])
     numbered = kmtl.data.from_arrays(*arrays, [kmtl.Regression("a"), kmtl.Regression("b")], batch_size=3)
     for dataset in (rows, numbered):
-        stream = preferences.preferred(dataset, ["row", "preference"], ["a", "b"], EVEN)
+        stream = preferences.with_draws(dataset, ["row", "preference"], ["a", "b"], EVEN)
         whole = [batch[0]["preference"].numpy() for batch in resume.stream_from(stream, 0).take(5)]
         later = [batch[0]["preference"].numpy() for batch in resume.stream_from(stream, 3).take(2)]
         np.testing.assert_array_equal(whole[3:], later)
@@ -247,7 +234,7 @@ def test_each_pass_draws_anew_and_a_stream_goes_on_where_it_stood():
 def test_weights_that_are_there_are_multiplied():
     given = {"a": np.full(4, 2.0, "float32"), "b": np.array([0, 1, 0, 1], "float32")}
     rows = tf.data.Dataset.from_tensors((np.zeros((4, 2), "float32"), {"a": np.zeros(4), "b": np.zeros(4)}, given))
-    (batch,) = preferences.preferred(rows, ["row", "preference"], ["a", "b"], EVEN).take(1)
+    (batch,) = preferences.with_draws(rows, ["row", "preference"], ["a", "b"], EVEN).take(1)
     shares = batch[0]["preference"].numpy()
     np.testing.assert_allclose(batch[2]["a"], 2 * shares[:, 0])
     np.testing.assert_allclose(batch[2]["b"], [0, shares[1, 1], 0, shares[3, 1]])
@@ -264,10 +251,10 @@ def test_a_set_of_unknown_length_and_one_without_end_give_the_same_front():
         ("endless", train.repeat(), {"steps_per_epoch": 2}),
     ):
         keras.utils.set_random_seed(1)
-        rows[name] = train(build, given, validation, epochs=2, steps=1, verbose=0, **options).values()[0]
+        rows[name] = kmtl.front.train(build, given, validation, epochs=2, steps=1, verbose=0, **options).values()[0]
     np.testing.assert_allclose(rows["endless"], rows["unknown"], rtol=1e-6)
     with pytest.raises(ValueError, match=r"^front: `steps_per_epoch` must be given for a dataset without end"):
-        train(build, train.repeat(), validation, epochs=1, verbose=0)
+        kmtl.front.train(build, train.repeat(), validation, epochs=1, verbose=0)
 
 
 def compiled(balancer="equal", tasks=2):
@@ -298,4 +285,4 @@ def test_what_is_wrong_is_told_before_anything_is_trained():
     ):
         given = {"build": build, "train": train, "validation": validation, "epochs": 1, **wrong}
         with pytest.raises(ValueError, match=f"^front: {words}"):
-            train(given.pop("build"), given.pop("train"), given.pop("validation"), **given)
+            kmtl.front.train(given.pop("build"), given.pop("train"), given.pop("validation"), **given)

@@ -63,12 +63,12 @@ def test_a_killed_halving_goes_on(tmp_path):
 
 
 def test_what_a_halving_cannot_do_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"^weights: `folds` must be None for 'halving'"):
-        weights(planted.build, planted.data(), tuner="halving", folds=2, directory=tmp_path)
+    with pytest.raises(ValueError, match=r"^weights: `validation` must be a dataset for 'halving'"):
+        weights(planted.build, planted.data(), 2, tuner="halving", directory=tmp_path)
 
 
 @pytest.mark.long
 def test_another_number_of_candidates_is_another_search(tmp_path):
     planted.search(tmp_path, tuner="halving", max_trials=3, epochs=3)
-    with pytest.raises(ValueError, match=r"`project` must be a folder of this search.*candidates was 3 and is 4"):
+    with pytest.raises(ValueError, match=r"`directory` must be a folder of this search.*candidates was 3 and is 4"):
         planted.search(tmp_path, tuner="halving", max_trials=4, epochs=3)

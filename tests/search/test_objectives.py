@@ -3,7 +3,7 @@ import math
 import pytest
 
 import kmtl
-from kmtl.search.objectives import Constrained, Custom, DeltaM, resolved
+from kmtl.search.objectives import Constrained, Custom, DeltaM, objective_of
 
 TASKS = {"speed": kmtl.Regression("speed"), "digit": kmtl.Classification("digit", 10)}
 KNOWN = {"speed": ["loss", "mae", "mse"], "digit": ["loss", "accuracy"]}
@@ -13,7 +13,7 @@ SCORES = {"speed": {"loss": 4.0, "mae": 2.5, "mse": 9.0}, "digit": {"loss": 0.3,
 
 def refused(given):
     with pytest.raises(ValueError, match="weights: ") as caught:
-        resolved(given).check(TASKS, KNOWN)
+        objective_of(given).check(TASKS, KNOWN)
     return str(caught.value)
 
 
@@ -44,7 +44,7 @@ def test_a_constraint_turns_round_where_more_is_better():
 
 def test_a_function_gets_every_metric_and_its_result_counts():
     seen = []
-    objective = resolved(lambda scores: seen.append(scores) or scores["speed"]["mse"] - scores["digit"]["accuracy"])
+    objective = objective_of(lambda scores: seen.append(scores) or scores["speed"]["mse"] - scores["digit"]["accuracy"])
     objective.check(TASKS, KNOWN)
     assert {name: list(found) for name, found in seen[0].items()} == KNOWN
     assert objective.score(SCORES, TASKS) == pytest.approx(8.1)
@@ -86,6 +86,6 @@ def test_what_cannot_be_an_objective_is_refused_with_its_name(given, words):
 
 
 def test_baselines_that_are_not_given_are_asked_for():
-    assert resolved("delta_m").needs()
+    assert objective_of("delta_m").needs()
     assert Constrained("digit", "accuracy", keep={"speed": {"mae": 0.1}}).needs()
     assert not DeltaM(BASE).needs()

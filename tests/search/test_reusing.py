@@ -8,10 +8,10 @@ import tensorflow as tf
 
 import kmtl
 from kmtl.evidence.reusable import Reusable, form_of
-from kmtl.search.hypermodel import Builder, Trainee
+from kmtl.search.cross_validation import Split
+from kmtl.search.hypermodel import Trainee, TrialTrainer
 from kmtl.search.objectives import Custom
-from kmtl.search.parts import Part
-from kmtl.search.space import checked_space
+from kmtl.search.space import Space, TaskSpace
 
 TASKS = [kmtl.Regression("zoo", unit="mm"), kmtl.Classification("ant", 3)]
 
@@ -34,13 +34,11 @@ def data():
     return tf.data.Dataset.from_tensor_slices((rows, labels)).batch(16)
 
 
-def trainee(**options):
-    space = checked_space([task.name for task in TASKS], None, 0.1, 10.0, None, (1e-3, 1e-1), fixed_rate=False)
-    part = Part(data(), data())
+def trainee(make=build, **options):
+    space = TaskSpace(Space(low=0.1, high=10.0, learning_rate=(1e-3, 1e-1)), {task.name: 1.0 for task in TASKS})
     aim = Custom(lambda scores: scores["zoo"]["mae"])
-    return Trainee(
-        Builder(lambda hp: build(hp, **options), None), space, aim, {one.name: one for one in TASKS}, [part], 3, None, 0
-    )
+    trainer = TrialTrainer(lambda hp: make(hp, **options), None, seed=3)
+    return Trainee(trainer, space, aim, {one.name: one for one in TASKS}, [Split(data(), data())])
 
 
 def drawn(**values):
@@ -73,13 +71,13 @@ def test_another_form_is_another_model():
     assert kept.build(drawn(width=16)) is not model
     narrow = Reusable(build(None))
     wide = Reusable(build(None, width=9))
-    assert not narrow.taken_by(wide)
-    assert not narrow.taken_by(Reusable(build(None, rate=0.4)))
-    assert narrow.taken_by(Reusable(build(None)))
+    assert not narrow.restart_as(wide)
+    assert not narrow.restart_as(Reusable(build(None, rate=0.4)))
+    assert narrow.restart_as(Reusable(build(None)))
     for other in ({"optimizer": "sgd"}, {"balancer": "equal"}, {"optimizer": "adam", "steps_per_execution": 2}):
         changed = build(None)
         changed.compile(**{"optimizer": keras.optimizers.Adam(0.02), "balancer": "famo", **other})
-        assert not narrow.taken_by(Reusable(changed))
+        assert not narrow.restart_as(Reusable(changed))
 
 
 def test_a_closure_over_what_was_drawn_is_not_mixed_up():
@@ -93,8 +91,7 @@ def test_a_closure_over_what_was_drawn_is_not_mixed_up():
         model.compile("adam", loss={"zoo": far})
         return model
 
-    kept = trainee()
-    kept.builder = Builder(own, None)
+    kept = trainee(own)
     losses = []
     for margin in (0.0, 100.0):
         hp = drawn(margin=margin)
@@ -120,7 +117,7 @@ def test_a_layer_that_cannot_tell_its_settings_is_never_reused():
         return model
 
     assert form_of(own()) is None
-    assert not Reusable(own()).taken_by(Reusable(own()))
+    assert not Reusable(own()).restart_as(Reusable(own()))
 
 
 def test_a_state_goes_on_where_it_stood():

@@ -11,11 +11,11 @@ import keras_tuner
 import planted
 import pytest
 
+from kmtl.search import _keras_tuner_private
 from kmtl.search import chief as chief_module
-from kmtl.search import tuners
-from kmtl.search.records import read_trials
 from kmtl.search.roles import Limits, Role, as_chief, as_worker, role
-from kmtl.search.worker import joined
+from kmtl.search.trials import read_trials
+from kmtl.search.worker import join
 
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
@@ -108,7 +108,7 @@ def test_something_else_at_the_address_is_no_chief():
     server.start()
     try:
         who = Role("second", f"127.0.0.1:{port}", Limits(wait=20.0))
-        with pytest.raises(RuntimeError, match="something else"), joined(who):
+        with pytest.raises(RuntimeError, match="something else"), join(who):
             pass
     finally:
         server.stop(None)
@@ -160,13 +160,13 @@ def chief(tmp_path, clock):
 
 def ask(chief, worker):
     chief.roster.hear(worker, worker)
-    with tuners.quiet():
+    with _keras_tuner_private.quiet():
         response = chief.CreateTrial(SimpleNamespace(tuner_id=worker), None)
     return keras_tuner.engine.trial.Trial.from_proto(response.trial)
 
 
 def end(chief, trial, score):
-    with tuners.quiet():
+    with _keras_tuner_private.quiet():
         chief.UpdateTrial(SimpleNamespace(trial_id=trial.trial_id, metrics={"score": score}, step=0), None)
         trial.status = "COMPLETED"
         chief.EndTrial(SimpleNamespace(trial=trial.to_proto()), None)
@@ -229,7 +229,7 @@ def test_a_roster_is_deserted_only_after_the_last_word(clock):
     assert not roster.is_deserted()
     roster.hear("one", "a")
     clock.now += 49.0
-    assert roster.silent() == ["one"]
+    assert roster.take_silent() == ["one"]
     assert not roster.is_deserted()
     clock.now += 1.0
     assert roster.is_deserted()

@@ -1,4 +1,4 @@
-"""What every kind of task keeps: one row of the table in tests/conftest.py a kind."""
+"""What every kind of task keeps: one row of the table in tests/kinds.py a kind."""
 
 import json
 
@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from kmtl._checks import Refusals
+from kmtl.losses import group_tasks
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Task
 
 COMMON = {"hidden": (5, 3), "dropout": 0.25, "l1": 0.01, "l2": 0.02}
@@ -35,9 +37,21 @@ def restored(task):
     return keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(task))))
 
 
-def head_of(task, width=6):
-    features = keras.Input((width,))
+FEATURES = {"vector": (6,), "map": (2, 2, 6)}
+
+
+def head_of(task):
+    features = keras.Input(FEATURES[task.features])
     return keras.Model(features, task.head(features))
+
+
+def rows_for(task, count):
+    """Features of some examples."""
+    return np.random.default_rng(0).normal(size=(count, *FEATURES[task.features])).astype("float32")
+
+
+def kernels_of(model):
+    return [weight for weight in model.trainable_weights if len(weight.shape) > 1]
 
 
 def test_every_kind_has_a_row(kinds):
@@ -50,13 +64,134 @@ def test_labels_predictions_and_missing_values_agree(kind):
     labels = kind.draw(np.random.default_rng(0), 5)
     assert str(labels.dtype) == task.label_dtype
     assert labels.shape == (5, *task.label_shape)
-    assert task.units == int(np.prod(task.label_shape, dtype=int)) or task.kind == "classification"
+    assert task.fits(labels.shape)
+    assert task.output_shape[-1] == task.units
     assert ops.convert_to_numpy(task.present(ops.array(labels))).all()
     labels[1] = task.missing
     assert ops.convert_to_numpy(task.present(ops.array(labels))).reshape(5, -1).all(axis=1).tolist() == [
         True, False, True, True, True,
     ]  # fmt: skip
-    assert tuple(task.shaped(ops.array(labels)).shape) == ((5,) if task.kind == "classification" else (5, task.units))
+    assert tuple(task.shaped(ops.array(labels)).shape) == (5, *task.loss_shape)
+
+
+def test_what_is_present_is_told_alike_of_arrays_and_of_tensors(kind):
+    task = kind.make("zebra")
+    labels = kind.draw(np.random.default_rng(0), 5)
+    labels[2] = task.missing
+    found = task.present(labels)
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_array_equal(found, ops.convert_to_numpy(task.present(ops.array(labels))))
+    symbolic = task.present(keras.KerasTensor(labels.shape, labels.dtype))
+    assert (symbolic.shape, symbolic.dtype) == (labels.shape, "bool")
+
+
+def test_labels_of_nobody_are_all_missing(kind):
+    task = kind.make("zebra")
+    for labels in (task.absent_labels(3), ops.convert_to_numpy(task.absent_label_tensor(3))):
+        assert (labels.shape, labels.dtype) == ((3, *task.label_shape), task.label_dtype)
+        assert not task.present(labels).any()
+
+
+def test_a_class_beyond_the_dtype_does_not_wrap_around_into_a_valid_one(kind):
+    task = kind.make("zebra")
+    if task.label_dtype == "int32":
+        huge = np.full((1, *task.label_shape), 2**32 + 1)
+        assert (task.cast_labels(huge) == 2**31 - 1).all()
+        assert (ops.convert_to_numpy(task.cast_label_tensor(ops.array(huge, dtype="int64"))) == 2**31 - 1).all()
+    whole = kind.draw(np.random.default_rng(0), 5)
+    assert task.cast_labels(whole.astype("float64" if whole.dtype.kind == "f" else "int64")).dtype == task.label_dtype
+
+
+def test_labels_of_another_shape_or_dtype_are_refused_and_all_at_once(kind):
+    task = kind.make("zebra")
+    with pytest.raises(ValueError, match="Demo") as caught, Refusals("Demo") as refusals:
+        task.check_labels(refusals, "y", np.dtype(object), (5, 9, 9, 9))
+    text = str(caught.value)
+    assert "`y['zebra']` must be numbers, got object" in text
+    assert "`y['zebra']` must have shape (batch" in text
+    with Refusals("Demo") as refusals:
+        task.check_labels(refusals, "y", np.dtype(task.label_dtype), (None, *task.label_shape))
+
+
+def test_values_that_are_no_label_are_refused_by_the_look_at_the_data(kind):
+    task = kind.make("zebra")
+    labels = kind.draw(np.random.default_rng(0), 6)
+    labels[0] = task.missing
+    good, bad = task.statistics(), task.statistics()
+    good.update(labels, np.ones(6))
+    with Refusals("Demo") as refusals:
+        good.refuse(refusals, "y['zebra']", needed=True, learns=True)
+    assert (good.examples, good.labelled) == (6, 5)
+    labels[1] = -2 if task.label_dtype == "int32" else np.inf
+    bad.update(labels, np.full(6, -1.0))
+    with pytest.raises(ValueError, match="Demo") as caught, Refusals("Demo") as refusals:
+        bad.refuse(refusals, "y['zebra']")
+    rule = "must lie in 0.." if task.label_dtype == "int32" else "must be finite or NaN"
+    assert f"`y['zebra']` {rule}" in str(caught.value)
+    assert "`sample_weight['zebra']` must be finite and at least 0" in str(caught.value)
+    none = task.statistics()
+    none.update(task.absent_labels(4), np.full(4, np.nan))
+    with (
+        pytest.raises(ValueError, match=r"must have a label somewhere, got none in 4 examples"),
+        Refusals("D") as found,
+    ):
+        none.refuse(found, "y", needed=True)
+
+
+def outputs_for(task, count, seed=3):
+    """Random outputs: probabilities where they add up to 1."""
+    scores = np.random.default_rng(seed).uniform(0.1, 0.9, (count, *task.output_shape)).astype("float32")
+    return scores / scores.sum(axis=-1, keepdims=True) if task.weighs_classes and task.units > 1 else scores
+
+
+def test_decisions_have_the_shape_of_labels_and_are_what_is_read(kind):
+    task = kind.make("zebra")
+    outputs = outputs_for(task, 5)
+    read = {key: ops.convert_to_numpy(value) for key, value in task.read(outputs).items()}
+    assert [task.name + key for key in read] == task.read_keys()
+    if not task.decides:
+        assert task.decide(outputs) is None
+        np.testing.assert_array_equal(read[""].reshape(5, -1), outputs.reshape(5, -1))
+        assert read[""].shape == (5, *task.label_shape)
+        return
+    decided = ops.convert_to_numpy(task.decide(ops.array(outputs)))
+    assert (decided.dtype, decided.shape) == ("int64", (5, *task.label_shape))
+    np.testing.assert_array_equal(read["_label"], decided)
+    assert read["_probability"].shape == decided.shape
+    assert ((read["_probability"] > 0) & (read["_probability"] <= 1)).all()
+
+
+def test_a_line_of_text_tells_label_and_output(kind):
+    task = kind.make("zebra")
+    label, output = kind.draw(np.random.default_rng(0), 1)[0], outputs_for(task, 1)[0]
+    line = task.describe(label, output)
+    assert line.startswith("zebra ")
+    assert "?" not in line
+    assert "?" in task.describe(None, output)
+    assert "?" in task.describe(task.absent_labels(1)[0], output) or task.kind == "multilabel"
+
+
+def test_one_loss_a_label_and_none_of_what_is_missing(kind):
+    task = kind.make("zebra")
+    labels, outputs = kind.draw(np.random.default_rng(2), 6), outputs_for(task, 6)
+    (group,) = group_tasks([task], {"zebra": task.resolved_loss()}, {})
+    expected = np.asarray(kind.rows(ops.cast(labels, "float64"), ops.cast(outputs, "float64")))
+    weights = np.linspace(0.5, 2.0, 6)
+    gone = np.zeros(expected.shape, bool)
+    gone[1] = True
+    if kind.parts:
+        gone[2, 0] = True
+    labels = np.where(gone.reshape(labels.shape) if gone.size == labels.size else gone[:, 0], task.missing, labels)
+    sums, counts = group.sums(group.examples({"zebra": labels}, {"zebra": outputs}, {"zebra": weights}))
+    there = ~gone
+    if task.dense_axes:
+        assert int(counts[0]) == there.sum()
+        whole = (expected * there * weights[:, None]).sum()
+    else:
+        assert int(counts[0]) == 5
+        means = (expected * there).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+        whole = (means * weights).sum()
+    assert float(sums[0]) == pytest.approx(whole, rel=1e-5)
 
 
 def test_shaping_keeps_each_examples_label_in_its_row(kind):
@@ -72,12 +207,10 @@ def test_default_loss_is_the_one_that_is_documented(kind):
     task = kind.make("zebra")
     generator = np.random.default_rng(1)
     labels = kind.draw(generator, 6)
-    scores = generator.uniform(0.1, 0.9, (6, task.units)).astype("float32")
-    if task.kind == "classification":
-        scores = scores / scores.sum(axis=1, keepdims=True)
+    scores = outputs_for(task, 6)
     loss = task.resolved_loss()
     call = loss.call if isinstance(loss, keras.losses.Loss) else loss
-    values = ops.convert_to_numpy(call(task.shaped(ops.array(labels)), ops.array(scores)))
+    values = ops.convert_to_numpy(call(task.shaped(ops.array(labels)), ops.array(scores))).reshape(6, -1).mean(axis=1)
     expected = np.mean(np.asarray(kind.rows(ops.cast(labels, "float64"), ops.cast(scores, "float64"))), axis=1)
     np.testing.assert_allclose(values, expected, rtol=1e-5)
 
@@ -109,36 +242,40 @@ def test_two_tasks_are_equal_if_their_options_are(kind):
 
 def test_head_is_named_float32_and_of_the_tasks_width(kind):
     model = head_of(kind.make("zebra", **COMMON))
-    assert model.output.shape == (None, kind.make("zebra").units)
+    task = kind.make("zebra", **COMMON)
+    assert model.output.shape == (None, *task.output_shape)
     assert model.output.dtype == "float32"
     assert model.layers[-1].name == "zebra"
-    kernels = [weight.shape for weight in model.trainable_weights if len(weight.shape) == 2]
-    assert kernels == [(6, 5), (5, 3), (3, kind.make("zebra").units)]
+    kernels = [weight.shape[-2:] for weight in kernels_of(model)]
+    # Of K ordered classes K - 1 questions are asked.
+    assert kernels == [(6, 5), (5, 3), (3, task.units - (task.kind == "ordinal"))]
 
 
 def test_head_stays_float32_in_mixed_precision(kind):
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        model = head_of(kind.make("zebra", hidden=4))
+        task = kind.make("zebra", hidden=4)
+        model = head_of(task)
         assert model.output.dtype == "float32"
-        assert model(np.ones((2, 6), "float32")).dtype == "float32"
+        assert model(rows_for(task, 2)).dtype == "float32"
     finally:
         keras.config.set_dtype_policy(policy)
 
 
 def test_penalties_fall_on_every_kernel_and_on_nothing_else(kind):
-    model = head_of(kind.make("zebra", hidden=4, l1=0.5, l2=0.25))
-    model(np.ones((2, 6), "float32"))
-    kernels = [np.asarray(weight.numpy(), "float64") for weight in model.trainable_weights if len(weight.shape) == 2]
+    task = kind.make("zebra", hidden=4, l1=0.5, l2=0.25)
+    model = head_of(task)
+    model(rows_for(task, 2))
+    kernels = [np.asarray(weight.numpy(), "float64") for weight in kernels_of(model)]
     expected = sum(0.5 * np.abs(kernel).sum() + 0.25 * (kernel**2).sum() for kernel in kernels)
     assert sum(float(loss) for loss in model.losses) == pytest.approx(expected, rel=1e-5)
     assert not head_of(kind.make("ant")).losses
 
 
 def test_dropout_acts_in_training_only(kind):
-    model = head_of(kind.make("zebra", hidden=64, dropout=0.9))
-    rows = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
+    task = kind.make("zebra", hidden=64, dropout=0.9)
+    model, rows = head_of(task), rows_for(task, 4)
     np.testing.assert_array_equal(model(rows, training=False), model(rows, training=False))
     assert np.abs(model(rows, training=True) - model(rows, training=False)).max() > 0
 

@@ -14,12 +14,12 @@ from kmtl.feeding import InputForm, feed
 Batches = Callable[[], Iterable[tuple[dict[str, Any], dict[str, Any]]]]
 
 
-def unlabelled(arrays: dict[str, Any]) -> Batches:
+def unlabelled_batches(arrays: dict[str, Any]) -> Batches:
     """Returns arrays by input name as one batch without labels."""
     return lambda: [(arrays, {})]
 
 
-def labelled(refusals: _checks.Refusals, model: Any, x: Any, y: Any = None) -> Batches:
+def labelled_batches(refusals: _checks.Refusals, model: Any, x: Any, y: Any = None) -> Batches:
     """Returns labelled data as batches and records what does not fit, as far as the first batch shows it.
 
     Args:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from kmtl import _checks
 from kmtl.export import describing, placing, precision, signatures
-from kmtl.export.lite import batching, measuring, metadata, quantizing, running, scoring
+from kmtl.export.lite import batching, metadata, quality, quantizing, running, scoring
 
 _WAYS_OUT = {
     "int8": "Calibrate with more or more typical inputs, take quantize='dynamic' or 'float16'",
@@ -98,7 +98,7 @@ def litert(
         placing.refuse_file(refusals, target, ".tflite")
         quantizing.refuse_mode(refusals, quantize)
         _refuse_options(refusals, quantize, validation, tolerance, select_tf_ops)
-        describing.refuse_told(refusals, metrics, None)
+        describing.refuse_description(refusals, metrics, None)
         arrays = quantizing.samples(refusals, model, quantize, calibration) if outputs else {}
         batches = _compared_on(refusals, model, validation, arrays) if outputs else None
     part = precision.in_float32(signatures.inference_part(model, outputs))
@@ -107,8 +107,8 @@ def litert(
     rows = _kept(model, outputs, content, batches, quantize, tolerance)
     told = describing.description(model, outputs, name=target.stem, metrics=metrics)
     told.update(quantize=quantize, signatures=names, quality=[_plain(row) for row in rows])
-    content = metadata.added(content, told, _line(outputs, quantize))
-    with placing.told("litert", target.parent), placing.beside(target.parent) as scratch:
+    content = metadata.add(content, told, _line(outputs, quantize))
+    with placing.explain_disk_errors("litert", target.parent), placing.beside(target.parent) as scratch:
         finished = scratch / "model.tflite"
         finished.write_bytes(content)
         return finished.replace(target)
@@ -134,14 +134,14 @@ def _compared_on(
 ) -> batching.Batches | None:
     """Returns what the file is compared with the model on, and records validation data that does not fit."""
     if validation is None:
-        return batching.unlabelled(arrays) if arrays else None
+        return batching.unlabelled_batches(arrays) if arrays else None
     if isinstance(validation, tf.data.Dataset):
-        return batching.labelled(refusals, model, validation)
+        return batching.labelled_batches(refusals, model, validation)
     if not isinstance(validation, tuple) or len(validation) != 2 or validation[1] is None:
         rule = "must be a tuple (x, {task: labels}) or a tf.data.Dataset of such batches"
         refusals.add("validation", rule, _checks.words(f"{type(validation).__name__} without labels"))
         return None
-    return batching.labelled(refusals, model, *validation)
+    return batching.labelled_batches(refusals, model, *validation)
 
 
 def _converted(
@@ -156,7 +156,7 @@ def _converted(
         if select_tf_ops:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
         try:
-            return quantizing.converted(converter, quantize, names, arrays, exact), names
+            return quantizing.convert(converter, quantize, names, arrays, exact), names
         except OSError:  # a full disk is no fault of the model's
             raise
         except Exception as error:
@@ -182,7 +182,7 @@ def _kept(
     """Compares the file with the model and refuses one that is worse than the tolerance; returns the comparison."""
     if batches is None:
         return ()
-    _, rows = measuring.measured(model, outputs, running.runner(content), batches, owner="litert")
+    _, rows = quality.measure(model, outputs, running.runner(content), batches, owner="litert")
     with _checks.Refusals("litert") as refusals:
         for row in rows:
             if tolerance is not None and row.change is not None and row.change > 100 * tolerance:

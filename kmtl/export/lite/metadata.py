@@ -15,7 +15,7 @@ _KIND = b"TFL3"
 _ALIGNMENT = 16
 
 
-def added(content: bytes, told: Mapping[str, Any], line: str) -> bytes:
+def add(content: bytes, told: Mapping[str, Any], line: str) -> bytes:
     """Returns a LiteRT file with a description in it, computing what it did.
 
     Args:

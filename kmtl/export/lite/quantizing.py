@@ -88,7 +88,7 @@ def _joined(batches: list[Any]) -> Any:
     return np.concatenate(list(map(np.atleast_1d, batches)))
 
 
-def converted(
+def convert(
     converter: Any, quantize: str | None, names: Iterable[str], arrays: Mapping[str, Any], exact: Collection[str]
 ) -> bytes:
     """Converts in a way to store numbers.

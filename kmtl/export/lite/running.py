@@ -31,5 +31,5 @@ def runner(content: bytes) -> Run:
 def _ran(signature: Any, arrays: Mapping[str, Any]) -> Arrays:
     """Runs one signature."""
     wanted, given = signature.get_input_details(), signature.get_output_details()
-    outputs = signature(**{name: fresh_process.quantized(arrays[name], wanted[name]) for name in wanted})
-    return {name: fresh_process.dequantized(values, given[name]) for name, values in outputs.items()}
+    outputs = signature(**{name: fresh_process.quantize(arrays[name], wanted[name]) for name in wanted})
+    return {name: fresh_process.dequantize(values, given[name]) for name, values in outputs.items()}

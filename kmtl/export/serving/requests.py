@@ -1,9 +1,13 @@
 """Ready requests to a TensorFlow Serving server, with real samples and the real replies."""
 
+import io
 import json
 import os
 import re
+import shlex
+import string
 import types
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from kmtl import _checks
-from kmtl.export import describing, images, placing, sampling, signatures
-from kmtl.export.serving import calls, policies, texts
+from kmtl.export import artifacts, describing, images, placing, sampling, signatures
+from kmtl.export.serving import policies, rest_json
 
 _OWNER = "request_examples"
 _HOST = re.compile(r"[A-Za-z0-9_.\-]+|\[[0-9A-Fa-f:]+\]")
@@ -28,14 +32,13 @@ def request_examples(
     files: Mapping[str, bytes] | None = None,
     host: str = "localhost",
     rest_port: int = 8501,
-    grpc_port: int = 8500,
 ) -> Path:
     """Writes requests that work as they stand, one row each, for every signature of an exported version.
 
-    - `curl.sh`: each signature by REST, in row format and in column format; long bodies lie beside, in `requests/`.
-    - `grpc_client.py`: the same by gRPC, and the joint signature asked for one output alone. It needs the packages
-      `grpcio` and `tensorflow-serving-api`, and reads the arrays and image files in `samples/`.
-    - `replies.md`: what the server answers, from running the signatures here, spelled by the rules of its REST page.
+    - `curl.sh`: each signature by REST, in row format and in column format, with the bodies in `requests/`.
+    - `replies/`: what the server answers, under the same names, from running the signatures here, spelled by the rules
+      of its REST page. A signature with a dtype that JSON does not carry has neither: ask it by gRPC.
+    - `samples/`: the row as arrays and as image files, for requests by gRPC; `docs/serving.md` has a client.
 
     Args:
         artifact: Folder of one version, as `saved_model` returned it.
@@ -47,7 +50,6 @@ def request_examples(
             sample is written as PNG.
         host: The server's host.
         rest_port: Its port for REST.
-        grpc_port: Its port for gRPC.
 
     Returns:
         `out`.
@@ -63,19 +65,32 @@ def request_examples(
     ...     tf.saved_model.save(module, folder + "/sums/1", {"sum": one.get_concrete_function()})
     ...     written = request_examples(folder + "/sums/1", [[1.0, 2.0]], folder + "/requests")
     ...     sorted(path.name for path in written.iterdir())
-    ['curl.sh', 'grpc_client.py', 'replies.md', 'requests', 'samples']
+    ['curl.sh', 'replies', 'requests', 'samples']
     """
     version, target = Path(artifact).resolve(), Path(out)
-    server = calls.Server(name or version.parent.name, host, rest_port, grpc_port)
+    name = version.parent.name if name is None else name
     with _checks.Refusals(_OWNER) as refusals:
-        _refuse_server(refusals, server)
+        _refuse_server(refusals, name, host, rest_port)
         placing.refuse_folder(refusals, "out", target)
-        functions = _signatures(refusals, version)
+        functions = {} if artifacts.refuse_form(refusals, version, "SavedModel") else _signatures(version)
         arrays, wanted = _samples(refusals, functions, samples) if functions else ({}, [])
         _refuse_files(refusals, (files or {}) if functions else {}, wanted)
     pictures = {name: (files or {}).get(name) or _picture(version, name, arrays[name]) for name in wanted}
-    made = [_call(signature, function, arrays, pictures) for signature, function in functions.items()]
-    contents = texts.contents(server, made, arrays, pictures)
+    contents = {f"samples/{_file_name(name)}.npy": _array_file(array) for name, array in arrays.items()}
+    contents |= {f"samples/{_file_name(name)}.image": picture for name, picture in pictures.items()}
+    script = _HEAD.substitute(name=name, address=f"http://{host}:{rest_port}")
+    for signature, function in functions.items():
+        for form, (request, reply) in _exchanges(signature, function, arrays, pictures).items():
+            body = f"{_file_name(signature)}.{form}.json"
+            contents[f"requests/{body}"] = json.dumps(request).encode()
+            contents[f"replies/{body}"] = json.dumps(reply).encode()
+            script += _ASK.substitute(title=shlex.quote(f"== {signature}, {form}"), path=f"requests/{body}")
+    _write(target, {**contents, "curl.sh": script.encode()})
+    return target
+
+
+def _write(target: Path, contents: Mapping[str, bytes]) -> None:
+    """Writes files by their path below a folder, each in one step."""
     with placing.beside(target) as scratch:
         for number, (path, content) in enumerate(contents.items()):
             written = scratch / str(number)
@@ -83,27 +98,31 @@ def request_examples(
             written.chmod(0o755 if path == "curl.sh" else 0o644)
             (target / path).parent.mkdir(exist_ok=True)
             written.replace(target / path)
-    return target
 
 
-def _refuse_server(refusals: _checks.Refusals, server: calls.Server) -> None:
-    """Records a name, a host or ports that make no address."""
-    policies.model_name(refusals, "name", server.name)
-    if not isinstance(server.host, str) or not _HOST.fullmatch(server.host):
-        refusals.add("host", "must be a host's name or number", server.host)
-    for argument in ("rest_port", "grpc_port"):
-        port = getattr(server, argument)
-        if not _checks.is_whole(port) or not 1 <= port <= 65535:
-            refusals.add(argument, "must be a whole number from 1 to 65535", port)
+def _file_name(name: str) -> str:
+    """Returns a file name of its own for each name, whatever letters it has."""
+    return urllib.parse.quote(name, safe="")
 
 
-def _signatures(refusals: _checks.Refusals, version: Path) -> dict[str, Any]:
+def _array_file(array: Any) -> bytes:
+    """Returns an array in NumPy's file format."""
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    return content.getvalue()
+
+
+def _refuse_server(refusals: _checks.Refusals, name: Any, host: Any, port: Any) -> None:
+    """Records a name, a host or a port that make no address."""
+    policies.model_name(refusals, "name", name)
+    if not isinstance(host, str) or not _HOST.fullmatch(host):
+        refusals.add("host", "must be a host's name or number", host)
+    if not _checks.is_whole(port) or not 1 <= port <= 65535:
+        refusals.add("rest_port", "must be a whole number from 1 to 65535", port)
+
+
+def _signatures(version: Path) -> dict[str, Any]:
     """Loads the signatures, the joint one first."""
-    if not (version / "saved_model.pb").is_file():
-        versions = sorted(entry.parent.name for entry in version.glob("*/saved_model.pb"))
-        fix = f"Pass one of its versions: {', '.join(versions)}." if versions else "Export the model first."
-        refusals.add("artifact", "must be the folder of one SavedModel", str(version), fix)
-        return {}
     found = tf.saved_model.load(str(version)).signatures
     return {name: found[name] for name in sorted(found, key=lambda name: (name != signatures.JOINT, name))}
 
@@ -145,16 +164,49 @@ def _picture(version: Path, name: str, row: Any) -> bytes:
     """Writes a sample as PNG, by the artifact's own settings or those of `Images()`."""
     description = version / "assets.extra" / describing.FILE
     told = json.loads(description.read_text(encoding="utf-8")) if description.exists() else {}
-    content: bytes = images.written(row, images.Images(**told.get("images", {}).get(name, {})))[0]
+    content: bytes = images.encode(row, images.Images(**told.get("images", {}).get(name, {})))[0]
     return content
 
 
-def _call(signature: str, function: Any, arrays: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Any:
-    """Runs a signature on the sample."""
-    files = [name for name, spec in _specs(function).items() if spec.dtype == tf.string and name in pictures]
-    inputs = {name: np.array([pictures[name]], object) if name in files else arrays[name] for name in _specs(function)}
+def _exchanges(
+    signature: str, function: Any, arrays: Mapping[str, Any], pictures: Mapping[str, bytes]
+) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Runs a signature on the sample; returns the request and the reply of both REST formats, if JSON carries them."""
+    given = {}
+    for name, spec in _specs(function).items():
+        is_file = spec.dtype == tf.string and name in pictures
+        given[name] = tf.constant(np.array([pictures[name]], object) if is_file else arrays[name])
     with tf.device("CPU:0"):
-        outputs = function(**{name: tf.constant(values) for name, values in inputs.items()})
+        found = function(**given)
     # Strings come back as bytes, text and files alike.
-    sent = {name: tf.constant(values).numpy() for name, values in inputs.items()}
-    return calls.Call(signature, sent, {name: outputs[name].numpy() for name in sorted(outputs)}, files)
+    inputs = {name: values.numpy() for name, values in given.items()}
+    outputs = {name: found[name].numpy() for name in sorted(found)}
+    if not rest_json.carries([*inputs.values(), *outputs.values()]):
+        return {}
+    return {
+        "rows": (rest_json.row_request(signature, inputs), rest_json.row_reply(outputs)),
+        "columns": (rest_json.column_request(signature, inputs), rest_json.column_reply(outputs)),
+    }
+
+
+_HEAD = string.Template(
+    """\
+#!/bin/sh
+# Asks TensorFlow Serving for predictions of $name by REST; replies/ has the answers.
+# Another server: SERVER=http://other.host:8501 ./curl.sh
+set -eu
+cd "$$(dirname "$$0")"
+model="$${SERVER:-$address}/v1/models/$name"
+ask() { curl --silent --show-error --fail-with-body --write-out '\\n' "$$@"; }
+
+echo '== status'
+ask "$${model}"
+
+echo '== metadata'
+ask "$${model}/metadata"
+"""
+)
+_ASK = string.Template("""
+echo $title
+ask "$${model}:predict" --data @$path
+""")

@@ -9,7 +9,7 @@ from kmtl.export.lite import metadata, running
 def test_a_description_changes_no_output_and_keeps_weights_aligned(model, samples, tmp_path):
     path = kmtl.export.litert(model, tmp_path / "m.tflite", quantize="dynamic")
     content = path.read_bytes()
-    again = metadata.added(content, {"name": "µ-Größe", "quality": None}, "another line")
+    again = metadata.add(content, {"name": "µ-Größe", "quality": None}, "another line")
     before, after = running.runner(content)(samples), running.runner(again)(samples)
     for name, outputs in before.items():
         for task, values in outputs.items():

@@ -76,12 +76,12 @@ def test_calibration_data_that_does_not_fit_is_refused(two, given, calibration, 
 def test_what_is_stored_comes_back_within_half_a_step():
     detail = {"dtype": np.int8, "quantization": (0.25, 40)}
     values = np.linspace(-42.0, 21.75, 99)
-    stored = fresh_process.quantized(values, detail)
+    stored = fresh_process.quantize(values, detail)
     assert (stored.dtype, stored[0], stored[-1]) == ("int8", -128, 127)
-    assert np.abs(fresh_process.dequantized(stored, detail) - values).max() <= 0.125
-    assert fresh_process.quantized(np.array([-1e9, 1e9]), detail).tolist() == [-128, 127]
+    assert np.abs(fresh_process.dequantize(stored, detail) - values).max() <= 0.125
+    assert fresh_process.quantize(np.array([-1e9, 1e9]), detail).tolist() == [-128, 127]
     plain = {"dtype": np.float32, "quantization": (0.0, 0)}
-    assert fresh_process.quantized(values, plain) is fresh_process.dequantized(values, plain) is values
+    assert fresh_process.quantize(values, plain) is fresh_process.dequantize(values, plain) is values
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def converted(tmp_path_factory):
 
     def convert(quantize, exact):
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
-        return quantizing.converted(converter, quantize, names, rows, exact)
+        return quantizing.convert(converter, quantize, names, rows, exact)
 
     return convert
 

@@ -12,7 +12,7 @@ _OWNER = "weights"
 _LOOK = 8
 
 
-class Part(NamedTuple):
+class Split(NamedTuple):
     """What one model is trained on and measured on.
 
     Attributes:
@@ -23,19 +23,18 @@ class Part(NamedTuple):
     train: Any
     validation: Any
 
-    def only(self, task: str) -> "Part":
+    def only(self, task: str) -> "Split":
         """The same with the labels of one task."""
-        return Part(datasets.only(self.train, [task]), datasets.only(self.validation, [task]))
+        return Split(datasets.only(self.train, [task]), datasets.only(self.validation, [task]))
 
 
-def parts(train: Any, validation: Any, folds: int | None) -> list[Part]:
+def splits(train: Any, validation: Any) -> list[Split]:
     """Returns the pairs that each trial is trained and measured on.
 
     Args:
         train: A tf.data.Dataset of batches.
-        validation: The same; None with folds.
-        folds: Into how many the batches of `train` are dealt, one after the other; each part is measured on one of them
-            and trained on the others. None makes one pair of what is given.
+        validation: The same, for one pair; or a whole number: the batches of `train` are dealt into so many folds, one
+            after the other, and each pair is measured on one of them and trained on the others.
 
     Raises:
         ValueError: If something is no dataset, the number does not fit, or the batches change from pass to pass, which
@@ -43,24 +42,23 @@ def parts(train: Any, validation: Any, folds: int | None) -> list[Part]:
 
     >>> import tensorflow as tf
     >>> batches = tf.data.Dataset.from_tensor_slices((tf.range(6), {"digit": tf.range(6)})).batch(2)
-    >>> [[x.tolist() for x, _ in part.validation.as_numpy_iterator()] for part in parts(batches, None, 3)]
+    >>> [[x.tolist() for x, _ in split.validation.as_numpy_iterator()] for split in splits(batches, 3)]
     [[[0, 1]], [[2, 3]], [[4, 5]]]
     """
     with Refusals(_OWNER) as refusals:
-        for argument, data in (("train", train), ("validation", validation)):
-            if not hasattr(data, "element_spec") and not (argument == "validation" and folds is not None):
-                fix = "Make one by kmtl.data.from_arrays."
-                refusals.add(argument, "must be a tf.data.Dataset of batches", words(type(data).__name__), fix)
-        if folds is not None:
-            if not is_whole(folds) or folds < 2:
-                refusals.add("folds", "must be a whole number of at least 2, or None", folds)
-            if validation is not None:
-                fix = "The folds are the validation: put all data into `train`."
-                refusals.add("validation", "must be None with folds", words("a dataset"), fix)
-    if folds is None:
-        return [Part(train, validation)]
-    _check_order(train, folds)
-    return [Part(_others(train, folds, fold), train.shard(folds, fold)) for fold in range(folds)]
+        fix = "Make one by kmtl.data.from_arrays."
+        if not hasattr(train, "element_spec"):
+            refusals.add("train", "must be a tf.data.Dataset of batches", words(type(train).__name__), fix)
+        if is_whole(validation):
+            if validation < 2:
+                refusals.add("validation", "must be a number of folds of at least 2", validation)
+        elif not hasattr(validation, "element_spec"):
+            rule = "must be a tf.data.Dataset of batches, or a number of folds"
+            refusals.add("validation", rule, words(type(validation).__name__), fix)
+    if not is_whole(validation):
+        return [Split(train, validation)]
+    _check_order(train, validation)
+    return [Split(_others(train, validation, fold), train.shard(validation, fold)) for fold in range(validation)]
 
 
 def _check_order(train: Any, folds: int) -> None:
@@ -76,7 +74,7 @@ def _check_order(train: Any, folds: int) -> None:
         got = words("one whose batches change from pass to pass")
         raise ValueError(refusal(_OWNER, "train", "must keep its order with folds", got, fix))
     count = sum(1 for _ in train.take(folds))
-    require(count == folds, _OWNER, "folds", "must not be more than the batches of `train`", folds)
+    require(count == folds, _OWNER, "validation", "must not be more folds than `train` has batches", folds)
 
 
 def _others(train: Any, folds: int, fold: int) -> Any:

@@ -1,14 +1,22 @@
 """What a TensorFlow Serving server's REST address takes and answers, by the rules that its documentation states."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-# What JSON carries; a signature with another dtype is reached by gRPC alone.
-DTYPES = {"float32", "float64", "int8", "uint8", "int16", "int32", "int64", "uint32", "uint64", "bool", "string"}
+_DTYPES = {"float32", "float64", "int8", "uint8", "int16", "int32", "int64", "uint32", "uint64", "bool", "string"}
 _BYTES = "_bytes"
+
+
+def carries(arrays: Iterable[Any]) -> bool:
+    """Whether JSON carries all of these arrays; a signature with another dtype is reached by gRPC alone.
+
+    >>> carries([np.zeros(2, "int64"), np.array([b"text"], object)]), carries([np.zeros(2, "float16")])
+    (True, False)
+    """
+    return {"string" if array.dtype == object else str(array.dtype) for array in arrays} <= _DTYPES
 
 
 def row_request(signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,7 +29,10 @@ def row_request(signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
     >>> row_request("digit", {"image": np.array([[0.5, 1.0]])})
     {'signature_name': 'digit', 'instances': [[0.5, 1.0]]}
     """
-    return {"signature_name": signature, "instances": _by_row({key: _sent(value) for key, value in inputs.items()})}
+    return {
+        "signature_name": signature,
+        "instances": _rows({key: _spell_input(value) for key, value in inputs.items()}),
+    }
 
 
 def column_request(signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +41,7 @@ def column_request(signature: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
     >>> column_request("digit", {"image": np.array([[0.5, 1.0]])})
     {'signature_name': 'digit', 'inputs': {'image': [[0.5, 1.0]]}}
     """
-    return {"signature_name": signature, "inputs": {key: _sent(value) for key, value in inputs.items()}}
+    return {"signature_name": signature, "inputs": {key: _spell_input(value) for key, value in inputs.items()}}
 
 
 def row_reply(outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +52,7 @@ def row_reply(outputs: Mapping[str, Any]) -> dict[str, Any]:
     >>> row_reply({"digit": np.array([[0.25, 0.75]]), "angle": np.array([[3.5]])})
     {'predictions': [{'digit': [0.25, 0.75], 'angle': [3.5]}]}
     """
-    return {"predictions": _by_row({key: _answered(key, value) for key, value in outputs.items()})}
+    return {"predictions": _rows({key: _spell_output(key, value) for key, value in outputs.items()})}
 
 
 def column_reply(outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,34 +61,34 @@ def column_reply(outputs: Mapping[str, Any]) -> dict[str, Any]:
     >>> column_reply({"photo_bytes": np.array([b"abc"], object)})
     {'outputs': [{'b64': 'YWJj'}]}
     """
-    columns = {key: _answered(key, value) for key, value in outputs.items()}
+    columns = {key: _spell_output(key, value) for key, value in outputs.items()}
     return {"outputs": next(iter(columns.values())) if len(columns) == 1 else columns}
 
 
-def _by_row(columns: Mapping[str, list[Any]]) -> list[Any]:
+def _rows(columns: Mapping[str, list[Any]]) -> list[Any]:
     """Turns lists by name into a list of rows, which are dicts unless there is one name."""
     if len(columns) == 1:
         return next(iter(columns.values()))
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _sent(values: Any) -> Any:
+def _spell_input(values: Any) -> Any:
     """Returns an input as nested lists; bytes that are no text go as base64."""
     return _strings(values, _text_or_base64) if values.dtype == object else _numbers(values)
 
 
-def _answered(name: str, values: Any) -> Any:
+def _spell_output(name: str, values: Any) -> Any:
     """Returns an output as nested lists; the server takes a string for bytes if the output's name says so."""
     if values.dtype != object:
         return _numbers(values)
     return _strings(values, _base64 if name.endswith(_BYTES) else lambda value: value.decode(errors="replace"))
 
 
-def _strings(values: Any, spell: Any) -> Any:
+def _strings(values: Any, spell: Callable[[bytes], Any]) -> Any:
     """Returns an array of bytes as nested lists."""
-    spelled = np.empty(values.size, object)
-    spelled[:] = [spell(value) for value in values.flat]
-    return spelled.reshape(values.shape).tolist()
+    words = np.empty(values.size, object)
+    words[:] = [spell(value) for value in values.flat]
+    return words.reshape(values.shape).tolist()
 
 
 def _numbers(values: Any) -> Any:

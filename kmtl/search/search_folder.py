@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from kmtl._checks import refusal, words
-from kmtl.search.records import write_json
+from kmtl.search.trials import write_json
 
 _OWNER = "weights"
 _SEARCH, _EVENTS = "search.json", "events.json"
 
 
-class Folder:
+class SearchFolder:
     """The files of a search beside KerasTuner's own.
 
     Args:
@@ -41,11 +41,11 @@ class Folder:
     def _check_foreign(self) -> None:
         """Refuses a folder with files but without a search."""
         if self.place.exists() and any(self.place.iterdir()):
-            fix = "Choose another `directory` or `project`."
+            fix = "Choose another."
             got = words(f"{str(self.place)!r} with files of something else")
-            raise ValueError(refusal(_OWNER, "project", "must be a new folder or one of this search", got, fix))
+            raise ValueError(refusal(_OWNER, "directory", "must be a new folder or one of this search", got, fix))
 
-    def opened(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def open(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Returns what was measured before the first trial; measures it if the folder is new.
 
         Raises:
@@ -60,7 +60,7 @@ class Folder:
         write_json(path, {"format": 1, "settings": self.settings, "measured": measured})
         return measured
 
-    def joined(self) -> dict[str, Any]:
+    def read_of_chief(self) -> dict[str, Any]:
         """Returns what the chief measured.
 
         Raises:
@@ -79,10 +79,10 @@ class Folder:
         before = found["settings"]
         changed = [key for key in {**before, **self.settings} if before.get(key) != self.settings.get(key)]
         if changed:
-            told = ", ".join(f"{key} was {before.get(key)!r} and is {self.settings.get(key)!r}" for key in changed)
-            fix = "Choose another `project`, or pass overwrite=True to throw the old search away."
-            got = words(f"{str(self.place)!r} of another: {told}")
-            raise ValueError(refusal(_OWNER, "project", "must be a folder of this search", got, fix))
+            listed = ", ".join(f"{key} was {before.get(key)!r} and is {self.settings.get(key)!r}" for key in changed)
+            fix = "Choose another, or pass overwrite=True to throw the old search away."
+            got = words(f"{str(self.place)!r} of another: {listed}")
+            raise ValueError(refusal(_OWNER, "directory", "must be a folder of this search", got, fix))
         measured: dict[str, Any] = found["measured"]
         return measured
 

@@ -91,12 +91,12 @@ def read_trials(place: Path) -> list[Trial]:
 def no_success(trials: list[Trial], place: Path) -> RuntimeError:
     """The error of a search without one trial that succeeded; it names the causes."""
     causes = dict.fromkeys(re.sub(r"\s+", " ", trial.cause)[:300] or trial.status.lower() for trial in trials)
-    told = "".join(f"\n  {cause}" for cause in causes) or "\n  there was no trial"
+    listed = "".join(f"\n  {cause}" for cause in causes) or "\n  there was no trial"
     return RuntimeError(
         refusal(
             _OWNER,
             "build",
             "must make at least one trial succeed",
-            words(f"none of {len(trials)} in {str(place)!r}:{told}"),
+            words(f"none of {len(trials)} in {str(place)!r}:{listed}"),
         )
     )

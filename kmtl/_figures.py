@@ -1,0 +1,50 @@
+"""The one way in which pictures of results are begun and kept."""
+
+import math
+import pathlib
+from typing import Any
+
+
+def panels(count: int, *, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    """Makes a figure with a grid of panels.
+
+    Args:
+        count: How many panels are drawn on; those left in the grid are hidden.
+        columns: How many stand side by side at most.
+        width: Of a panel, in inches.
+        height: Of a panel, in inches.
+
+    Returns:
+        The figure, and the panels' axes row by row.
+
+    >>> figure, axes = panels(3, columns=2, width=4, height=3)
+    >>> [axis.get_visible() for axis in axes], figure.get_size_inches().tolist()
+    ([True, True, True, False], [8.0, 6.0])
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure, axes
+
+
+def save(figure: Any, path: Any) -> Any:
+    """Writes a figure; folders that are not there are made.
+
+    Args:
+        figure: A matplotlib figure.
+        path: Where it goes; the suffix says the format. None writes nothing.
+
+    Returns:
+        The path, or the figure itself if there is none: a notebook shows it.
+    """
+    if path is None:
+        return figure
+    target = pathlib.Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=120)
+    return target

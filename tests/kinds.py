@@ -1,0 +1,115 @@
+"""The table of task kinds that every test of tasks, losses and metrics runs over."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kmtl.tasks import (
+    BinaryClassification,
+    Classification,
+    MultiLabel,
+    OrdinalRegression,
+    Regression,
+    Segmentation,
+    Task,
+)
+
+
+class Kind(NamedTuple):
+    """A kind of task, with its loss spelled out a second time.
+
+    Attributes:
+        make: Makes the task from a name and options.
+        draw: Draws `n` labels, none missing.
+        rows: Losses of fully labelled examples in plain TensorFlow, `(n, elements)`; an example's loss is their mean.
+        parts: Whether single elements of a label may be missing.
+        linear: Whether the head is one dense layer with an activation, and alike losses go through one call.
+    """
+
+    make: Callable[..., Task]
+    draw: Callable[[np.random.Generator, int], np.ndarray]
+    rows: Callable[[Any, Any], Any]
+    parts: bool = False
+    linear: bool = True
+
+
+def _cross_entropy(labels, predictions):
+    return -tf.math.log(tf.gather(predictions, tf.cast(labels, tf.int32), batch_dims=1))[:, None]
+
+
+def _questions(labels, predictions):
+    """What CORN asks: is the rank above k, of those examples alone whose rank is not below k; cross-entropies added."""
+    above = 1.0 - tf.cumsum(predictions, axis=-1)[:, :-1]
+    reached = tf.concat([tf.ones_like(above[:, :1]), above[:, :-1]], axis=-1)
+    answers = above / reached
+    ranks = tf.range(answers.shape[1], dtype=labels.dtype)
+    asked = tf.cast(ranks <= labels[:, None], answers.dtype)
+    yes = tf.cast(ranks < labels[:, None], answers.dtype)
+    return tf.reduce_sum(-asked * (yes * tf.math.log(answers) + (1 - yes) * tf.math.log(1 - answers)), axis=1)[:, None]
+
+
+def _pixels(labels, predictions):
+    chosen = tf.gather(predictions, tf.cast(labels, tf.int32), batch_dims=3)
+    return -tf.reshape(tf.math.log(chosen), (tf.shape(labels)[0], -1))
+
+
+def _binary(labels, predictions):
+    labels = tf.reshape(labels, tf.shape(predictions))
+    return -(labels * tf.math.log(predictions) + (1 - labels) * tf.math.log(1 - predictions))
+
+
+def _difference(labels, predictions):
+    return tf.reshape(labels, tf.shape(predictions)) - predictions
+
+
+def _squared(labels, predictions):
+    return tf.square(_difference(labels, predictions))
+
+
+def _absolute(labels, predictions):
+    return tf.abs(_difference(labels, predictions))
+
+
+def _huber(labels, predictions):
+    size = _absolute(labels, predictions)
+    return tf.where(size <= 0.3, 0.5 * size**2, 0.3 * size - 0.5 * 0.3**2)
+
+
+def _distance(name: str, **options) -> Task:
+    return Regression(name, **{"loss": "mae", **options})
+
+
+def _robust(name: str, **options) -> Task:
+    return Regression(name, **{"loss": keras.losses.Huber(delta=0.3), **options})
+
+
+def _integers(classes: int, *shape: int):
+    return lambda generator, n: generator.integers(0, classes, (n, *shape)).astype("int32")
+
+
+def _floats(*shape: int):
+    return lambda generator, n: generator.normal(3.0, 2.0, (n, *shape)).astype("float32")
+
+
+KINDS = {
+    "classification": Kind(lambda name, **options: Classification(name, 3, **options), _integers(3), _cross_entropy),
+    "binary": Kind(BinaryClassification, _integers(2), _binary),
+    "multilabel": Kind(lambda name, **options: MultiLabel(name, 4, **options), _integers(2, 4), _binary, parts=True),
+    "number": Kind(Regression, _floats(), _squared),
+    "distance": Kind(_distance, _floats(), _absolute),
+    "robust": Kind(_robust, _floats(), _huber),
+    "ordinal": Kind(
+        lambda name, **options: OrdinalRegression(name, 4, **options), _integers(4), _questions, linear=False
+    ),
+    "segmentation": Kind(
+        lambda name, **options: Segmentation(name, 3, **{"shape": (4, 4), **options}),
+        _integers(3, 4, 4),
+        _pixels,
+        parts=True,
+        linear=False,
+    ),
+    "vector": Kind(lambda name, **options: Regression(name, shape=2, **options), _floats(2), _squared, parts=True),
+}
