@@ -111,7 +111,7 @@ class Step:
     def run(self, batch: Sequence[Any], *, due: bool = True) -> Any:
         """The step itself; in one that is not due the balancer keeps its weights."""
         setup = self.setup
-        draws = gradients.generator_states(setup.draws)
+        draws = gradients.generator_states(setup.draws) if setup.draws else []
         with tf.GradientTape(persistent=setup.route not in ("losses", "features")) as tape:
             seen = self.forward(batch, gated=True)
             known = self.known(seen)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kmtl
-from kmtl.front import Front, Point, conditioned
+from kmtl.front import Front, Point, condition
 
 TASKS = ("zoo", "ant")
 POINT = (0.9, 0.1)
@@ -23,7 +23,7 @@ def build():
 def front():
     """A front of a model with random weights: nothing about it needs a training."""
     origin = build()
-    both = conditioned(origin)
+    both = condition(origin)
     generator = np.random.default_rng(1)
     for weight in both.weights:
         weight.assign(0.5 * generator.normal(size=weight.shape))
