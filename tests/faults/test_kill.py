@@ -77,14 +77,16 @@ def one_killed(folder, victim, moment):
     assert named or (not step and f"/job:worker/replica:0/task:{victim}" in errors), errors[-3000:]
 
 
+MIDDLE = [(TOTAL // 2, 0.03)]
+ANYWHERE = killing.moments(np.random.default_rng(7), 6, TOTAL)
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.slow)])
-def test_one_of_two_workers_killed(tmp_path, kills):
+@pytest.mark.parametrize("moments", [MIDDLE, pytest.param(ANYWHERE, marks=pytest.mark.slow)], ids=len)
+def test_one_of_two_workers_killed(tmp_path, moments):
     whole = both_finished(tmp_path / "whole")
     assert killing.different(*whole) == []
-    moments = killing.moments(np.random.default_rng(7), kills, TOTAL)
-    # One kill in the middle shows what there is to see; the moment before the first step is left to the slow case.
-    for number, moment in enumerate(moments if kills > 2 else moments[1:]):
+    for number, moment in enumerate(moments):
         one_killed(tmp_path / "killed", number % 2, moment)
     first, second = [run.end() for run in pair(tmp_path / "killed", tmp_path / "other")]
     assert "worker 1 (localhost:" in first[1]
