@@ -38,7 +38,7 @@ def reaches(classes):
     known = {kind: attributes_of(inspect.getsource(kind)) for kind in classes}
     for kind, (read, _) in known.items():
         held = set(dir(kind)).union(*(known[base][1] for base in kind.__mro__ if base in known))
-        above = [other for other in classes if other is not kind and issubclass(other, kind)]
+        above = [other for other in classes if other is not kind and kind in other.__mro__]
         for name in sorted(read - held):
             if any(name in vars(other) or name in known[other][1] for other in above):
                 yield kind.__name__, name

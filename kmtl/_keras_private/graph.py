@@ -26,12 +26,12 @@ def read_positions(model: Any, layer: Any) -> set[int]:
     return {history.tensor_index for history in histories if history.operation is layer}
 
 
-def shared_tensors(model: Any, apart: type) -> list[Any]:
+def shared_tensors(model: Any, apart: Callable[[Any], bool]) -> list[Any]:
     """Finds where a functional model with a dict of outputs parts into its outputs.
 
     Args:
         model: A functional model.
-        apart: Layers of this class serve each output alone, though they compute several.
+        apart: Tells of a layer whether it serves each output alone, though it computes several.
 
     Returns:
         The Keras tensors that come from what every output needs, and that an output is or what else reads; none if
@@ -51,7 +51,7 @@ def shared_tensors(model: Any, apart: type) -> list[Any]:
     for node in reversed(nodes):
         wanted = set().union(*(needed.get(id(tensor), set()) for tensor in node.outputs))
         inside = all(id(tensor) in known for tensor in node.input_tensors)
-        if wanted == set(model.output) and inside and not isinstance(node.operation, apart):
+        if wanted == set(model.output) and inside and not apart(node.operation):
             produced.update((id(tensor), tensor) for tensor in node.outputs)
             known.update(id(tensor) for tensor in node.outputs)
         else:

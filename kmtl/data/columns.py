@@ -1,7 +1,6 @@
 """Arrays of inputs, labels and weights, checked against the tasks and brought into their form."""
 
 from collections.abc import Mapping, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,8 @@ from kmtl._checks import Refusals, known_keys, words
 from kmtl.tasks import Task
 
 _SHOWN = 5
+# Rows of labels that are looked at together.
+_CHUNK = 1024
 
 
 def some(values: Any) -> str:
@@ -84,27 +85,44 @@ def checked_labels(refusals: Refusals, labels: Any, tasks: Sequence[Task], rows:
     if not any(name in given for name in names):
         refusals.add("labels", f"must hold labels of at least one of {names}", list(given))
     return {
-        task.name: label_array(refusals, task, given[task.name], rows) if task.name in given else absent(task, rows)
+        task.name: label_array(refusals, task, given[task.name], rows)
+        if task.name in given
+        else task.absent_labels(rows)
         for task in tasks
     }
-
-
-def absent(task: Task, rows: int) -> Any:
-    """Labels of a task that no row carries."""
-    return np.full((rows, *task.label_shape), task.missing, task.label_dtype)
 
 
 def label_array(refusals: Refusals, task: Task, values: Any, rows: int) -> Any:
     """Returns one task's labels in its dtype and shape, and records what is wrong with them."""
     argument = f"labels[{task.name!r}]"
-    numbers, kinds = as_numbers(values)
+    array = _without_gaps(values, task.missing)
+    # The labels of one element a row are the same with and without its axis.
+    array = array[:, None] if task.label_shape == (1,) and array.ndim == 1 else array
+    before = len(refusals.messages)
+    task.check_labels(refusals, "labels", array.dtype, array.shape)
+    check_rows(refusals, argument, array, rows)
+    if len(refusals.messages) > before:
+        return task.absent_labels(rows)
+    shape = array.shape[1:] if None in task.label_shape else task.label_shape
+    # A float64 too large becomes infinite, which is refused.
+    with np.errstate(over="ignore"):
+        labels = task.cast_labels(array.reshape(rows, *shape))
+    statistics = task.statistics()
+    for start in range(0, rows, _CHUNK):
+        statistics.update(labels[start : start + _CHUNK])
+    statistics.refuse_values(refusals, argument)
+    return labels
+
+
+def _without_gaps(values: Any, missing: int | float) -> Any:
+    """Values as an array in their own dtype; pandas' NA as the missing value."""
+    if not hasattr(values, "to_numpy"):
+        return np.asarray(values)
+    kinds = {dtype.kind for dtype in (values.dtypes if values.ndim == 2 else [values.dtype])}
     if not kinds <= set("biuf"):
-        fix = "Text labels go to from_frame, which maps them by the task's label_names; None is NaN or -1."
-        refusals.add(argument, "must hold numbers", words(f"{numbers.dtype}"), fix)
-    elif check_rows(refusals, argument, numbers, rows) and _has_shape(refusals, argument, task, numbers):
-        shaped = numbers.reshape(rows, *task.label_shape)
-        return _whole(refusals, task, shaped, kinds) if task.label_dtype == "int32" else _real(refusals, task, shaped)
-    return absent(task, rows)
+        return values.to_numpy()
+    dtype = np.result_type("float64" if "f" in kinds else "int64", type(missing))
+    return values.to_numpy(dtype=dtype, na_value=np.nan if "f" in kinds else missing)
 
 
 def as_numbers(values: Any) -> tuple[Any, set[str]]:
@@ -116,45 +134,6 @@ def as_numbers(values: Any) -> tuple[Any, set[str]]:
     array = np.asarray(values)
     kind = array.dtype.kind
     return (array.astype(np.float64) if kind in "biuf" else array), {kind}
-
-
-def _has_shape(refusals: Refusals, argument: str, task: Task, numbers: Any) -> bool:
-    """Records labels of another shape; `(n, 1)` and `(n,)` are the same labels."""
-    shape = numbers.shape[1:]
-    good = shape == task.label_shape or (prod(shape) == prod(task.label_shape) == 1 and len(shape) <= 1)
-    if not good:
-        wanted = ", ".join(["rows", *map(str, task.label_shape)]) + ("" if task.label_shape else ",")
-        refusals.add(argument, f"must have shape ({wanted})", numbers.shape)
-    return good
-
-
-def _whole(refusals: Refusals, task: Task, numbers: Any, kinds: set[str]) -> Any:
-    """Integer labels, a gap as -1; records floats and classes that the task does not have."""
-    argument = f"labels[{task.name!r}]"
-    if "f" in kinds:
-        fix = "Cast them, with -1 where missing: np.where(np.isnan(y), -1, y).astype('int32')."
-        refusals.add(argument, "must be whole numbers in an integer dtype", words("floats"), fix)
-        return absent(task, len(numbers))
-    filled = np.where(np.isnan(numbers), -1, numbers)
-    classes: Any = getattr(task, "classes", np.inf)
-    wrong = (filled < -1) | (filled >= classes)
-    if wrong.any():
-        fix = "Classes count from 0."
-        refusals.add(
-            argument, f"must be in 0..{classes - 1}, or -1 where missing", some(filled[wrong].astype(int)), fix
-        )
-        return absent(task, len(numbers))
-    return filled.astype(np.int32)
-
-
-def _real(refusals: Refusals, task: Task, numbers: Any) -> Any:
-    """Float labels; records infinite ones."""
-    narrow = narrowed(numbers)
-    bad = int(np.isinf(narrow).sum())
-    if bad:
-        rule = "must be finite, or NaN where missing"
-        refusals.add(f"labels[{task.name!r}]", rule, words(f"{bad} infinite values"))
-    return narrow
 
 
 def checked_weights(refusals: Refusals, weights: Any, tasks: Sequence[Task], rows: int) -> dict[str, Any] | None:

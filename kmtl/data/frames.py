@@ -1,14 +1,17 @@
 """Columns of a pandas frame as inputs, labels and weights."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from kmtl._checks import Refusals, known_keys, near, words
-from kmtl.data.columns import absent, as_numbers, checked_weights, label_array, narrowed, some
+from kmtl.data.columns import as_numbers, checked_weights, label_array, narrowed, some
+from kmtl.data.label_images import file_names, is_image
 from kmtl.tasks import Task
+from kmtl.tasks.labels import known_shape
 
 
 def check_frame(refusals: Refusals, argument: str, frame: Any) -> None:
@@ -91,7 +94,7 @@ def _label_columns(refusals: Refusals, frame: Any, tasks: Sequence[Task], column
     known_keys(refusals, "columns", given, [task.name for task in tasks])
     found: dict[str, list[Any] | None] = {}
     for task in tasks:
-        named = given.get(task.name, _default_columns(frame, task))
+        named = given.get(task.name, task.label_columns(list(frame.columns)))
         if named is None:
             found[task.name] = None
             continue
@@ -100,14 +103,6 @@ def _label_columns(refusals: Refusals, frame: Any, tasks: Sequence[Task], column
         if not absent_ones:
             found[task.name] = listed
     return found
-
-
-def _default_columns(frame: Any, task: Task) -> Any:
-    """The column of the task's name, or one a label name for a task with several labels."""
-    names: Any = getattr(task, "label_names", None)
-    if task.kind == "multilabel" and task.name not in frame.columns and names and set(names) <= set(frame.columns):
-        return list(names)
-    return task.name
 
 
 def labels_and_weights(
@@ -124,7 +119,8 @@ def labels_and_weights(
         others: Columns that are inputs, so no labels.
 
     Returns:
-        Every task's labels in its dtype and shape, gaps as missing, and every task's weights or None.
+        Every task's labels in its dtype and shape, gaps as missing, and every task's weights or None. Labels that are
+        images come as names of their files.
     """
     found = _label_columns(refusals, frame, tasks, columns)
     for name, named in found.items():
@@ -139,18 +135,20 @@ def labels_and_weights(
 
 
 def _label(refusals: Refusals, frame: Any, task: Task, columns: Sequence[Any]) -> Any:
-    """One task's labels out of one column, or of one a label element."""
-    rows, width = len(frame), task.label_shape[0] if task.label_shape else 1
+    """One task's labels out of one column, or of one a label element; of a label that is an image, names of files."""
+    if is_image(task):
+        return file_names(refusals, task, frame, columns)
+    rows, width = len(frame), prod(known_shape(task.label_shape))
     if not columns:
-        return absent(task, rows)
+        return task.absent_labels(rows)
     if len(columns) != width:
         fix = f"For example columns={{{task.name!r}: {[f'{task.name}_{i}' for i in range(width)]}}}."
         refusals.add(f"columns[{task.name!r}]", f"must name {width} columns, one a label element", list(columns), fix)
-        return absent(task, rows)
+        return task.absent_labels(rows)
     before = len(refusals.messages)
     parts = [_numbers(refusals, task, frame[column]) for column in columns]
     if len(refusals.messages) > before:
-        return absent(task, rows)
+        return task.absent_labels(rows)
     values = np.stack(parts, axis=1).reshape(rows, *task.label_shape)
     return label_array(refusals, task, values, rows)
 
@@ -158,9 +156,9 @@ def _label(refusals: Refusals, frame: Any, task: Task, columns: Sequence[Any]) -
 def _numbers(refusals: Refusals, task: Task, series: Any) -> Any:
     """One label column as numbers: floats with NaN, or ints with -1 where missing."""
     numbers = _read(refusals, task, series)
-    if task.label_dtype != "int32":
+    if not np.issubdtype(task.label_dtype, np.integer):
         return numbers
-    filled = np.where(np.isnan(numbers), -1, numbers)
+    filled = np.where(np.isnan(numbers), task.missing, numbers)
     wrong = filled != np.round(filled)
     if wrong.any():
         rule = f"must be whole numbers, as column {series.name!r} is not"
@@ -187,16 +185,15 @@ def _read(refusals: Refusals, task: Task, series: Any) -> Any:
 def _codes(refusals: Refusals, task: Task, column: Any, values: Iterable[Any]) -> Any:
     """Text labels as the numbers of the task's label names; records values that have none."""
     texts = [value if isinstance(value, str) else repr(value) for value in values]
-    names: Any = getattr(task, "label_names", None) or ()
-    unknown = [text for text in texts if text not in names]
-    if not unknown and task.kind in ("classification", "binary"):
-        return [names.index(text) for text in texts]
-    if task.kind not in ("classification", "binary"):
-        rule, fix = f"must be numbers, as column {column!r} is not", ""
-    elif not names:
-        rule, fix = f"must be numbers, as column {column!r} is not", "Give the task label_names, which number the text."
-    else:
-        rule, fix = f"must be label names of the task in column {column!r}", near(unknown[0], names)
+    codes = task.label_codes
+    unknown = [text for text in texts if text not in (codes or {})]
+    if codes and not unknown:
+        return [codes[text] for text in texts]
+    rule, fix = f"must be numbers, as column {column!r} is not", ""
+    if codes:
+        rule, fix = f"must be label names of the task in column {column!r}", near(unknown[0], codes)
+    elif codes is not None:
+        fix = "Give the task label_names, which number the text."
     refusals.add(f"labels[{task.name!r}]", rule, some(unknown or texts), fix)
     return np.nan
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmtl._checks import Refusals, near, require
+from kmtl.data.dataset_labels import dataset_label
 
 _OWNER = "hide_labels"
 
@@ -91,17 +92,19 @@ def blank(labels: Mapping[str, Any], hidden: Mapping[str, Any]) -> dict[str, Any
     """Puts the missing value where `hidden` says so, for one example or for a batch.
 
     Args:
-        labels: Tensors `(...)` or `(..., n)` by task.
+        labels: Tensors `(..., *label shape)` by task.
         hidden: Booleans `(...)`, for some of the tasks.
 
     Returns:
         The labels, in their order.
     """
-    return {name: _blank_label(label, hidden[name]) if name in hidden else label for name, label in labels.items()}
+    return {
+        name: _blank_label(name, label, hidden[name]) if name in hidden else label for name, label in labels.items()
+    }
 
 
-def _blank_label(label: Any, hidden: Any) -> Any:
+def _blank_label(name: str, label: Any, hidden: Any) -> Any:
     """Replaces hidden labels by NaN or -1."""
-    missing = tf.constant(float("nan") if label.dtype.is_floating else -1, label.dtype)
-    expanded = hidden if label.shape.rank == hidden.shape.rank else hidden[..., None]
+    missing = tf.constant(dataset_label(name, label.dtype).missing, label.dtype)
+    expanded = tf.reshape(hidden, [*tf.unstack(tf.shape(hidden)), *[1] * (label.shape.rank - hidden.shape.rank)])
     return tf.where(expanded, missing, label)

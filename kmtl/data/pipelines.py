@@ -45,13 +45,13 @@ def gather_rows(order: Order, arrays: tuple[Any, ...], batch_size: int | None) -
     return restartable(finish(order.once(batch_size)), lambda n: finish(order.stream(n, batch_size)))
 
 
-def read_examples(order: Order, reader: Callable[[Any], Any], arrays: tuple[Any, ...], batch_size: int | None) -> Any:
-    """A dataset of inputs that `reader` makes out of a row number, in parallel, with that row of the arrays."""
+def read_examples(order: Order, example: Callable[..., Any], arrays: tuple[Any, ...], batch_size: int | None) -> Any:
+    """A dataset of what `example` makes out of a row number and that row of the arrays, in parallel."""
     rows = _rows_of(arrays)
 
     def finish(numbers: Any) -> Any:
         examples = numbers.map(
-            lambda index: (reader(index), *rows(index)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            lambda index: example(index, *rows(index)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
         return examples if batch_size is None else examples.batch(batch_size)
 

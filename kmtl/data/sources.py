@@ -1,16 +1,17 @@
 """Datasets out of what people have: arrays, pandas frames, folders of images."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from kmtl._checks import Refusals
+from kmtl._checks import Refusals, words
 from kmtl.data.columns import checked_inputs, checked_labels, checked_weights
 from kmtl.data.folders import check_image, image_paths, image_reader, label_table
 from kmtl.data.frames import check_frame, feature_arrays, feature_columns, labels_and_weights
-from kmtl.data.labels import task_list
+from kmtl.data.label_images import is_image, label_image_reader
 from kmtl.data.pipelines import check_batches, gather_rows, parts, read_examples
+from kmtl.data.task_names import task_list
 from kmtl.feeding.order import Order
 from kmtl.tasks import Task
 
@@ -111,6 +112,13 @@ def from_frame(
         listed = task_list(refusals, tasks)
         check_batches(refusals, batch_size, seed)
         check_frame(refusals, "frame", frame)
+        for task in filter(is_image, listed):
+            got, fix = (
+                words(f"images of {task.name!r}"),
+                "Pass arrays to from_arrays, or names of files to from_folder.",
+            )
+            refusals.add("tasks", "must have labels that fit into columns", got, fix)
+        refusals.check()
         inputs = feature_arrays(refusals, frame, features)
         others = feature_columns(features)
         labels, weights = labels_and_weights(refusals, frame, listed, columns, sample_weight, others)
@@ -134,7 +142,9 @@ def from_folder(
     r"""Makes a dataset out of a folder of PNG or JPEG images and a table of labels.
 
     Images are read in parallel, in the order of the table, and never all in memory. Each is
-    resized to `image_size` whatever its form (bilinear, antialiased), as float32 in 0..1.
+    resized to `image_size` whatever its form (bilinear, antialiased), as float32 in 0..1. A label that is an image, as
+    a segmentation's, stands in a grey PNG file of the label's size, a pixel a number, whose name the column holds; a
+    row without one has no label. It is not resized.
 
     Args:
         directory: Folder that the file names start from.
@@ -174,5 +184,15 @@ def from_folder(
         table = label_table(refusals, labels)
         paths = image_paths(refusals, Path(directory), table, file_column)
         arrays, weights = labels_and_weights(refusals, table, listed, columns, sample_weight, [file_column])
-    order = Order(len(table), shuffle, seed)
-    return read_examples(order, image_reader(paths, size, channels), parts(arrays, weights), batch_size)
+        readers: dict[str, Callable[[Any], Any]] = {}
+        for task in listed:
+            if is_image(task) and task.name in arrays:
+                reader = label_image_reader(refusals, Path(directory), task, arrays[task.name])
+                arrays[task.name], readers[task.name] = reader
+    image = image_reader(paths, size, channels)
+
+    def example(index: Any, labels: Mapping[str, Any], *given: Any) -> tuple[Any, ...]:
+        read = {name: readers[name](label) if name in readers else label for name, label in labels.items()}
+        return (image(index), read, *given)
+
+    return read_examples(Order(len(table), shuffle, seed), example, parts(arrays, weights), batch_size)

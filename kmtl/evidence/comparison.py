@@ -98,7 +98,7 @@ class Comparison(Result):
         return {
             "task": task.name,
             "metric": metric,
-            "unit": getattr(task, "unit", "") if metric in {"mae", "rmse", "root_mean_squared_error"} else "",
+            "unit": task.unit if metric in {"mae", "rmse", "root_mean_squared_error"} else "",
             "joint": float(np.mean(joint)),
             "joint_interval": interval(joint),
             "separate": float(np.mean(alone)),

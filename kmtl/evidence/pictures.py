@@ -1,6 +1,5 @@
 """Pictures of a training: learning curves, and samples with what was predicted."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,12 +48,11 @@ def _curve(run: Any, task: Task, metric: str) -> list[float]:
 
 def _metric_label(task: Task, metric: str) -> str:
     """A metric with its unit."""
-    unit = getattr(task, "unit", "")
-    return f"{metric} [{unit}]" if unit and metric in {"mae", "rmse"} else metric
+    return f"{metric} [{task.unit}]" if task.unit and metric in {"mae", "rmse"} else metric
 
 
 def plot_samples(model: Any, data: Any, path: Any = None, *, count: int = 12) -> Any:
-    """Draws images with their labels and the model's predictions.
+    """Draws images with their labels and the model's predictions, in words and, where a task can, over the image.
 
     Args:
         model: A `MultiTaskModel` with one image input, values in 0..1.
@@ -73,16 +71,19 @@ def plot_samples(model: Any, data: Any, path: Any = None, *, count: int = 12) ->
         axis.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1)
         axis.set_xticks([])
         axis.set_yticks([])
-        rows = {name: (labels.get(name), predictions[name][place]) for name in model.tasks}
-        lines = [_line(model.tasks[name], None if t is None else t[place], p) for name, (t, p) in rows.items()]
+        lines = []
+        for name, task in model.tasks.items():
+            label = labels[name][place] if name in labels else None
+            task.draw(axis, label, predictions[name][place])
+            lines.append(task.describe(label, predictions[name][place]))
         wrong = any(line.endswith("✗") for line in lines)
         axis.set_title("\n".join(lines), fontsize=8, loc="left", color="#b00020" if wrong else "black")
     figure.suptitle("label → prediction", fontsize=11)
     return _figures.save(figure, path)
 
 
-def _first(data: Any, count: int) -> tuple[Any, dict[str, Any]]:
-    """The first examples of a dataset of batches."""
+def _first(data: Any, count: int) -> tuple[Any, dict[str, list[Any]]]:
+    """The first examples of a dataset of batches; their labels may differ in size."""
     images: list[Any] = []
     labels: list[Mapping[str, Any]] = []
     for batch in data:
@@ -90,32 +91,5 @@ def _first(data: Any, count: int) -> tuple[Any, dict[str, Any]]:
         labels.append({name: np.asarray(value) for name, value in batch[1].items()})
         if sum(map(len, images)) >= count:
             break
-    joined = {name: np.concatenate([part[name] for part in labels])[:count] for name in labels[0]}
+    joined = {name: [label for part in labels for label in part[name]] for name in labels[0]}
     return np.concatenate(images)[:count], joined
-
-
-def _line(task: Task, truth: Any, output: Any) -> str:
-    """One task's label and prediction in words; a wrong decision ends in a cross."""
-    if task.kind == "regression":
-        unit = getattr(task, "unit", "")
-        return f"{task.name} {_numbers(truth)} → {_numbers(output)} {unit}".rstrip()
-    names = getattr(task, "label_names", None)
-    if task.kind == "multilabel":
-        return f"{task.name} {_numbers(truth)} → {_numbers(np.asarray(output) > 0.5)}"
-    decided = int(np.argmax(output)) if task.kind == "classification" else int(output[0] > 0.5)
-    known = truth is not None and int(np.ravel(truth)[0]) >= 0
-    shown = "?" if not known else _named(names, int(np.ravel(truth)[0]))
-    cross = " ✗" if known and int(np.ravel(truth)[0]) != decided else ""
-    return f"{task.name} {shown} → {_named(names, decided)}{cross}"
-
-
-def _named(names: Any, place: int) -> str:
-    """A class by its name, or its number."""
-    return names[place] if names else str(place)
-
-
-def _numbers(values: Any) -> str:
-    """Numbers in short; a missing one is a question mark."""
-    if values is None:
-        return "?"
-    return ", ".join("?" if math.isnan(float(v)) else f"{float(v):.1f}" for v in np.ravel(values))

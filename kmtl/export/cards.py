@@ -10,12 +10,6 @@ _SHOWN = 20
 # What Markdown would read as markup.
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~<>&])")
 
-_READING = {
-    "classification": "a probability for each class",
-    "binary": "the probability of yes",
-    "multilabel": "a probability for each label",
-}
-
 
 def card(told: Mapping[str, Any], folder: Path) -> str:
     """Writes the model card of a SavedModel in Markdown.
@@ -66,8 +60,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _task(item: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:
     """One task's row."""
     name, task = item
-    reading = _READING.get(task["kind"], "values" if task["kind"] == "regression" else "as the model gives it")
-    return plain(name), task["kind"] or "-", f"{task['shape']}: {reading}", plain(task["unit"]) or "-", _labels(task)
+    output = f"{_shape(task['shape'])}: {task['meaning'] or 'as the model gives it'}"
+    return plain(name), plain(task["kind"] or "-"), output, plain(task["unit"]) or "-", _labels(task)
 
 
 def _labels(task: Mapping[str, Any]) -> str:
@@ -97,7 +91,7 @@ def _forms(forms: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _shape(sizes: Sequence[int | None]) -> str:
-    """A shape whose first size is the batch."""
+    """A shape, a size that varies as `any`."""
     return f"({', '.join('any' if size is None else str(size) for size in sizes)})"
 
 

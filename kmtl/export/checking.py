@@ -121,11 +121,11 @@ def _rows(
     """Compares and times the tasks."""
     expected = _keras_outputs(model, arrays)
     found = _matched(results, {task: expected[task] for task in tasks})
-    kinds = {name: task.kind for name, task in getattr(model, "tasks", {}).items()}
+    known = getattr(model, "tasks", None) or {}
 
     def row(task: str) -> parity.TaskParity:
         times = float(results[f"milliseconds/{task}"]), _keras_milliseconds(model, {task: model.output[task]}, arrays)
-        return parity.row(task, kinds.get(task), expected[task], found[task], *times)
+        return parity.row(task, known.get(task), expected[task], found[task], *times)
 
     return tuple(row(task) for task in tasks)
 

@@ -54,8 +54,9 @@ def description(
         about: Text for the model card, or texts by heading.
 
     Returns:
-        The keys `format`, `name`, `made` (versions, time in UTC), `tasks` (by name: kind, shape of one output, label
-        names, unit), `inputs` (by name: shape, dtype), `parameters`, `balancer`, `loss_weights`, `metrics`, `about`.
+        The keys `format`, `name`, `made` (versions, time in UTC), `tasks` (by name: kind, shape of one output, what its
+        numbers mean, label names, unit), `inputs` (by name: shape, dtype), `parameters`, `balancer`, `loss_weights`,
+        `metrics`, `about`.
 
     >>> row = keras.Input((4,), name="row")
     >>> model = keras.Model(row, {"width": keras.layers.Dense(2)(row)})
@@ -89,12 +90,16 @@ def _made() -> dict[str, str]:
 
 def _task(task: Any, tensor: Any) -> dict[str, Any]:
     """What a reader of one output must know; of a plain Keras output nothing but its shape is known."""
-    names = getattr(task, "label_names", None)
+    shape = list(tensor.shape[1:])
+    if task is None:
+        return {"kind": None, "shape": shape, "meaning": None, "label_names": None, "unit": ""}
+    names = None if task.label_names is None else list(task.label_names)
     return {
-        "kind": getattr(task, "kind", None) or None,
-        "shape": list(tensor.shape[1:]),
-        "label_names": None if names is None else list(names),
-        "unit": getattr(task, "unit", ""),
+        "kind": task.kind or None,
+        "shape": shape,
+        "meaning": task.meaning,
+        "label_names": names,
+        "unit": task.unit,
     }
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from kmtl._table import Result, Table
-from kmtl.export import fresh_process
+from kmtl.export import decoding, fresh_process
+from kmtl.tasks import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,8 @@ class TaskParity:
         difference: Largest absolute difference, in the output's own unit; NaN if either side alone is NaN.
         largest: Largest absolute value among the finite Keras outputs.
         relative: `difference` over the spread (largest less smallest value) of the Keras outputs.
-        decisions: Share of samples, 0..1, on which both decide the same; None for an output that decides nothing.
+        decisions: Share of samples (of a task with a label a place: of places), 0..1, on which both decide the same;
+            None for an output that decides nothing.
         milliseconds: Median time of one call of the task's own signature; None if it was not timed.
         keras_milliseconds: The same of the Keras model cut to this task.
     """
@@ -85,8 +87,8 @@ class Parity(Result):
 
 
 def row(
-    task: str,
-    kind: str | None,
+    name: str,
+    task: Task | None,
     expected: Any,
     found: Mapping[str, Any],
     milliseconds: float | None = None,
@@ -95,8 +97,8 @@ def row(
     """Compares one task's outputs.
 
     Args:
-        task: Name of the task.
-        kind: Kind of the task, which says what a decision is; None if unknown.
+        name: Name of the task.
+        task: The task, which says what is decided; None if unknown.
         expected: Outputs of the Keras model, `(samples, ...)`.
         found: Outputs of the artifact of that shape, by signature.
         milliseconds: Time of one call of the task's own signature.
@@ -105,15 +107,18 @@ def row(
     Returns:
         The largest difference and the smallest agreement over the signatures.
     """
+    places = 0 if task is None else task.dense_axes
+    decided = decoding.decisions(task, np.asarray(expected))
+    others = [np.asarray(values) for values in found.values()]
+    agreement = None
+    if decided is not None:
+        agreement = min(_agreement(decided, decoding.decisions(task, other), places) for other in others)
     expected = np.asarray(expected, "float64")
-    others = [np.asarray(values, "float64") for values in found.values()]
-    difference = float(np.max([_difference(expected, other) for other in others]))
-    decides = _decisions(kind, expected) is not None
-    agreement = min(_agreement(kind, expected, other) for other in others) if decides else None
+    difference = float(np.max([_difference(expected, other.astype("float64")) for other in others]))
     finite = expected[np.isfinite(expected)]
     largest = float(np.max(np.abs(finite), initial=0.0))
     return TaskParity(
-        task, difference, largest, _over_spread(difference, finite), agreement, milliseconds, keras_milliseconds
+        name, difference, largest, _over_spread(difference, finite), agreement, milliseconds, keras_milliseconds
     )
 
 
@@ -132,16 +137,7 @@ def _over_spread(difference: float, values: Any) -> float:
     return 0.0 if difference == 0 else math.inf
 
 
-def _agreement(kind: str | None, expected: Any, found: Any) -> float:
-    """Returns the share of samples with equal decisions."""
-    same = np.asarray(_decisions(kind, expected) == _decisions(kind, found))
-    return float(np.mean(same.reshape(len(same), -1).all(axis=1)))
-
-
-def _decisions(kind: str | None, values: Any) -> Any:
-    """Returns what a user would read off the outputs: a class, a yes or no a label, or nothing."""
-    if kind in ("binary", "multilabel"):
-        return values >= 0.5
-    if kind == "classification" or (kind is None and values.ndim > 1 and values.shape[-1] > 1):
-        return np.argmax(values, axis=-1)
-    return None
+def _agreement(expected: Any, found: Any, places: int) -> float:
+    """Returns the share of samples, or of the places on the axes behind them, with equal decisions."""
+    same = np.asarray(expected == found)
+    return float(np.mean(same.reshape(*same.shape[: 1 + places], -1).all(axis=-1)))

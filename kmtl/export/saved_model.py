@@ -58,8 +58,8 @@ def saved_model(
         directory: Folder of all versions of this model; made if absent. Entries not named by a number are ignored.
         version: Number of the version, at least 1 and new; None takes the next one.
         tasks: Names of the tasks to export, without the weights that only others need; None exports all.
-        decode: Whether to add the signatures `decoded` and `<task>.decoded`, which read the outputs: a classification
-            gives `<task>_label` and `<task>_probability`, a regression `<task>` in its unit, shaped as its label.
+        decode: Whether to add the signatures `decoded` and `<task>.decoded`, which read the outputs: a task of classes
+            gives `<task>_label` and `<task>_probability`, one of values `<task>` in its unit, shaped as its label.
         images: Adds the signatures `image_bytes` and `<task>.image_bytes`, which take JPEG or PNG files in place of
             arrays; with `decode` their outputs are read, too.
         warmup: Samples of the inputs, an array if the model has one input, else a dict by input name. A server runs

@@ -12,7 +12,6 @@ import keras
 import tensorflow as tf
 
 from kmtl import _keras_private
-from kmtl.tasks import FusedHeads
 
 Run = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -36,6 +35,11 @@ class Stem(NamedTuple):
         return [found[place] for place in self.places]
 
 
+def serves_outputs_apart(layer: Any) -> bool:
+    """Whether a layer says that each of its outputs has weights of its own, as fused heads do."""
+    return bool(getattr(layer, "serves_outputs_apart", False))
+
+
 def stem(model: Any, specs: dict[str, Any]) -> Stem | None:
     """Traces what all outputs of a model need.
 
@@ -47,7 +51,7 @@ def stem(model: Any, specs: dict[str, Any]) -> Stem | None:
         The stem; None if the outputs share no layer, or if a layer behind it looks at a mask, which the edge of a graph
         would not let through.
     """
-    tensors = _keras_private.shared_tensors(model, FusedHeads)
+    tensors = _keras_private.shared_tensors(model, serves_outputs_apart)
     if len(model.output) < 2 or not tensors:
         return None
     trunk = keras.Model(model.inputs, {str(place): tensor for place, tensor in enumerate(tensors)})
@@ -105,7 +109,7 @@ def cut_heads(part: Any, *, copied: bool = False) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         for layer in part.layers:
-            if isinstance(layer, FusedHeads):
+            if serves_outputs_apart(layer):
                 # Keras flattens a dict of outputs in the order of its sorted keys.
                 names = sorted(layer.names)
                 needed = [names[position] for position in _keras_private.read_positions(part, layer)]

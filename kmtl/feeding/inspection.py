@@ -108,14 +108,14 @@ class Inspection:
 
         Machines that looked at different data must not scale differently: the first one's count.
         """
-        learned = [statistics.tasks[name] for name in names]
-        if not learned:
+        learning = [(self.scalers[name], self.scalers[name].values_to_learn(statistics.tasks[name])) for name in names]
+        if not learning:
             return
-        own = np.concatenate([[found.mean, found.scale] for found in learned], axis=None).astype("float32")
+        own = np.concatenate([values for _, values in learning], axis=None).astype("float32")
         whole = of_first(self.strategy, own)
-        ends = np.cumsum([2 * len(found.mean) for found in learned])[:-1]
-        for found, values in zip(learned, np.split(whole, ends), strict=True):
-            self.scalers[found.task.name].learn(*np.split(values, 2))
+        ends = np.cumsum([values.size for _, values in learning])[:-1]
+        for (layer, values), part in zip(learning, np.split(whole, ends), strict=True):
+            layer.learn(*part.reshape(values.shape))
 
     def require_scales(self, owner: str) -> None:
         """Refuses training a standardised regression whose statistics nobody learned."""

@@ -12,7 +12,6 @@ from kmtl.front import low_rank_adapter
 from kmtl.front.film import FiLM
 from kmtl.model.model import MultiTaskModel
 from kmtl.sharing import Fork
-from kmtl.tasks import FusedHeads
 
 PREFERENCE = "preference"
 # Up to here scales and shifts do as well as adapters and cost less (Chen and Kwok, ICML 2024).
@@ -206,8 +205,8 @@ def _into_head(base: Any, task: str, scale: Any, shift: Any) -> None:
     """Scales and shifts what a task's head reads, by the dense layer that reads it."""
     fork = next(one for one in base.layers if isinstance(one, Fork) and task in one.names)
     layer = _keras_private.first_reader(base, fork, task)
-    if isinstance(layer, FusedHeads):
-        _into_slice(layer, layer.names.index(task), scale, shift)
+    if getattr(layer, "serves_outputs_apart", False):
+        layer.fold_into_input(task, scale, shift)
         return
     fix = "Begin it with a Dense layer, or leave the fork out."
     got = words(f"a {type(layer).__name__}")
@@ -216,14 +215,3 @@ def _into_head(base: Any, task: str, scale: Any, shift: Any) -> None:
     kernel = np.asarray(layer.kernel)
     layer.bias.assign(layer.bias + shift @ kernel)
     layer.kernel.assign(scale[:, None] * kernel)
-
-
-def _into_slice(layer: FusedHeads, place: int, scale: Any, shift: Any) -> None:
-    """The same for one task's slice of a fused kernel."""
-    kernel = np.array(layer.kernels[0])
-    apart = kernel.reshape(kernel.shape[0], len(layer.names), -1)
-    bias = np.array(layer.biases[0])
-    bias[place] += shift @ apart[:, place]
-    apart[:, place] *= scale[:, None]
-    layer.kernels[0].assign(kernel)
-    layer.biases[0].assign(bias)

@@ -42,8 +42,7 @@ def _label(front: TradeOff, place: int) -> str:
     """A task with its metric, unit and better end."""
     task = front.tasks[place]
     metric = front.chosen_metrics({})[task.name]
-    unit = getattr(task, "unit", "")
-    shown = f"{metric} [{unit}]" if unit and metric in {"mae", "rmse"} else metric
+    shown = f"{metric} [{task.unit}]" if task.unit and metric in {"mae", "rmse"} else metric
     arrow = "less" if metric == "loss" or task.direction(metric) == "min" else "more"
     return f"{task.name} {shown}, {arrow} is better"
 

@@ -41,6 +41,7 @@ class Classification(Task):
     """
 
     kind: ClassVar[str] = "classification"
+    meaning: ClassVar[str] = "a probability for each class"
     label_dtype: ClassVar[str] = "int32"
     activation: ClassVar[str | None] = "softmax"
     decides: ClassVar[bool] = True
@@ -115,6 +116,7 @@ class BinaryClassification(Task):
     """
 
     kind: ClassVar[str] = "binary"
+    meaning: ClassVar[str] = "the probability of yes"
     label_dtype: ClassVar[str] = "int32"
     activation: ClassVar[str | None] = "sigmoid"
     decides: ClassVar[bool] = True
@@ -179,6 +181,7 @@ class MultiLabel(Task):
     """
 
     kind: ClassVar[str] = "multilabel"
+    meaning: ClassVar[str] = "a probability for each label"
     label_dtype: ClassVar[str] = "int32"
     activation: ClassVar[str | None] = "sigmoid"
     decides: ClassVar[bool] = True
@@ -227,7 +230,8 @@ class MultiLabel(Task):
     def describe(self, label: Any, output: Any) -> str:
         """The answers of the label and the decided ones, in numbers."""
         decided = ops.convert_to_numpy(self.decide(np.asarray(output)))
-        return f"{self.name} {short_numbers(label)} → {short_numbers(decided)}"
+        known = None if label is None else np.where(self.present(np.asarray(label)), label, np.nan)
+        return f"{self.name} {short_numbers(known)} → {short_numbers(decided)}"
 
     def label_columns(self, columns: Sequence[Any]) -> list[Any]:
         """The column of the task's name, or one a label name."""

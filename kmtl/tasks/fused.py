@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kmtl._checks import require, sizes
@@ -55,7 +56,8 @@ class FusedHeads(keras.layers.Layer):
     {'smiling': TensorShape([3, 1]), 'bald': TensorShape([3, 1])}
     """
 
-    # Slices of its weights belong to one output each, so that nothing of them is shared.
+    # Slices of its weights belong to one output each, so that nothing of them is shared. A layer that says so has
+    # `names`, `only` and `fold_into_input`, too.
     serves_outputs_apart = True
 
     def __init__(
@@ -160,6 +162,23 @@ class FusedHeads(keras.layers.Layer):
         # Copies that a fork keeps apart.
         stacked = ops.stack([ops.cast(one, "float32") for one in several])
         return ops.einsum("kbi,ikj->bkj", stacked, ops.reshape(kernel, (-1, count, kernel.shape[-1] // count)))
+
+    def fold_into_input(self, name: str, scale: Any, shift: Any) -> None:
+        """Writes a scale and a shift of what one head reads into its weights: `W' = diag(s) W`, `c' = c + t W`.
+
+        Args:
+            name: One of `names`.
+            scale: `(width,)`.
+            shift: `(width,)`.
+        """
+        place = self.names.index(name)
+        kernel, bias = np.array(self.kernels[0]), np.array(self.biases[0])
+        # A view on the kernel.
+        own = kernel.reshape(kernel.shape[0], len(self.names), -1)[:, place]
+        bias[place] += shift @ own
+        own *= np.asarray(scale)[:, None]
+        self.kernels[0].assign(kernel)
+        self.biases[0].assign(bias)
 
     def compute_output_shape(self, input_shape: Any) -> dict[str, tuple[int | None, ...]]:
         """One `(batch, units)` a head."""

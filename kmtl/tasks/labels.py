@@ -99,6 +99,8 @@ class Label:
         """Returns an array in the task's dtype; a class beyond its range must not wrap around into a valid one."""
         if self.label_dtype == "int32" and labels.dtype.kind in "iu":
             limits = np.iinfo("int32")
+            if labels.dtype == np.uint64:
+                labels = np.minimum(labels, limits.max)
             labels = np.clip(labels.astype("int64"), limits.min, limits.max)
         return labels.astype(self.label_dtype)
 

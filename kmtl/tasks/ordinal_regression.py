@@ -63,6 +63,7 @@ class OrdinalRegression(Task):
     """
 
     kind: ClassVar[str] = "ordinal"
+    meaning: ClassVar[str] = "a probability for each class, in order"
     label_dtype: ClassVar[str] = "int32"
     decides: ClassVar[bool] = True
     default_metrics: ClassVar[tuple[str, ...]] = ("mae", "accuracy")

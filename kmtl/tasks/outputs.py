@@ -27,6 +27,8 @@ class Output(Label):
     activation: ClassVar[str | None] = None
     # Whether an output is read as a decision; otherwise it is a value.
     decides: ClassVar[bool] = False
+    # What the numbers are, for a reader of an exported file.
+    meaning: ClassVar[str] = "values"
     unit: str = ""
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
@@ -53,7 +55,7 @@ class Output(Label):
             owner: For the message.
         """
         rank = _FORMS[self.features].count(",") + 1
-        shape = getattr(features, "shape", ())
+        shape: tuple[Any, ...] = tuple(getattr(features, "shape", ()))
         if len(shape) != rank or shape[-1] is None:
             rule = f"must be a KerasTensor of shape {_FORMS[self.features]}"
             rule += "" if self.features == "vector" else f" for task {self.name!r}"

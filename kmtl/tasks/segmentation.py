@@ -10,6 +10,7 @@ from keras import ops
 from kmtl._checks import is_whole, require, sizes, whole
 from kmtl.tasks.base import Task
 from kmtl.tasks.class_options import checked_class_weight, checked_names, likeliest
+from kmtl.tasks.upsampling import BilinearUpSampling
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
@@ -41,6 +42,7 @@ class Segmentation(Task):
     """
 
     kind: ClassVar[str] = "segmentation"
+    meaning: ClassVar[str] = "a probability for each pixel and class"
     label_dtype: ClassVar[str] = "int32"
     features: ClassVar[str] = "map"
     decides: ClassVar[bool] = True
@@ -122,6 +124,8 @@ class Segmentation(Task):
             factors = tuple(a // b for a, b in zip(self.shape, size, strict=True)) if even else None
         if factors is None:
             logits = keras.layers.Resizing(*(self.shape or ()), dtype="float32", name=name)(logits)
+        elif None in size and self.upsampling > 1:
+            logits = BilinearUpSampling(self.upsampling, dtype="float32", name=name)(logits)
         elif factors != (1, 1):
             logits = keras.layers.UpSampling2D(factors, interpolation="bilinear", dtype="float32", name=name)(logits)
         return keras.layers.Softmax(dtype="float32", name=self.name)(logits)
@@ -168,7 +172,7 @@ class Segmentation(Task):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        own = {"classes": self.classes, "shape": None if self.shape is None else list(self.shape)}
-        own.update(upsampling=self.upsampling, ignore=self.ignore)
-        own.update(label_names=self.label_names, class_weight=self.class_weight)
-        return {**super().get_config(), **own}
+        shape = None if self.shape is None else list(self.shape)
+        own = {"classes": self.classes, "shape": shape, "upsampling": self.upsampling, "ignore": self.ignore}
+        names = {"label_names": self.label_names, "class_weight": self.class_weight}
+        return {**super().get_config(), **own, **names}

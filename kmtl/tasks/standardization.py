@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -38,6 +39,10 @@ class Unstandardize(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The shape does not change."""
         return input_shape
+
+    def values_to_learn(self, statistics: Any) -> Any:
+        """What `learn` takes of the statistics of a pass over the labels: mean and scale, `(2, units)`."""
+        return np.stack([statistics.mean, statistics.scale])
 
     def learn(self, mean: Any, scale: Any) -> None:
         """Takes the statistics of the training labels, `(units,)` each, in the label's unit."""

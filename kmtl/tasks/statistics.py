@@ -19,7 +19,7 @@ def bad_weights(weights: Any, labelled: Any) -> int:
     1
     """
     values = np.asarray(weights)
-    bad = ~((values >= 0) & (values < np.inf))
+    bad = np.asarray(~((values >= 0) & (values < np.inf)))
     if labelled is None or not bad.any():
         return int(bad.sum())
     there = np.asarray(labelled)

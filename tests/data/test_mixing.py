@@ -257,7 +257,7 @@ REFUSED = {
     "float classes": (
         ({"digit": slices([1], [3.0])},),
         {"tasks": DIGIT},
-        "must hold whole numbers as label of 'digit', got 'float32'",
+        "`datasets['digit']['digit']` must be integers: it is a classification, got float32",
     ),
     "a task without data": (
         (ONE,),

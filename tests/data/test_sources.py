@@ -143,22 +143,23 @@ ARRAYS_REFUSED = {
     "float classes": (
         (X, {"digit": [1.0, 2, 3, 4]}),
         {},
-        "`labels['digit']` must be whole numbers in an integer dtype",
+        "`labels['digit']` must be integers: it is a classification, got float64. Cast to int",
     ),
-    "too large a class": ((X, {"digit": [1, 10, 11, 2]}), {}, "must be in 0..9, or -1 where missing, got 10, 11."),
+    "too large a class": ((X, {"digit": [1, 10, 11, 2]}), {}, "must lie in 0..9, or be -1 where missing, got 1..11."),
+    "class that would wrap around": ((X, {"digit": np.full(4, 2**64 - 1, np.uint64)}), {}, "must lie in 0..9"),
     "below -1": (
         (X, {"findings": [[0, 1], [1, -2], [0, 0], [1, 1]]}),
         {},
-        "must be in 0..1, or -1 where missing, got -2",
+        "must lie in 0..1, or be -1 where missing, got -2..1",
     ),
-    "text labels": ((X, {"adult": ["yes", "no", "no", "no"]}), {}, "`labels['adult']` must hold numbers"),
-    "None labels": ((X, {"weight": [1.0, None, 2, 3]}), {}, "`labels['weight']` must hold numbers, got object"),
-    "infinite label": ((X, {"weight": [1.0, np.inf, 2, 3]}), {}, "`labels['weight']` must be finite, or NaN where"),
-    "wrong width": ((X, {"angle": np.ones((4, 3))}), {}, "`labels['angle']` must have shape (rows, 2), got (4, 3)"),
+    "text labels": ((X, {"adult": ["yes", "no", "no", "no"]}), {}, "`labels['adult']` must be numbers, got <U3"),
+    "None labels": ((X, {"weight": [1.0, None, 2, 3]}), {}, "`labels['weight']` must be numbers, got object"),
+    "infinite label": ((X, {"weight": [1.0, np.inf, 2, 3]}), {}, "`labels['weight']` must be finite or NaN"),
+    "wrong width": ((X, {"angle": np.ones((4, 3))}), {}, "`labels['angle']` must have shape (batch, 2), got (4, 3)"),
     "scalar as vector": (
         (X, {"weight": np.ones((4, 2))}),
         {},
-        "`labels['weight']` must have shape (rows,), got (4, 2)",
+        "`labels['weight']` must have shape (batch,), got (4, 2)",
     ),
     "negative weight": ((X, LABELS), {"sample_weight": [1, -1, 1, 1]}, "`sample_weight` must be finite and at least 0"),
     "NaN weight": (
@@ -307,7 +308,7 @@ FRAMES_REFUSED = {
     ),
     "class out of range": (
         {"tasks": [Classification("digit", classes=4)]},
-        "`labels['digit']` must be in 0..3, or -1 where missing, got 9",
+        "`labels['digit']` must lie in 0..3, or be -1 where missing, got 3..9",
     ),
     "unknown weight column": ({"sample_weight": "lgs"}, "`sample_weight` must name columns of the frame, got 'lgs'"),
 }

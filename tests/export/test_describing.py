@@ -42,7 +42,13 @@ def test_the_file_tells_tasks_inputs_signatures_and_how_it_was_made(version):
     assert text.isascii()
     assert told["name"] == "birds"
     assert told["tasks"]["bird"]["label_names"] == list(HOSTILE)
-    assert told["tasks"]["span"] == {"kind": "regression", "shape": [2], "label_names": None, "unit": "c|m"}
+    assert told["tasks"]["span"] == {
+        "kind": "regression",
+        "shape": [2],
+        "meaning": "values",
+        "label_names": None,
+        "unit": "c|m",
+    }
     assert list(told["tasks"]) == ["span", "bird", "alive"]
     assert told["inputs"] == {"row": {"shape": [None, 4], "dtype": "float32"}}
     assert told["metrics"] == {"bird_accuracy": 0.75, "loss": None}
@@ -62,7 +68,7 @@ def test_parameters_are_those_of_the_exported_tasks(birds):
 def test_a_plain_model_tells_what_it_knows():
     row = keras.Input((4,), name="row")
     told = describing.description(keras.Model(row, {"a": row * 2}), {"a": row * 2})
-    assert told["tasks"]["a"] == {"kind": None, "shape": [4], "label_names": None, "unit": ""}
+    assert told["tasks"]["a"] == {"kind": None, "shape": [4], "meaning": None, "label_names": None, "unit": ""}
     assert told["balancer"] is None
     assert json.loads(describing.text(told)) == told
 

@@ -3,11 +3,12 @@ import math
 import numpy as np
 import pytest
 
+import kmtl
 from kmtl.export import parity
 
 
-def row(expected, found, kind=None):
-    return parity.row("task", kind, np.array(expected), {"all": np.array(expected), "alone": np.array(found)})
+def row(expected, found, task=None):
+    return parity.row("task", task, np.array(expected), {"all": np.array(expected), "alone": np.array(found)})
 
 
 def test_the_largest_difference_is_found_in_whichever_signature_it_is():
@@ -34,19 +35,30 @@ def test_nan_equals_nan_only():
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected", "found", "agreement"),
+    ("task", "expected", "found", "agreement"),
     [
         (None, [[0.1, 0.9], [0.8, 0.2]], [[0.4, 0.6], [0.3, 0.7]], 0.5),
-        ("classification", [[0.1, 0.9], [0.8, 0.2]], [[0.9, 0.1], [0.3, 0.7]], 0.0),
-        ("binary", [[0.4], [0.6], [0.7], [0.2]], [[0.6], [0.9], [0.8], [0.1]], 0.75),
-        ("multilabel", [[0.4, 0.8], [0.6, 0.1]], [[0.1, 0.2], [0.9, 0.3]], 0.5),
-        ("regression", [[0.1, 0.9], [0.8, 0.2]], [[0.4, 0.6], [0.3, 0.7]], None),
+        (kmtl.Classification("a", 2), [[0.1, 0.9], [0.8, 0.2]], [[0.9, 0.1], [0.3, 0.7]], 0.0),
+        (kmtl.BinaryClassification("a"), [[0.4], [0.6], [0.7], [0.2]], [[0.6], [0.9], [0.8], [0.1]], 0.75),
+        (kmtl.MultiLabel("a", 2), [[0.4, 0.8], [0.6, 0.1]], [[0.1, 0.2], [0.9, 0.3]], 0.5),
+        (kmtl.Regression("a", shape=(2,)), [[0.1, 0.9], [0.8, 0.2]], [[0.4, 0.6], [0.3, 0.7]], None),
+        # The median: exactly one half above is not above.
+        (kmtl.OrdinalRegression("a", 3), [[0.5, 0.0, 0.5], [0.1, 0.1, 0.8]], [[0.6, 0.1, 0.3], [0.9, 0.1, 0.0]], 0.5),
+        # A place each, of which three of four agree.
+        (
+            kmtl.Segmentation("a", 2),
+            [[[[0.1, 0.9], [0.8, 0.2]]] * 2],
+            [[[[0.1, 0.9]] * 2, [[0.1, 0.9], [1.0, 0.0]]]],
+            0.75,
+        ),
+        # One half is no, as it is in every other place.
+        (kmtl.BinaryClassification("a"), [[0.5], [0.5]], [[0.4], [0.6]], 0.5),
         (None, [[0.1], [0.8]], [[0.4], [0.3]], None),
         (None, [0.1, 0.8], [0.4, 0.3], None),
     ],
 )
-def test_decisions_are_read_as_the_kind_of_task_reads_them(kind, expected, found, agreement):
-    assert row(expected, found, kind).decisions == agreement
+def test_decisions_are_read_as_the_task_reads_them(task, expected, found, agreement):
+    assert row(expected, found, task).decisions == agreement
 
 
 def table(*rows):

@@ -5,11 +5,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from cases import cases
+from kinds import KINDS
 
 from kmtl.tasks import FusedHeads, build_heads
 
 NAMES = ["zebra", "ant", "mole", "bee"]
 WIDTH = 5
+
+
+@pytest.fixture(params=[name for name, kind in KINDS.items() if kind.linear])
+def kind(request):
+    """The kinds whose heads are dense layers."""
+    return KINDS[request.param]
 
 
 def both(kind, **options):

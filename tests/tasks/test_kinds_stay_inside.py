@@ -10,13 +10,6 @@ ROOT = Path(kmtl.__file__).parent
 CLASSES = {name for name in dir(tasks) if isinstance(getattr(tasks, name), type)}
 CLASSES = {name for name in CLASSES if issubclass(getattr(tasks, name), tasks.Task)} - {"Task"}
 WORDS = {getattr(tasks, name).kind for name in CLASSES}
-# Rooms that still dispatch on the kind.
-ALLOWED = {
-    "data/frames.py",
-    "evidence/pictures.py",
-    "export/decoding.py",
-    "export/lite/scoring.py",
-}
 
 
 def names_in(node):
@@ -63,8 +56,7 @@ def test_no_other_room_asks_what_kind_a_task_is():
         name = str(path.relative_to(ROOT))
         if not name.startswith("tasks/") and (lines := dispatches(path.read_text())):
             found[name] = lines
-    assert {name: lines for name, lines in found.items() if name not in ALLOWED} == {}
-    assert set(found) == ALLOWED, "Converted: take it off the list."
+    assert found == {}
 
 
 def test_the_walk_sees_every_form():

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 import kmtl
@@ -10,6 +11,7 @@ from kmtl._checks import Refusals
 from kmtl.losses import group_tasks
 from kmtl.metrics import ClassificationReport, TaskMetrics, reported
 from kmtl.tasks import Segmentation
+from kmtl.tasks.upsampling import BilinearUpSampling
 
 
 def head_of(task, shape):
@@ -24,7 +26,8 @@ def head_of(task, shape):
         ({"shape": (7, 9)}, (4, 4), (7, 9), keras.layers.Resizing),
         ({"shape": (6, 6)}, (None, None), (6, 6), keras.layers.Resizing),
         ({"shape": (4, 4)}, (4, 4), (4, 4), None),
-        ({"upsampling": 3}, (None, None), (None, None), keras.layers.UpSampling2D),
+        ({"upsampling": 3}, (None, None), (None, None), BilinearUpSampling),
+        ({"upsampling": 3}, (4, 2), (12, 6), keras.layers.UpSampling2D),
         ({}, (None, None), (None, None), None),
     ],
 )
@@ -51,6 +54,20 @@ def test_an_enlarged_edge_lies_between_the_map_s_pixels():
     np.testing.assert_array_equal(decided, np.tile(np.repeat([0, 1], 4), (8, 1)))
 
 
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_maps_of_open_size_are_enlarged_as_keras_enlarges_known_ones(factor):
+    rows = np.random.default_rng(0).normal(size=(2, 3, 5, 2)).astype("float32")
+    expected = keras.layers.UpSampling2D(factor, interpolation="bilinear")(rows)
+    image = keras.Input((None, None, 2))
+    model = keras.Model(image, BilinearUpSampling(factor)(image))
+    assert model.output_shape == (None, None, None, 2)
+    # In a graph, where the sizes are open.
+    graph = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 2))])
+    np.testing.assert_allclose(graph(rows), expected, atol=1e-6)
+    again = keras.Model.from_config(model.get_config())
+    np.testing.assert_array_equal(again(rows), model(rows))
+
+
 def test_ignored_and_missing_pixels_are_the_same_to_loss_metrics_and_counts():
     generator = np.random.default_rng(0)
     task = Segmentation("mask", 3, shape=(5, 5), ignore=255)
@@ -68,7 +85,7 @@ def test_ignored_and_missing_pixels_are_the_same_to_loss_metrics_and_counts():
         with Refusals("Demo") as refusals:
             statistics.refuse(refusals, "y")
         values = {key: float(value) for key, value in metrics.result().items()}
-        found.append((*map(float, group.sums(seen)), values, statistics.counts.tolist()))
+        found.append((*(float(part[0]) for part in group.sums(seen)), values, statistics.counts.tolist()))
     assert found[0] == found[1]
     assert found[0][1] == (~gone).sum()
     assert found[0][3] == np.bincount(labels[~gone], minlength=3).tolist()

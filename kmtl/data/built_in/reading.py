@@ -69,4 +69,4 @@ def _image(row: Row, image: Any, size: tuple[int, int] | None) -> Any:
 
 def _label(row: Row, raw: Any, task: Task) -> Any:
     """Takes one label out of a TFDS example."""
-    return tf.ensure_shape(tf.cast(row.labels[task.name].read(raw), task.label_dtype), task.label_shape)
+    return tf.ensure_shape(task.cast_label_tensor(row.labels[task.name].read(raw)), task.label_shape)

@@ -7,9 +7,46 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl._checks import Refusals, near, words
-from kmtl.data.labels import LabelForm, task_list
+from kmtl.data.dataset_labels import dataset_label
+from kmtl.data.task_names import task_list
+from kmtl.tasks.labels import Label, known_shape
 
 _UNBATCH = "If the dataset is batched, call .unbatch() first."
+
+
+@dataclass(frozen=True)
+class LabelForm:
+    """One task's label in a stream.
+
+    Args:
+        label: The task, or what a dataset tells of its label.
+        shape: Shape of one label; None is a side that no dataset fixes.
+    """
+
+    label: Label
+    shape: tuple[int | None, ...]
+
+    def missing(self) -> Any:
+        """A label that is not there."""
+        return tf.ensure_shape(
+            tf.broadcast_to(self.label.absent_label_tensor(1)[0], known_shape(self.shape)), self.shape
+        )
+
+    def cast(self, value: Any) -> Any:
+        """A label in the task's dtype, with its static shape."""
+        if None not in self.shape and value.shape.rank is not None:
+            value = tf.reshape(value, self.shape)
+        return self.label.cast_label_tensor(tf.ensure_shape(value, self.shape))
+
+    def joined(self, other: "LabelForm") -> "LabelForm | None":
+        """The form of labels of either; None if they cannot stand in one batch."""
+        shapes = tf.TensorShape(self.shape), tf.TensorShape(other.shape)
+        if self.label.label_dtype != other.label.label_dtype or not shapes[0].is_compatible_with(shapes[1]):
+            return None
+        return LabelForm(self.label, tuple(shapes[0].merge_with(shapes[1]).as_list()))
+
+    def __str__(self) -> str:
+        return f"{self.label.label_dtype} of shape {self.shape}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +111,7 @@ def common_form(owner: str, datasets: Any, tasks: Any) -> StreamForm:
             refusals.add("datasets", "must map tasks to datasets", words(type(datasets).__name__), fix)
             refusals.check()
         listed = None if tasks is None else task_list(refusals, tasks)
-        wanted = None if listed is None else {task.name: LabelForm.of_task(task) for task in listed}
+        wanted: dict[str, Label] | None = None if listed is None else {task.name: task for task in listed}
         labels: dict[str, LabelForm] = {}
         for key, dataset in datasets.items():
             if _is_source(refusals, key, dataset):
@@ -85,7 +122,7 @@ def common_form(owner: str, datasets: Any, tasks: Any) -> StreamForm:
         refusals.check()
         _check_inputs(refusals, datasets)
     weighted = any(len(dataset.element_spec) == 3 for dataset in datasets.values())
-    return StreamForm(labels if wanted is None else wanted, weighted)
+    return StreamForm(labels if wanted is None else {name: labels[name] for name in wanted}, weighted)
 
 
 def _names(key: Any) -> tuple[str, ...]:
@@ -119,7 +156,7 @@ def _collect(
     refusals: Refusals,
     key: Any,
     spec: tuple[Any, ...],
-    wanted: Mapping[str, LabelForm] | None,
+    wanted: Mapping[str, Label] | None,
     labels: dict[str, LabelForm],
 ) -> None:
     """Adds the forms of one source's labels to `labels`, or records what is wrong with them."""
@@ -136,28 +173,45 @@ def _collect(
             refusals.add("datasets", "must use task names as keys", name, near(name, wanted))
             continue
         form = _form(refusals, argument, name, given[name], None if wanted is None else wanted[name])
-        if form is not None and labels.setdefault(name, form) != form:
-            refusals.add(argument, f"must hold labels of {name!r} as another dataset does, {labels[name]}", form)
+        if form is None:
+            continue
+        both = labels.get(name, form).joined(form)
+        if both is None:
+            rule = f"must hold labels of {name!r} as another dataset does, {labels[name]}"
+            refusals.add(argument, rule, words(str(form)))
+        else:
+            labels[name] = both
 
 
-def _form(refusals: Refusals, argument: str, name: str, spec: Any, wanted: LabelForm | None) -> LabelForm | None:
+def _form(refusals: Refusals, argument: str, name: str, spec: Any, task: Label | None) -> LabelForm | None:
     """The form of one label, or None once a refusal is recorded."""
     if not isinstance(spec, tf.TensorSpec) or not (
         spec.dtype.is_integer or spec.dtype.is_floating or spec.dtype.is_bool
     ):
         refusals.add(argument, f"must hold numbers as label of {name!r}", spec)
-    elif wanted is None and not spec.shape.is_fully_defined():
-        refusals.add(argument, f"must have a static label shape for {name!r}", spec.shape.as_list(), _UNBATCH)
-    elif wanted is None:
-        return LabelForm("float32" if spec.dtype.is_floating else "int32", tuple(spec.shape.as_list()))
-    elif wanted.dtype == "int32" and spec.dtype.is_floating:
-        refusals.add(argument, f"must hold whole numbers as label of {name!r}", spec.dtype.name)
-    elif not spec.shape.is_compatible_with(wanted.shape):
-        rule = f"must hold labels of shape {wanted.shape} for {name!r}"
-        refusals.add(argument, rule, tuple(spec.shape), _UNBATCH)
+        return None
+    shape = None if spec.shape.rank is None else tuple(spec.shape.as_list())
+    if task is None:
+        if shape is None or None in shape:
+            refusals.add(argument, f"must have a static label shape for {name!r}", spec.shape.as_list(), _UNBATCH)
+            return None
+        return LabelForm(dataset_label(name, spec.dtype, shape), shape)
+    before = len(refusals.messages)
+    if shape is not None and len(shape) == len(task.label_shape) + 1 and shape[0] is None:
+        refusals.add(argument, f"must hold single examples, not batches, of {name!r}", shape, _UNBATCH)
     else:
-        return wanted
-    return None
+        known = task.label_shape if shape is None else shape
+        # NumPy has no bfloat16.
+        dtype = "float32" if spec.dtype.is_floating else spec.dtype.as_numpy_dtype
+        task.check_labels(refusals, argument, dtype, (None, *known))
+    return _of_task(task, shape) if len(refusals.messages) == before else None
+
+
+def _of_task(task: Label, shape: tuple[int | None, ...] | None) -> LabelForm:
+    """The form of a task's label, with the sizes that the dataset knows where the task leaves them open."""
+    if shape is None or None not in task.label_shape:
+        return LabelForm(task, tuple(task.label_shape))
+    return LabelForm(task, shape)
 
 
 def _check_inputs(refusals: Refusals, datasets: Mapping[Any, Any]) -> None:

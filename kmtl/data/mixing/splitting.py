@@ -6,9 +6,11 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl._checks import Refusals
-from kmtl.data.labels import carries_label, check_known, label_specs, names_of
+from kmtl.data.dataset_labels import carries_label, check_known, dataset_label, label_specs
+from kmtl.data.task_names import listed_tasks, names_of
 from kmtl.feeding.resume import along
 from kmtl.tasks import Task
+from kmtl.tasks.labels import Label
 
 
 def only(dataset: Any, tasks: str | Task | Iterable[str | Task]) -> Any:
@@ -78,13 +80,18 @@ def split_by_task(
     """
     owner = "split_by_task"
     known = label_specs(owner, dataset)
-    names = list(known) if tasks is None else names_of(tasks)
+    given = list(known) if tasks is None else listed_tasks(tasks)
+    names = names_of(given)
     _check_names(owner, names, known)
+    labels = {
+        name: task if isinstance(task, Task) else dataset_label(name, known[name].dtype)
+        for name, task in zip(names, given, strict=True)
+    }
     _check_options(owner, dataset, batched, batch_size, count)
     size = (batch_size or _batch_size(owner, dataset)) if batched else None
     examples = dataset.unbatch() if batched else dataset
-    counts = _counts(examples, names) if count else dict.fromkeys(names)
-    return {name: _part(examples, name, size, counts[name]) for name in names}
+    counts = _counts(examples, labels) if count else dict.fromkeys(names)
+    return {name: _part(examples, label, size, counts[name]) for name, label in labels.items()}
 
 
 def _check_names(owner: str, names: list[str], known: Mapping[str, Any]) -> None:
@@ -132,24 +139,21 @@ def _batch_size(owner: str, dataset: Any) -> int:
     return 0
 
 
-def _carries(name: str) -> Any:
-    """A filter that keeps the examples with a label of the task."""
-    return lambda _, labels, *__: carries_label(labels[name])
-
-
-def _counts(examples: Any, names: list[str]) -> dict[str, int]:
+def _counts(examples: Any, known: Mapping[str, Label]) -> dict[str, int]:
     """Counts the labelled examples of every task in one pass."""
 
     def add(counts: Any, _: Any, labels: Any, *__: Any) -> Any:
-        return counts + tf.stack([tf.cast(carries_label(labels[name]), tf.int64) for name in names])
+        return counts + tf.stack(
+            [tf.cast(carries_label(label, labels[name]), tf.int64) for name, label in known.items()]
+        )
 
-    totals = examples.reduce(tf.zeros(len(names), tf.int64), lambda counts, element: add(counts, *element))
-    return dict(zip(names, map(int, totals), strict=True))
+    totals = examples.reduce(tf.zeros(len(known), tf.int64), lambda counts, element: add(counts, *element))
+    return dict(zip(known, map(int, totals), strict=True))
 
 
-def _part(examples: Any, name: str, size: int | None, count: int | None) -> Any:
+def _part(examples: Any, label: Label, size: int | None, count: int | None) -> Any:
     """The examples of one task, batched again if a size is given."""
-    part = only(examples.filter(_carries(name)), name)
+    part = only(examples.filter(lambda _, labels, *__: carries_label(label, labels[label.name])), label.name)
     if count is not None:
         part = part.apply(tf.data.experimental.assert_cardinality(count))
     return part if size is None else part.batch(size)

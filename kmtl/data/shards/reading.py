@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals, is_whole, words
 from kmtl.data.folders import check_image, decode_image
-from kmtl.data.labels import task_list
 from kmtl.data.pipelines import check_batches
 from kmtl.data.shards.manifests import Manifest, add_faults, read_manifest, shard_faults
 from kmtl.data.shards.record_files import record_files
 from kmtl.data.shards.records import of_tasks, parser
 from kmtl.data.shards.verifying import explanation
+from kmtl.data.task_names import task_list
 from kmtl.feeding.errors import explainable
 from kmtl.feeding.order import any_pass, by_element, endless
 from kmtl.feeding.resume import restartable

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kmtl.data.shards.manifests import Manifest, Spec
 from kmtl.tasks import Task
+from kmtl.tasks.labels import known_shape
 
 _Feature = tf.train.Feature
 
@@ -140,7 +141,7 @@ def of_tasks(
     def complete(x: Any, labels: Any, weights: Any) -> tuple[Any, ...]:
         count = tf.shape(tf.nest.flatten(x)[0])[0]
         filled = {
-            task.name: _cast(labels[task.name], task) if task.name in carried else _missing(task, count)
+            task.name: _label(task, labels[task.name]) if task.name in carried else _missing(task, count)
             for task in tasks
         }
         if not weighted:
@@ -150,13 +151,12 @@ def of_tasks(
     return complete
 
 
-def _cast(label: Any, task: Task) -> Any:
-    """A label in its task's form; a class beyond the dtype's range must not wrap around into a valid one."""
-    cast = tf.saturate_cast if label.dtype.is_integer and task.label_dtype == "int32" else tf.cast
-    return tf.reshape(cast(label, task.label_dtype), (-1, *task.label_shape))
+def _label(task: Task, label: Any) -> Any:
+    """A label in its task's form."""
+    cast = task.cast_label_tensor(label)
+    return cast if None in task.label_shape else tf.reshape(cast, (-1, *task.label_shape))
 
 
 def _missing(task: Task, count: Any) -> Any:
     """Labels that are not there."""
-    labels = tf.fill([count, *task.label_shape], tf.constant(task.missing, task.label_dtype))
-    return tf.ensure_shape(labels, (None, *task.label_shape))
+    return tf.ensure_shape(task.absent_label_tensor(count), (None, *known_shape(task.label_shape)))

@@ -51,7 +51,7 @@ def litert(
         "float16"  weights in float16, half the size; computes in float32 where the device has nothing else
         "dynamic"  weights in int8, a quarter of the size; inputs of a layer are rounded while it runs
         "int8"     weights and values between layers in int8, by ranges seen in `calibration`; inputs, outputs and the
-                   last layer of a regression stay float, and so does an operation without an int8 form
+                   last layer of a task of values stay float, and so does an operation without an int8 form
         "int8_io"  the last layer, inputs and outputs in int8 too, for devices without floats: a number is
                    `(stored - zero_point) * scale`, and the signature runner's details have both; integer inputs
                    keep their type. An output has one scale: numbers of unlike size should be tasks of their own
@@ -102,7 +102,7 @@ def litert(
         arrays = quantizing.samples(refusals, model, quantize, calibration) if outputs else {}
         batches = _compared_on(refusals, model, validation, arrays) if outputs else None
     part = precision.in_float32(signatures.inference_part(model, outputs))
-    exact = [name for name in outputs if scoring.kind(model, name) not in scoring.DECIDING]
+    exact = [name for name in outputs if not scoring.decides(model, name)]
     content, names = _converted(part, quantize, arrays, exact, select_tf_ops)
     rows = _kept(model, outputs, content, batches, quantize, tolerance)
     told = describing.description(model, outputs, name=target.stem, metrics=metrics)

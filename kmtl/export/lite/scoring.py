@@ -11,9 +11,7 @@ import numpy as np
 from kmtl.export import parity
 from kmtl.losses import TaskGroup
 from kmtl.metrics import Reported, TaskMetrics, reported
-
-# Kinds of tasks whose outputs a user reads as decisions.
-DECIDING = frozenset({"classification", "binary", "multilabel"})
+from kmtl.tasks import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,17 +53,17 @@ def rows(
     for name, expected in before.items():
         own = _own_rows(model, tasks[name], labels, expected, after[name]) if name in labels else []
         result += own
-        decides = kind(model, name) in DECIDING
         # A metric of a vector is ruled by its largest element, and a scale that fits that one can ruin the others.
-        if not any(row.change is not None for row in own) or (expected.shape[-1] > 1 and not decides):
-            result.append(_agreement(name, kind(model, name), expected, after[name]))
+        is_vector = expected.shape[-1] > 1 and not decides(model, name)
+        if not any(row.change is not None for row in own) or is_vector:
+            result.append(_agreement(name, tasks.get(name), expected, after[name]))
     return tuple(result)
 
 
-def kind(model: Any, task: str) -> str | None:
-    """Returns what kind of task an output is; None if the model does not know."""
+def decides(model: Any, task: str) -> bool:
+    """Tells whether an output is read as a decision, as far as the model knows."""
     found = (getattr(model, "tasks", None) or {}).get(task)
-    return None if found is None else found.kind
+    return found is not None and found.decides
 
 
 def _own_rows(model: Any, task: Any, labels: Mapping[str, Any], expected: Any, found: list[Any]) -> list[TaskQuality]:
@@ -114,19 +112,23 @@ def _direction(task: Any, metric: str) -> str | None:
         return None
 
 
-def _agreement(task: str, kind: str | None, expected: Any, found: list[Any]) -> TaskQuality:
+def _agreement(name: str, task: Task | None, expected: Any, found: list[Any]) -> TaskQuality:
     """Compares outputs with those of the Keras model; it agrees with itself, so that 1 is where it starts."""
-    if kind in DECIDING:
-        values = [parity.row(task, kind, expected, {"": other}).decisions for other in found]
-        return _worst(task, "agreement_with_keras", 1.0, values, "max")
-    return _worst(task, "r2_against_keras", 1.0, [_r2(expected, other) for other in found], "max")
+    if task is not None and task.decides:
+        values = [parity.row(name, task, expected, {"": other}).decisions for other in found]
+        return _worst(name, "agreement_with_keras", 1.0, values, "max")
+    axes = tuple(range(1 + (0 if task is None else task.dense_axes)))
+    return _worst(name, "r2_against_keras", 1.0, [_r2(expected, other, axes) for other in found], "max")
 
 
-def _r2(expected: Any, found: Any) -> float:
-    """Returns 1 - MSE / variance of the element that agrees least; a constant element is held against its square."""
+def _r2(expected: Any, found: Any, axes: tuple[int, ...]) -> float:
+    """Returns 1 - MSE / variance of the element that agrees least; a constant element is held against its square.
+
+    The axes are those of samples and places.
+    """
     expected, found = np.asarray(expected, "float64"), np.asarray(found, "float64")
-    errors, spreads = np.mean((expected - found) ** 2, axis=0), np.var(expected, axis=0)
-    spreads = np.where(spreads > 0, spreads, np.mean(expected**2, axis=0))
+    errors, spreads = np.mean((expected - found) ** 2, axis=axes), np.var(expected, axis=axes)
+    spreads = np.where(spreads > 0, spreads, np.mean(expected**2, axis=axes))
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.min(1.0 - np.where(errors == 0, 0.0, errors / spreads)))
 

@@ -1,0 +1,77 @@
+"""Every kind of task compared and drawn: one row of the table in tests/kinds.py a kind."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from kinds import KINDS
+from kinds_model import NAMES
+
+import kmtl
+from kmtl.evidence import compare, plot_samples
+
+COUNT = 8
+TASKS = {name: KINDS[name].make(f"{name}_task") for name in NAMES}
+
+
+def dataset(seed=0):
+    generator = np.random.default_rng(seed)
+    x = generator.random((COUNT, 4, 4, 1), dtype="float32")
+    labels = {task.name: KINDS[name].draw(generator, COUNT) for name, task in TASKS.items()}
+    for name, task in TASKS.items():
+        labels[task.name][1] = KINDS[name].make("zebra").missing
+    return tf.data.Dataset.from_tensor_slices((x, labels)).batch(COUNT)
+
+
+def build(tasks):
+    image = keras.Input((4, 4, 1), name="image")
+    features = keras.layers.Conv2D(3, 3, padding="same", activation="tanh")(image)
+    both = {"map": features, "vector": keras.layers.GlobalAveragePooling2D()(features)}
+    model = kmtl.MultiTaskModel.from_features(image, both, tasks)
+    model.compile("adam", run_eagerly=True)
+    return model
+
+
+@pytest.mark.long
+def test_every_kind_is_compared_by_its_own_metrics():
+    found = compare(build, list(TASKS.values()), dataset(), dataset(1), epochs=1, seeds=(0,), verbose=0)
+    expected = [(task.name, metric) for task in TASKS.values() for metric in task.metric_names()]
+    table = found.table()
+    assert sorted(zip(table["task"], table["metric"], strict=True)) == sorted(expected)
+    assert np.isfinite(table["joint"]).all()
+    assert np.isfinite(table["separate"]).all()
+    assert all(name in str(found) for name in found.baselines)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(2)
+    return build(list(TASKS.values()))
+
+
+@pytest.fixture(scope="module")
+def axes(model):
+    return plot_samples(model, dataset(), count=3).axes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sample_tells_and_draws_what_the_task_does(model, axes, name):
+    images, labels = next(iter(dataset()))
+    outputs = model.predict(images, verbose=0)
+    task = TASKS[name]
+    label = labels[task.name].numpy()
+    for place, axis in enumerate(axes[:3]):
+        line = axis.get_title(loc="left").splitlines()[NAMES.index(name)]
+        assert line == task.describe(label[place], outputs[task.name][place])
+        # The second example has no label.
+        assert ("?" in line) == (place == 1)
+        if task.dense_axes:
+            decided = keras.ops.convert_to_numpy(task.decide(outputs[task.name]))
+            np.testing.assert_array_equal(axis.images[1].get_array(), decided[place])
+            assert bool(axis.collections) == (place != 1)
+
+
+def test_a_task_without_labels_is_drawn_as_unknown(model):
+    unlabelled = dataset().map(lambda x, y: (x, {"vector_task": y["vector_task"]}))
+    title = plot_samples(model, unlabelled, count=1).axes[0].get_title(loc="left")
+    assert title.splitlines()[NAMES.index("classification")].startswith("classification_task ? → ")
