@@ -38,10 +38,11 @@ def two_forks():
 
 
 def late_variables():
-    """Metrics that have no variables before the first batch, weights drawn at random, conflicts that are watched."""
+    """Metrics without variables before the first batch, random weights, watched conflicts, a head's own optimizer."""
     made = network()
     metrics = {"width": [keras.metrics.MeanAbsoluteError(name="mae"), keras.metrics.R2Score(name="r2")]}
-    made.compile("adam", balancer="rlw", metrics=metrics, track_conflicts=True, run_eagerly=True)
+    optimizer = {"shared": "adam", "kind": keras.optimizers.SGD(0.1, momentum=0.9)}
+    made.compile(optimizer, balancer="rlw", metrics=metrics, track_conflicts=True, run_eagerly=True)
     return made, X
 
 
