@@ -1,13 +1,15 @@
-"""What all tests share: one seed, and the table of kinds as fixtures."""
+"""How the suite is run, what its processes share, one seed, and the table of kinds as fixtures."""
 
+import fcntl
 import os
 import signal
-import zlib
 
 import keras
 import pytest
 import tensorflow as tf
 from kinds import KINDS, Kind
+
+from kmtl.data.built_in.preparing import SHIPPED, prepare
 
 # A shell starts what runs in the background with Ctrl-C ignored; what the tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -21,24 +23,31 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Keeps a file's tests together in a parallel run, so that what they share is made once."""
+    """Keeps a file's tests together in a parallel run, so that what they share is made once; dear files come first."""
     from xdist.scheduler import LoadFileScheduling
 
+    config.option.loadscopereorder = False
     return LoadFileScheduling(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Lets `sampled(n)` tests run n of their cases, the same every time; the others are slow."""
-    tables = {}
+def pytest_collection_modifyitems(config, items):
+    """Puts the files with long tests first, so that no core waits for one; sees that CI runs every function."""
+    if not any("::" in argument for argument in config.args):
+        _check_every_function_runs(items)
+    long = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in long)
+
+
+def _check_every_function_runs(items):
+    """Refuses a test function all of whose cases are `slow`: nobody would ever run it."""
+    runs = {}
     for item in items:
-        if item.get_closest_marker("sampled") and not item.get_closest_marker("slow"):
-            tables.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    for cases in tables.values():
-        (number,) = cases[0].get_closest_marker("sampled").args
-        # In an order that no table is laid out by, so that a step of the table is no blind spot.
-        for item in sorted(cases, key=lambda case: zlib.crc32(case.nodeid.encode()))[number:]:
-            item.add_marker(pytest.mark.slow)
+        name = item.nodeid.partition("[")[0]
+        runs[name] = runs.get(name, False) or item.get_closest_marker("slow") is None
+    idle = [name for name, run in runs.items() if not run]
+    if idle:
+        raise pytest.UsageError("Every test function needs a case that is not `slow`: " + ", ".join(idle))
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +66,29 @@ def kind(request) -> Kind:
 def kind_name(request) -> str:
     """The name of one kind after another."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Makes a file or folder for all processes of a parallel run: `once(name, make)`; who comes later waits."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def path(name, make):
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (base / name).exists():
+                make(base / f"making-{name}")
+                (base / f"making-{name}").rename(base / name)
+        return base / name
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def prepared(once):
+    """A directory in which the sets that kmtl ships are prepared."""
+    return once("prepared", lambda path: [prepare(name, path) for name in SHIPPED])
 
 
 @pytest.fixture(autouse=True)

@@ -10,74 +10,74 @@ import pytest
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
 
-@pytest.mark.slow  # CI runs the command itself
-def test_quickstart_smoke(tmp_path):
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "quickstart.py", "--smoke", "--out", tmp_path],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")},
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.fixture
+def run(prepared, tmp_path):
+    """Runs an example in a process of its own, with few examples; what it prints."""
+
+    def printed(name, *launcher):
+        command = [sys.executable, *launcher, EXAMPLES / f"{name}.py", "--smoke", "--out", tmp_path]
+        environment = {**os.environ, "TFDS_DATA_DIR": str(prepared)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return printed
+
+
+def is_picture(path):
+    """Whether a file is a PNG that shows something."""
+    content = path.read_bytes()
+    return content.startswith(b"\x89PNG") and len(content) > 5000
+
+
+@pytest.mark.long
+def test_quickstart(run, tmp_path):
+    printed = run("quickstart")
     for word in ("digit", "angle", "position", "delta_m", "parameters", "training seconds"):
-        assert word in done.stdout
-    for name in ("digit_poses_curves.png", "digit_poses_samples.png", "digit_poses.tflite"):
-        assert (tmp_path / name).stat().st_size > 1000
+        assert word in printed
+    assert all(is_picture(tmp_path / f"digit_poses_{name}.png") for name in ("curves", "samples"))
+    assert (tmp_path / "digit_poses.tflite").stat().st_size > 1000
     assert (tmp_path / "digit_poses" / "1" / "saved_model.pb").exists()
 
 
-@pytest.mark.slow  # CI runs the command with one worker itself
-@pytest.mark.parametrize("workers", [1, 2])
-def test_many_workers_smoke(tmp_path, workers):
-    program = [EXAMPLES / "many_workers.py", "--smoke", "--out", tmp_path]
-    launcher = ["-m", "kmtl.distribution", "--workers", "2"] if workers > 1 else []
-    done = subprocess.run(
-        [sys.executable, *launcher, *program],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")},
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"{workers} replicas, position_mae" in done.stdout
+@pytest.mark.long
+def test_many_workers(run, tmp_path):
+    assert "2 replicas, position_mae" in run("many_workers", "-m", "kmtl.distribution", "--workers", "2")
     assert not (tmp_path / "backups").exists()
 
 
-@pytest.mark.slow  # CI runs the command itself
-def test_export_forms_smoke(tmp_path):
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "export_forms.py", "--smoke", "--out", tmp_path / "forms"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")},
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.mark.long
+def test_export_forms(run, tmp_path):
+    printed = run("export_forms")
     for words in ("SavedModel of", "LiteRT of", "ONNX of", "JPEG files in, labels out", "image_bytes"):
-        assert words in done.stdout
-    assert (tmp_path / "forms" / "digit_poses_float32.tflite").exists()
+        assert words in printed
+    assert (tmp_path / "digit_poses_float32.tflite").exists()
     # What one epoch of a few batches has learned may be lost in rounding: such a file is refused by name.
     for mode in ("float16", "dynamic", "int8", "int8_io"):
         name = f"digit_poses_{mode}.tflite"
-        assert (tmp_path / "forms" / name).exists() != (f"{name} was not written" in done.stdout)
+        assert (tmp_path / name).exists() != (f"{name} was not written" in printed)
 
 
-@pytest.mark.slow  # CI runs the command itself
-def test_trade_off_smoke(tmp_path):
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "trade_off.py", "--smoke", "--out", tmp_path / "out"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data")},
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.mark.long
+def test_trade_off(run, tmp_path):
+    printed = run("trade_off")
     for words in ("21 points in", "steps make the favoured task worse", "knee: {'digit':", "with each request"):
-        assert words in done.stdout
-    assert (tmp_path / "out" / "front.png").stat().st_size > 5000
+        assert words in printed
+    assert is_picture(tmp_path / "front.png")
     for name in ("knee", "any_preference"):
-        assert (tmp_path / "out" / name / "1" / "saved_model.pb").exists()
+        assert (tmp_path / name / "1" / "saved_model.pb").exists()
+
+
+@pytest.mark.long
+def test_search_weights(run, tmp_path):
+    printed = run("search_weights")
+    for words in ("best is trial", "equal weights", "uncertainty", "found weights"):
+        assert words in printed
+    assert is_picture(tmp_path / "trials.png")
+
+
+def test_every_example_is_run():
+    # That of the server runs against a stand-in for it, in tests/export/serving.
+    here = pathlib.Path(__file__).read_text()
+    for path in EXAMPLES.glob("*.py"):
+        assert path.stem == "serve" or f'run("{path.stem}"' in here

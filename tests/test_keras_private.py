@@ -116,7 +116,7 @@ model.fit(np.ones((8, 2)), np.ones((8, 1)), batch_size=4, verbose=0)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("what", "message"), [("accumulation", "merge_call"), ("executions", "placeholder")])
 def test_stock_keras_still_fails(what, message):
     done = subprocess.run([sys.executable, "-c", STOCK, what], capture_output=True, text=True, check=False)

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 import pytest
+import states
+from cases import cases
 from toys import build, compiled, examples
 
 import kmtl
@@ -12,11 +14,14 @@ NAMES = ["species", "alive", "box", "age"]
 STILL = 0.0
 
 
-def still(**options):
+def standing(**options):
     """A model whose weights do not move, so that an epoch can be computed again at its end."""
     model = build(dropout=0.0, penalty=0.1)
     model.compile(keras.optimizers.SGD(STILL), **options)
     return model
+
+
+still = states.Reused(standing)
 
 
 def fit(model, **options):
@@ -94,10 +99,9 @@ class Move(keras.callbacks.Callback):
             self.model.set_loss_weights(self.weights)
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"balancer": "pcgrad"}])
-def test_weights_that_move_take_effect_in_the_next_step(options):
-    model = compiled(**options)
+@pytest.mark.parametrize("form", cases(["graph", "xla"], "graph"))
+def test_weights_that_move_take_effect_in_the_next_step(form):
+    model = compiled(jit_compile=form == "xla")
     model.adapt(X, Y)
     model.fit(X, Y, batch_size=11, epochs=1, verbose=0)
     heads = {name: [variable.numpy() for variable in model.task_variables(name)] for name in NAMES}

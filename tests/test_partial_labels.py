@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 import tensorflow as tf
+from cases import cases
 from keras import ops
 from kinds import KINDS
 
@@ -141,9 +142,7 @@ def present(labels):
     return there.reshape(len(labels), -1)
 
 
-@pytest.fixture(scope="module", params=["eager", "graph", pytest.param("xla", marks=pytest.mark.long)])
-def mode(request):
-    return request.param
+WAYS = ["eager single", "eager grouped", "graph single", "graph grouped", "xla single", "xla grouped"]
 
 
 @pytest.fixture(params=LINEAR)
@@ -151,9 +150,10 @@ def kind_name(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=COPIES)
-def network(request, mode):
-    return Network(LINEAR, COPIES[request.param], mode)
+@pytest.fixture(scope="module", params=cases(WAYS, *WAYS[:3]))
+def network(request):
+    mode, copies = request.param.split()
+    return Network(LINEAR, COPIES[copies], mode)
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +273,6 @@ def test_without_sample_weights_a_weighted_metric_is_the_plain_one(network, plai
         assert values[name] == values[name.replace("weighted_", "")]
 
 
-@pytest.mark.sampled(4)
 @pytest.mark.parametrize("with_weights", [False, True])
 def test_a_batch_without_any_label_gives_zero_loss_zero_gradient_and_no_metric(network, batch, with_weights):
     rows, labels, weights = batch
@@ -286,7 +285,6 @@ def test_a_batch_without_any_label_gives_zero_loss_zero_gradient_and_no_metric(n
     assert list(values) == network.metrics.keys
 
 
-@pytest.mark.sampled(2)
 def test_one_task_without_labels_leaves_the_others_untouched(network, batch, plain):
     rows, labels, _ = batch
     (losses, (_, heads), values), _ = plain

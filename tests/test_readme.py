@@ -18,12 +18,12 @@ def test_readme_is_short():
 
 
 @pytest.mark.long
-def test_the_example_runs(tmp_path, monkeypatch):
+def test_the_example_runs(prepared, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (code,) = blocks()
     # The same lines on two batches an epoch.
     small = code.replace("epochs=10", "epochs=1, steps_per_epoch=2, validation_steps=1, verbose=0")
-    small = small.replace('load("digit_poses")', f'load("digit_poses", data_dir={str(tmp_path)!r})')
+    small = small.replace('load("digit_poses")', f'load("digit_poses", data_dir={str(prepared)!r})')
     assert small.count("steps_per_epoch") == 1
     assert small.count("data_dir") == 1
     exec(compile(small, str(README), "exec"), {})

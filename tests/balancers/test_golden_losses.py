@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from balancers.golden_files import FOLDER, golden, needed, single
+from cases import cases
 from keras import ops
 
 from kmtl.balancers import get
@@ -166,8 +167,7 @@ def test_plain_stch_is_torchjds(size, smoothness):
         np.testing.assert_allclose(balancer.weigh(losses=single(losses)), expected, rtol=1e-4)
 
 
-@pytest.mark.sampled(3)
-@pytest.mark.parametrize("decay", [0.0, 0.001, 0.01])
+@pytest.mark.parametrize("decay", cases([0.0, 0.001, 0.01], 0.001))
 @pytest.mark.parametrize("size", SIZES)
 def test_famo_is_both_peers(size, decay):
     found, key = golden("FAMO"), f"{size}/gamma{decay}"

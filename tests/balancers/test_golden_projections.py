@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from balancers.golden_files import golden, gram_of, needed, single
+from cases import cases
 from keras import ops
 
 from kmtl.balancers import get
@@ -109,8 +110,7 @@ def test_cagrads_scales_are_libmtls(radius, rescale):
         assert np.linalg.norm(direction - expected) < 1e-3 * np.linalg.norm(expected)
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("normalize", ["l2", "loss", "loss+"])
+@pytest.mark.parametrize("normalize", cases(["l2", "loss", "loss+"], "l2"))
 def test_mgdas_normalisers_are_libmtls_with_reasons_where_not(normalize):
     found, others = golden("MGDA_libmtl"), set()
     for case in found["cases"]:
@@ -177,8 +177,7 @@ def test_pcd_is_torchjds_but_for_the_start_of_its_average(size):
     assert max(errors) < 1e-2
 
 
-@pytest.mark.sampled(4)
-@pytest.mark.parametrize("alpha", [0.5, 1.5])
+@pytest.mark.parametrize("alpha", cases([0.5, 1.5], 1.5))
 @pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.1), ("adam", 0.01)])
 @pytest.mark.parametrize("size", SIZES)
 def test_gradnorm_is_libmtls(size, optimizer, rate, alpha):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from balancers.online_references import SOLVERS, cagrad, mgda
+from cases import cases
 
 from kmtl.balancers import online
 
@@ -62,9 +63,7 @@ def distance(gradients, weights, solve):
     return np.linalg.norm(weights @ gradients - exact) / np.linalg.norm(exact)
 
 
-@pytest.mark.sampled(6)
-@pytest.mark.parametrize("kind", ["equal", "correlated", "conflicting", "scaled"])
-@pytest.mark.parametrize("count", [2, 5, 10])
+@pytest.mark.parametrize(("kind", "count"), [("conflicting", 5), pytest.param("scaled", 2, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", list(SOLVERS))
 def test_weights_become_exact_on_frozen_gradients(name, count, kind):
     gradients = drawn(kind, count)
@@ -113,8 +112,7 @@ def test_full_doubt_and_gain_is_bfgs():
     np.testing.assert_allclose(after, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("name", ["mgda", "nash", "dual_projection"])
+@pytest.mark.parametrize("name", cases(["mgda", "nash", "dual_projection"], "mgda"))
 def test_noise_leaves_the_mean_direction_and_stays_bounded(name):
     random, gradients, solve = np.random.default_rng(5), drawn("conflicting", 5), SOLVERS[name]
     lengths = np.linalg.norm(gradients, axis=1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from balancers.golden_files import benchmark
+from cases import cases
 
 toy = benchmark("toy")
 #: Starts from which a path does not hang on the last digit: (0, 0), (-7.5, -0.5), (9, -1).
@@ -34,7 +35,6 @@ AFTER_8000 = {
     "famo": [(0.014, -4.890), (-1.876, -6.474), (2.992, -5.715)],
 }
 QUICK = ["mgda", "unit"]
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in AFTER_8000 if name not in QUICK]
 
 
 @functools.cache
@@ -76,17 +76,14 @@ def test_the_front_is_where_the_gradients_oppose_each_other():
     assert not toy.on_front((7.5, -8.43))
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("name", [*QUICK, *SLOW])
+@pytest.mark.parametrize("name", cases(AFTER_8000, *QUICK))
 def test_paths_are_those_of_float64(name):
     for place, expected in zip(CALM, AFTER_8000[name], strict=True):
         if expected is not None:
             np.testing.assert_allclose(end(name, toy.STARTS[place], 8000), expected, atol=0.01)
 
 
-@pytest.mark.parametrize(
-    "name", ["unit", *[pytest.param(n, marks=pytest.mark.slow) for n in ("mgda", "imtl_g", "nash", "famo")]]
-)
+@pytest.mark.parametrize("name", cases(["unit", "mgda", "imtl_g", "nash", "famo"], "unit"))
 def test_balanced_methods_reach_the_front_from_everywhere(name):
     for start in toy.STARTS:
         found = end(name, start, toy.STEPS)
@@ -94,7 +91,7 @@ def test_balanced_methods_reach_the_front_from_everywhere(name):
         assert found[1] < -8.3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["equal", "cagrad", "gradvac"])
 def test_methods_that_follow_the_sum_reach_its_optimum_or_stick_on_a_ridge(name):
     for place in CALM:
@@ -102,14 +99,16 @@ def test_methods_that_follow_the_sum_reach_its_optimum_or_stick_on_a_ridge(name)
     assert not toy.on_front(end(name, toy.STARTS[2], 10_000))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_plain_sum_never_leaves_the_ridge():
     found = end("equal", toy.STARTS[2], toy.STEPS)
     np.testing.assert_allclose(found, (5.03, 4.00), atol=0.1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("start", [(-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0)])
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "start", [(-8.5, 7.5), *(pytest.param(s, marks=pytest.mark.slow) for s in [(-8.5, -5.0), (9.0, 9.0)])]
+)
 def test_cagrad_comes_to_the_optimum_of_the_mean(start):
     """The setting of its paper: losses as they are, 100,000 steps."""
     found = list(toy.Walk("cagrad", {"radius": 0.5, "rescale": 0, "scale": "paper"}, factor=1.0)(start, 100_000))[-1]

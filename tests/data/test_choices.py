@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy import stats
 
 from kmtl.data.mixing.choices import choices, count_choices, shuffled_passes
-from kmtl.data.mixing.proportions import annealed, proportional
+from kmtl.data.mixing.proportions import annealed, probabilities, proportional
 
 
 def taken(dataset, number):
@@ -59,8 +59,8 @@ def test_each_epoch_has_its_own_row():
     np.testing.assert_array_equal(drawn, [0] * 5 + [1] * 7)
 
 
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("start", [1, 4095, 4096, 4097, 9000])
+# Choices are made in blocks of 4096.
+@pytest.mark.parametrize("start", [1, 4096, 9000])
 def test_choices_resume_and_are_counted(start):
     table = annealed([1, 10, 100], epochs=4)
     whole = taken(choices(table, seed=3, examples_per_epoch=2000), start + 50)
@@ -101,3 +101,21 @@ def test_shuffled_passes_leave_the_global_seed_alone():
 
 def test_a_seed_means_the_same_stream_in_every_release():
     assert taken(choices([[0.2, 0.3, 0.5]], seed=7), 12).tolist() == [2, 1, 2, 2, 2, 0, 1, 0, 1, 2, 2, 1]
+
+
+SIZES = {"big": tf.data.Dataset.range(75), "small": tf.data.Dataset.range(25)}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "options", "expected"),
+    [
+        ("proportional", {}, [[0.75, 0.25]]),
+        ("proportional", {"exponent": 0.5}, [np.sqrt([3, 1]) / np.sqrt([3, 1]).sum()]),
+        ("uniform", {}, [[0.5, 0.5]]),
+        ({"small": 4, "big": 1}, {}, [[0.2, 0.8]]),
+        ("annealed", {"epochs": 2}, [[0.75, 0.25], np.array([3, 1]) ** 0.2 / (3**0.2 + 1)]),
+    ],
+)
+def test_a_rule_gives_its_probabilities(sampling, options, expected):
+    given = {"exponent": 1.0, "epochs": None, **options}
+    np.testing.assert_allclose(probabilities(SIZES, sampling, steps=None, **given), expected)

@@ -70,8 +70,7 @@ def test_labels_are_selected_and_ordered(loaded, fresh):
         assert [label.shape.rank for label in labels.values()] == [1, 1, 2, 1]
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("fresh", [pytest.param(False, marks=pytest.mark.long), True])
 def test_epochs_differ_and_repeat_by_seed(loaded, fresh):
     one, again, other = (loaded(seed=seed, fresh=fresh)[0] for seed in (3, 3, 4))
     epochs = [epoch(one) for _ in range(2)]
@@ -120,10 +119,8 @@ def test_hidden_labels_stay_with_their_images_when_shuffled(loaded):
     assert sum(digit == -1 for digit in by_angle[0].values()) == 300
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("fresh", [False, True])
-def test_another_seed_hides_others(loaded, fresh):
-    one, other = (epoch(loaded(seed=seed, hide=0.5, fresh=fresh, shuffle=False)[0])[1]["digit"] for seed in (0, 1))
+def test_another_seed_hides_others(loaded):
+    one, other = (epoch(loaded(seed=seed, hide=0.5, shuffle=False)[0])[1]["digit"] for seed in (0, 1))
     assert 200 < ((one == -1) != (other == -1)).sum() < 400
 
 

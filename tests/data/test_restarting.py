@@ -9,6 +9,7 @@ import sys
 import pytest
 import restarts
 import tensorflow as tf
+from cases import cases
 
 from kmtl.feeding.resume import stream_from
 
@@ -46,8 +47,7 @@ def rows(elements):
     return listed
 
 
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("name", restarts.SETS)
+@pytest.mark.parametrize("name", cases(restarts.SETS, "arrays", "load fresh", "tfrecord", "mix, shuffled"))
 def test_it_goes_on_exactly_where_it_stood(made, name):
     dataset = made(name)
     steps = 6 if dataset.cardinality() < 0 else len(dataset)
@@ -56,8 +56,7 @@ def test_it_goes_on_exactly_where_it_stood(made, name):
         assert restarts.digests(stream_from(dataset, position), 4) == whole[position : position + 4], position
 
 
-@pytest.mark.sampled(6)
-@pytest.mark.parametrize("name", restarts.SETS)
+@pytest.mark.parametrize("name", WAYS)
 def test_it_is_the_stream_of_the_same_elements_without_end(made, name):
     dataset = made(name)
     stream = stream_from(dataset, 3)
@@ -65,8 +64,7 @@ def test_it_is_the_stream_of_the_same_elements_without_end(made, name):
     assert stream.cardinality() == tf.data.INFINITE_CARDINALITY
 
 
-@pytest.mark.sampled(4)
-@pytest.mark.parametrize("name", restarts.FINITE)
+@pytest.mark.parametrize("name", cases(restarts.FINITE, "arrays", "load fresh", "tfrecord in order", "array_record"))
 def test_each_pass_sees_each_example_once(made, name):
     dataset = made(name)
     steps = len(dataset)
@@ -96,7 +94,7 @@ def test_plain_iteration_is_one_pass_in_an_order_of_its_own(made, name):
     assert (first == second) == ("order" in name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_another_process_gives_the_same(made, folder, prepared):
     expected = {name: restarts.digests(stream_from(made(name), POSITION), 5) for name in WAYS}
     arguments = [str(pathlib.Path(restarts.__file__).parent), str(folder), str(prepared), str(POSITION), *WAYS]

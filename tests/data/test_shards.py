@@ -47,9 +47,10 @@ def gathered(batches):
     return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *listed)
 
 
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("shards", [1, 5, 64])
-@pytest.mark.parametrize("kind", FORMATS)
+# One shard, several of unlike size, more than there are examples.
+@pytest.mark.parametrize(
+    ("kind", "shards"), [("tfrecord", 5), ("tfrecord", 64), ("array_record", 1), ("array_record", 5)]
+)
 def test_what_is_read_is_what_was_written_in_order(tmp_path, kind, shards):
     path = write_shards(dataset(), tmp_path / "set", shards=shards, format=kind)
     streamed = from_shards(path, TASKS, batch_size=10)

@@ -1,9 +1,8 @@
 """Every cell of the table in `docs/distribution.md`: what works on one device works on two, and in two processes.
 
-`-m long`, which CI runs, takes the features of `CORE` on two devices; `-m slow` takes all, and two processes.
+CI runs the features of `CORE` on two devices and those of `ON_MACHINES` in two processes; `-m slow` takes all others.
 """
 
-import fcntl
 import json
 import os
 import pathlib
@@ -31,7 +30,7 @@ CORE = [
     "`jit_compile=True`",
     "`BackupAndRestore`, interrupted and resumed",
 ]
-ON_MACHINES = CORE[:5]
+ON_MACHINES = CORE[:3]
 #: What cannot work, by feature: a part of the refusal.
 REFUSED = {"`jit_compile=True`": "keras-team/keras#19005"}
 #: float16 rounds what each replica sums.
@@ -50,43 +49,33 @@ def command(mode):
 
 
 @pytest.fixture(scope="session")
-def numbers(tmp_path_factory):
-    """What each strategy gives; the processes of a parallel test run share one folder and wait for who comes first."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+def numbers(once):
+    """What each strategy gives."""
 
     def of(mode):
-        with (shared / f"features-{mode.replace(' ', '-')}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            file = shared / f"features-{mode.replace(' ', '-')}.json"
-            if not file.exists():
-                environment = {**os.environ, "KMTL_FEATURES": str(file), "PYTHONPATH": os.pathsep.join(sys.path)}
-                done = subprocess.run(
-                    command(mode), capture_output=True, text=True, check=False, timeout=SECONDS, env=environment
-                )
-                assert done.returncode == 0, done.stderr[-3000:]
-            return json.loads(file.read_text())
+        def make(path):
+            environment = {**os.environ, "KMTL_FEATURES": str(path), "PYTHONPATH": os.pathsep.join(sys.path)}
+            done = subprocess.run(
+                command(mode), capture_output=True, text=True, check=False, timeout=SECONDS, env=environment
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+
+        return json.loads(once(f"features-{mode.replace(' ', '-')}.json", make).read_text())
 
     return of
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("text", CORE)
-def test_two_devices_give_the_numbers_of_one(numbers, text):
-    compare(text, numbers("one core")[text], numbers("devices core")[text])
+def parameters():
+    """Features on two devices and on two machines: long for those that stand for the rest, slow for the others."""
+    for mode, core in (("devices", CORE), ("workers", ON_MACHINES)):
+        for text in features.FEATURES:
+            part = " core" if text in core else ""
+            yield pytest.param(text, mode, part, marks=pytest.mark.long if part else pytest.mark.slow)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("text", ON_MACHINES)
-def test_two_machines_give_the_numbers_of_one(numbers, text):
-    compare(text, numbers("one core")[text], numbers("workers core")[text])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["devices", "workers"])
-@pytest.mark.parametrize("text", features.FEATURES)
-def test_every_feature(numbers, text, mode):
-    compare(text, numbers("one")[text], numbers(mode)[text])
+@pytest.mark.parametrize(("text", "mode", "part"), list(parameters()))
+def test_two_give_the_numbers_of_one(numbers, text, mode, part):
+    compare(text, numbers(f"one{part}")[text], numbers(f"{mode}{part}")[text])
 
 
 def compare(text, one, many):

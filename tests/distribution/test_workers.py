@@ -91,22 +91,28 @@ def lost(folder, victim, kind):
     return found, started[victim].returncode
 
 
+SLOW = [(1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)]
+
+
 @pytest.mark.long
-def test_workers_train_together_and_sigterm_still_ends_one(tmp_path):
-    found, code = lost(tmp_path, 1, signal.SIGTERM)
+@pytest.mark.parametrize(
+    ("victim", "kind"),
+    [
+        (1, signal.SIGTERM),
+        # The one whom the other waits for, and who does not even close its connections.
+        (0, signal.SIGSTOP),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW),
+    ],
+)
+def test_workers_train_together_and_one_that_goes_is_named(tmp_path, victim, kind):
+    found, code = lost(tmp_path, victim, kind)
     # Ten steps, each adding 1 + 2, on both.
     assert found == [[2, 30.0], [2, 30.0]]
-    assert code == -signal.SIGTERM
+    # Who is killed while it stands still is killed by what ends the test.
+    assert code == -(signal.SIGKILL if kind == signal.SIGSTOP else kind)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("victim", [0, 1])
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_worker_that_dies_or_stands_still_is_named(tmp_path, victim, kind):
-    lost(tmp_path, victim, kind)
-
-
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_worker_whose_peer_dies_between_the_meeting_and_the_start_does_not_hang(rank):
     addresses = tuple(f"localhost:{port}" for port in free_ports(2))

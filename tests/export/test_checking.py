@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cases import cases
 
 import kmtl.export
 from kmtl.export import fresh_process, signatures
@@ -42,8 +43,7 @@ def written(convnet, tmp_path_factory):
     }
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("form", ["SavedModel", "LiteRT", "ONNX"])
+@pytest.mark.parametrize("form", cases(["SavedModel", "LiteRT", "ONNX"], "LiteRT"))
 def test_every_form_is_run_timed_and_told(convnet, images, written, form):
     table = kmtl.export.check(convnet, written[form], images, tolerance=1e-5)
     assert (table.form, table.samples, table.artifact) == (form, 6, str(written[form]))
@@ -67,12 +67,11 @@ def quantized(model, images, dtype, path):
     return path
 
 
-@pytest.mark.sampled(1)
 # The converter calibrates by an interpreter that warns of its own end.
 @pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated:UserWarning")
-@pytest.mark.parametrize("dtype", [tf.int8, tf.uint8, tf.float32], ids=["int8", "uint8", "float"])
+@pytest.mark.parametrize("dtype", cases(["int8", "uint8", "float32"], "int8"))
 def test_integers_that_stand_for_numbers_are_made_and_read(convnet, images, tmp_path, dtype):
-    path = quantized(convnet, images, dtype, tmp_path / "m.tflite")
+    path = quantized(convnet, images, tf.as_dtype(dtype), tmp_path / "m.tflite")
     table = kmtl.export.check(convnet, path, images, tolerance=0.05)
     sort, angle = table.rows
     assert 1e-5 < sort.difference < 0.02
@@ -200,8 +199,10 @@ def test_select_operations_that_nothing_here_runs_are_told(small, rows, tmp_path
         kmtl.export.check(small, tmp_path / "m.tflite", rows)
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("name", ["m.tflite", "m.onnx", "m/variables/variables.data-00000-of-00001"])
+TRUNCATED = ["m.tflite", "m.onnx", "m/variables/variables.data-00000-of-00001"]
+
+
+@pytest.mark.parametrize("name", cases(TRUNCATED, "m.onnx"))
 def test_a_truncated_artifact_is_refused_with_the_cause(convnet, images, written, tmp_path, name):
     source = written["SavedModel"] if name.startswith("m/") else written["LiteRT" if "tfl" in name else "ONNX"]
     path = shutil.copytree(source, tmp_path / "m") if source.is_dir() else shutil.copy(source, tmp_path / name)

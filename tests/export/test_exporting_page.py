@@ -42,9 +42,9 @@ def run(commands):
 
 @pytest.mark.long
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is missing")
-def test_every_block_runs_as_it_stands(tmp_path, monkeypatch):
+def test_every_block_runs_as_it_stands(prepared, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(kmtl.data, "load", functools.partial(kmtl.data.load, data_dir=tmp_path / "data"))
+    monkeypatch.setattr(kmtl.data, "load", functools.partial(kmtl.data.load, data_dir=prepared))
     write_model("digit_poses.keras")
     names, printed = {}, ""
     for language, block in BLOCKS:

@@ -33,7 +33,6 @@ def forms(birds, tmp_path_factory):
     }
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("form", ["SavedModel", "LiteRT", "ONNX", "Keras"])
 def test_every_form_tells_its_tasks(forms, form):
     found = kmtl.export.inspect(forms[form])

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import states
 
 import kmtl
 from kmtl.callbacks import BackupAndRestore
@@ -65,7 +66,8 @@ def train(folder, moment=None, *, made=None, data=None, callbacks=(), save_freq=
     backup = BackupAndRestore(folder / "backups", save_freq=save_freq)
     options = {"epochs": EPOCHS, "verbose": 0, **({"batch_size": BATCH} if isinstance(given, tuple) else {}), **options}
     history = made.fit(*(given if isinstance(given, tuple) else (given,)), callbacks=[*listed, backup], **options)
-    found = {f"variable {place}": held.numpy() for place, held in enumerate(made.training_state)}
+    # Not by the list of variables that a backup is made of: what it left out would be missed here, too.
+    found = states.values(made)
     found |= {f"history {key}": np.array(numbers) for key, numbers in history.history.items()}
     for place, callback in enumerate(listed[bool(moment) :]):
         found |= {f"callback {place} {key}": value for key, value in known(callback).items()}

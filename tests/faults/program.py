@@ -12,6 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import states
+
 import kmtl
 from kmtl.callbacks import BackupAndRestore, LossWeightScheduler
 
@@ -143,7 +146,7 @@ def main(name, folder):
     print("begun", flush=True)
     backup = BackupAndRestore(Path(folder, "backups"), save_freq=4)
     made, history = VARIANTS[name]([Told(), backup], epochs=EPOCHS, verbose=0)
-    found = {f"variable {place}": held.numpy() for place, held in enumerate(made.training_state)}
+    found = states.values(made)
     found |= {f"history {key}": np.array(numbers) for key, numbers in history.history.items()}
     # Every worker knows the same.
     rank = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0)

@@ -37,18 +37,12 @@ def assert_equal(variant, tmp_path, moments, pool):
 
 
 @pytest.mark.long
-def test_killed_twice(tmp_path, workers):
-    moments = killing.moments(np.random.default_rng(1), 2, TOTAL)
-    assert assert_equal("mix", tmp_path, moments, workers) == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", ["mix", *MANY])
+@pytest.mark.parametrize("variant", ["mix", *(pytest.param(name, marks=pytest.mark.slow) for name in MANY)])
 def test_killed_at_random(variant, tmp_path, workers):
+    """Before the first step and somewhere later; the other variants differ in what is saved, which other tests see."""
     generator = np.random.default_rng(list(variant.encode()))
-    number = 5 if variant == "mix" else 3
     last = 30 if variant == "stopped_early" else TOTAL
-    assert assert_equal(variant, tmp_path, killing.moments(generator, number, last), workers) == number
+    assert assert_equal(variant, tmp_path, killing.moments(generator, 2, last), workers) == 2
 
 
 def pair(folder, other=None):
@@ -83,11 +77,15 @@ def one_killed(folder, victim, moment):
     assert named or (not step and f"/job:worker/replica:0/task:{victim}" in errors), errors[-3000:]
 
 
-@pytest.mark.slow
-def test_one_of_two_workers_killed(tmp_path):
+MIDDLE = [(TOTAL // 2, 0.03)]
+ANYWHERE = killing.moments(np.random.default_rng(7), 6, TOTAL)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moments", [MIDDLE, pytest.param(ANYWHERE, marks=pytest.mark.slow)], ids=len)
+def test_one_of_two_workers_killed(tmp_path, moments):
     whole = both_finished(tmp_path / "whole")
     assert killing.different(*whole) == []
-    moments = killing.moments(np.random.default_rng(7), 6, TOTAL)
     for number, moment in enumerate(moments):
         one_killed(tmp_path / "killed", number % 2, moment)
     first, second = [run.end() for run in pair(tmp_path / "killed", tmp_path / "other")]

@@ -68,7 +68,7 @@ def form(request):
 
 def fitted(epochs=1, options=None, **data):
     """A fresh model trained on the data in its own order."""
-    model = compiled(**(options or {}))
+    model = compiled(**{"run_eagerly": True, **(options or {})})
     model.fit(batch_size=SIZE, epochs=epochs, shuffle=False, verbose=0, **data)
     return model
 
@@ -85,12 +85,10 @@ def weighed():
     return fitted(x=X, y=Y, sample_weight=WEIGHTS)
 
 
-@pytest.mark.sampled(1)
 def test_streams_train_as_arrays_do(form, trained):
     assert_same_weights(trained, fitted(**form(X, Y), epochs=2), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.sampled(1)
 def test_sample_weights_in_streams_are_those_beside_arrays(form, weighed):
     assert_same_weights(weighed, fitted(**form(X, Y, WEIGHTS)), rtol=1e-6, atol=1e-7)
 
@@ -119,7 +117,6 @@ def test_labels_may_come_in_other_dtypes_and_as_columns(trained):
     assert_same_weights(trained, fitted(x=dataset(X, wide), epochs=2))
 
 
-@pytest.mark.sampled(1)
 def test_one_array_weighs_every_task(form):
     weight = np.linspace(0.0, 1.0, 20)
     expected = fitted(x=X, y=Y, sample_weight=dict.fromkeys(Y, weight))
@@ -127,7 +124,6 @@ def test_one_array_weighs_every_task(form):
     assert_same_weights(expected, fitted(**form(X, Y, weight)), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.sampled(1)
 def test_an_absent_key_is_filled_as_missing(form):
     some = {name: Y[name] for name in ("box", "species")}
     full = {"alive": np.full(20, -1), "age": np.full(20, np.nan), **some}
@@ -174,7 +170,6 @@ def test_a_pydataset_hears_of_epochs_and_may_have_no_end(trained):
     assert stream.events.count("begin") == 2
 
 
-@pytest.mark.sampled(1)
 def test_a_dict_of_inputs_goes_by_name(form):
     models = [two_inputs(), two_inputs()]
     x = {"wide": X[:, 2:], "slim": X[:, :2]}

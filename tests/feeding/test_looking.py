@@ -53,8 +53,11 @@ def test_fit_learns_statistics_once_and_adapt_again():
     np.testing.assert_allclose(model.scalers["age"].mean, first + 100, rtol=1e-6)
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("labels", [Y, {**Y, "species": Y["species"].astype("int64")}], ids=["as they are", "cast"])
+@pytest.mark.parametrize(
+    "labels",
+    [Y, pytest.param({**Y, "species": Y["species"].astype("int64")}, marks=pytest.mark.long)],
+    ids=["as they are", "cast"],
+)
 def test_a_dataset_is_looked_at_once(labels):
     model, source = compiled(), Source(labels=labels)
     fit(model, source.dataset, validation_data=source.dataset)

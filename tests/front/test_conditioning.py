@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cases import cases
 
 import kmtl
 from kmtl.front import FiLM, condition, fold
@@ -100,7 +101,7 @@ def stirred(model, seed=1):
 WAYS = {**dict.fromkeys(BUILDS), "batch, adapters": 2, "nested, adapters": 3, "own, adapters": 1}
 
 
-@pytest.fixture(params=[*WAYS, "dilated, adapters"])
+@pytest.fixture(params=cases([*WAYS, "dilated, adapters"], "batch", "fused", "own", "dilated, adapters"))
 def way(request):
     """A build function, and the rank of the adapters or None."""
     keras.utils.set_random_seed(3)
@@ -127,7 +128,6 @@ def preferences(count, tasks, seed=0):
     return np.random.default_rng(seed).dirichlet(np.ones(tasks), count).astype("float32")
 
 
-@pytest.mark.sampled(4)
 def test_it_starts_as_the_model_that_it_was_made_of(build, conditioning, images):
     model = build()
     before = {name: values.numpy() for name, values in model(images, training=False).items()}
@@ -138,7 +138,6 @@ def test_it_starts_as_the_model_that_it_was_made_of(build, conditioning, images)
         np.testing.assert_allclose(found[name], values, atol=1e-6)
 
 
-@pytest.mark.sampled(4)
 def test_each_example_has_a_preference_of_its_own(build, conditioning, images):
     both = stirred(conditioning(build()))
     rows = preferences(5, len(both.tasks))
@@ -151,7 +150,6 @@ def test_each_example_has_a_preference_of_its_own(build, conditioning, images):
     assert all(np.abs(other[name] - values).max() > 1e-4 for name, values in together.items())
 
 
-@pytest.mark.sampled(4)
 def test_folded_it_is_the_plain_model_of_the_base_size(build, conditioning, images):
     origin, base = build(), build()
     both = stirred(conditioning(origin))

@@ -67,7 +67,7 @@ def test_what_a_halving_cannot_do_is_refused(tmp_path):
         weights(planted.build, planted.data(), 2, tuner="halving", directory=tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_another_number_of_candidates_is_another_search(tmp_path):
     planted.search(tmp_path, tuner="halving", max_trials=3, epochs=3)
     with pytest.raises(ValueError, match=r"`directory` must be a folder of this search.*candidates was 3 and is 4"):

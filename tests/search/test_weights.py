@@ -433,27 +433,6 @@ def test_the_planted_weights_are_found(tmp_path, tuner):
     assert place == pytest.approx(planted.PLACE, abs=0.06)
 
 
-@pytest.mark.slow
-def test_val_loss_finds_an_end_of_the_range_instead(tmp_path):
-    chosen = TaskSpace(Space(), {"near": 0.25, "far": 250.0})
-
-    def build(hp):
-        model = planted.build(hp)
-        chosen.set(hp, model)
-        return model
-
-    tuner = keras_tuner.RandomSearch(
-        build, objective="val_loss", max_trials=20, seed=2, directory=tmp_path, project_name="wrong"
-    )
-    with _keras_tuner_private.quiet():
-        tuner.search(planted.data(), validation_data=planted.data(), epochs=10, verbose=0)
-    done = tuner.oracle.trials.values()
-    ratios = sorted(trial.hyperparameters.values["weight_far"] for trial in done)
-    best = tuner.get_best_hyperparameters()[0].values["weight_far"]
-    assert best in (ratios[0], ratios[-1])
-    assert abs(np.log(best / planted.RATIO)) > np.log(8)
-
-
 @pytest.mark.long
 def test_hyperband_promotes_with_the_optimizer_s_state(tmp_path):
     result = planted.search(tmp_path, tuner="hyperband", max_trials=None, epochs=3)

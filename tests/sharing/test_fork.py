@@ -33,8 +33,10 @@ def fitted(model, epochs=2):
     return model
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"steps_per_execution": 2}, {"run_eagerly": True}])
+OTHER_WAYS = [{"jit_compile": True}, {"steps_per_execution": 2}]
+
+
+@pytest.mark.parametrize("options", [{}, *(pytest.param(o, marks=pytest.mark.long) for o in OTHER_WAYS)])
 def test_it_balances_in_plain_fit(options):
     alone, twin = plain(kmtl.balancers.Unit(factor="one", scale="paper"), **options), plain()
     kernel = alone.get_layer("trunk").kernel.numpy()

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cases import cases
 from kinds import KINDS
 
 from kmtl.tasks import FusedHeads, build_heads
@@ -62,8 +63,7 @@ def rows(n=7):
     return np.random.default_rng(4).normal(size=(n, WIDTH)).astype("float32")
 
 
-@pytest.mark.sampled(7)
-@pytest.mark.parametrize("hidden", [(), (6,), (6, 4, 3)])
+@pytest.mark.parametrize("hidden", cases([(), (6,), (6, 4, 3)], (6, 4, 3)))
 def test_outputs_equal_those_of_separate_heads(kind, hidden):
     separate, fused, _ = both(kind, hidden=hidden)
     assert list(fused.output) == list(separate.output) == NAMES

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import cases
 from keras import ops
 
 from kmtl.balancers.by_gradients import DBMTL, ExcessMTL, Krum, MoCo, TrimmedMean
@@ -42,7 +43,7 @@ def test_graddrop_is_torchjds_with_its_draws():
                 near(found, golden[f"{title}/{draw}/{kind}"], rows)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_trimmed_mean_is_torchjds():
     golden, seen = np.load(GOLDEN / "TrimmedMean.npz"), 0
     for title in golden["cases"]:
@@ -61,7 +62,7 @@ def test_trimmed_mean_is_torchjds():
     assert seen == 85
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_krum_is_torchjds_but_for_ties_and_squares():
     golden, others = np.load(GOLDEN / "Krum.npz"), set()
     for title in golden["cases"]:
@@ -98,8 +99,7 @@ def follows(balancer, golden, size, key, times=1.0):
         np.testing.assert_allclose(found, expected, atol=2e-6 * np.linalg.norm(expected), rtol=0)
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", cases(SIZES, "K3"))
 def test_moco_by_softmax_is_libmtls(size):
     golden = np.load(GOLDEN / "MoCo_seq_libmtl.npz")
     follows(MoCo(projection="softmax", scale="paper"), golden, size, "default")
@@ -113,8 +113,7 @@ def test_db_mtl_is_libmtls(size):
     follows(DBMTL(beta=0.5, decay=0.5, scale="paper"), golden, size, "beta0.5_sigma0.5")
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", cases(SIZES, "K3"))
 def test_excess_is_libmtls_and_torchjds(size):
     golden = np.load(GOLDEN / "ExcessMTL_seq_libmtl.npz")
     # LibMTL's weights sum to K.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from cases import cases
 from keras import ops
 from scipy.optimize import minimize
 
@@ -176,9 +177,8 @@ def test_a_memory_is_saved_and_goes_on(make):
     np.testing.assert_array_equal(step(balancer), step(again))
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["moco", "db_mtl", "excess", "graddrop", "trimmed_mean"])
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", cases([False, True], False))
 def test_they_run_in_a_graph(name, compiled):
     balancer, plain = balancers.get(name), balancers.get(name)
     for ready in (balancer, plain):

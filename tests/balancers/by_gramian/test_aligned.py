@@ -17,7 +17,7 @@ def test_documented_values():
     np.testing.assert_allclose(found, [0.6752938, 0.355846, 0.4889071], atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @golden.needed
 @pytest.mark.parametrize("mode", ["min", "median", "rmse"])
 def test_torchjds_modes(mode):
@@ -27,7 +27,7 @@ def test_torchjds_modes(mode):
     assert max(found.values()) < 3e-4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @golden.needed
 def test_torchjds_preference_and_libmtls_sum():
     found = peers.errors(
@@ -65,7 +65,6 @@ def test_an_unknown_mode_is_refused():
         Aligned(mode="medium")
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 12, 25])
 def test_small_eigenvalues_are_as_exact_as_large_ones(count):
     generator = np.random.default_rng(count)

@@ -17,7 +17,6 @@ def test_documented_values():
     np.testing.assert_allclose(weights_of(DualProj(scale="paper"), THREE), 1 / 3, atol=1e-5)
 
 
-@pytest.mark.sampled(1)
 @golden.needed
 @pytest.mark.parametrize("kind", [UPGrad, DualProj])
 def test_exact_answers(kind):

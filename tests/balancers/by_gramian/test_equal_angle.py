@@ -38,7 +38,7 @@ def test_two_tasks_have_one_direction(seed):
     np.testing.assert_allclose(weights_of(ConFIG(scale="paper"), rows), expected, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @golden.needed
 def test_torchjds_config():
     found = peers.errors(lambda _: ConFIG(scale="paper"), "ConFIG", "default/agg")

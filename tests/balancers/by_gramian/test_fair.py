@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from balancers.by_gramian import golden
 from balancers.by_gramian.documented import THREE, TWO, direction_of, weights_of
+from cases import cases
 
 from kmtl.balancers.by_gramian import FairGrad, NashMTL
 
@@ -27,9 +28,8 @@ def test_exact_bargains():
         assert error < 5e-4
 
 
-@pytest.mark.sampled(1)
 @golden.needed
-@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("alpha", cases([0.5, 1.0, 2.0], 1.0))
 def test_exact_fair_answers(alpha):
     error, number = golden.worst_error(
         lambda: FairGrad(alpha=alpha, scale="paper"), "FairGrad_torchjd", f"alpha{alpha}_agg", f"alpha{alpha}_exists"

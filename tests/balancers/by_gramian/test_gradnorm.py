@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from balancers.by_gramian import golden
 from balancers.by_gramian.documented import THREE, weights_of
+from cases import cases
 from keras import ops
 
 from kmtl.balancers.by_gramian import GradNorm
 
 
-@pytest.mark.sampled(4)
 @golden.needed
 @pytest.mark.parametrize("count", [2, 3, 5])
-@pytest.mark.parametrize("alpha", [0.5, 1.5])
+@pytest.mark.parametrize("alpha", cases([0.5, 1.5], 1.5))
 @pytest.mark.parametrize(("optimizer", "learning_rate"), [("sgd", 0.1), ("adam", 0.01)])
 def test_libmtls_sequence(count, alpha, optimizer, learning_rate):
     known, key = np.load(golden.FOLDER / "GradNorm_seq_libmtl.npz"), f"K{count}/a{alpha}/{optimizer}{learning_rate}"

@@ -10,7 +10,7 @@ from kmtl.balancers.by_gramian import PCD
 from kmtl.tasks import Regression
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @golden.needed
 @pytest.mark.parametrize("tau", [0.02, 0.5])
 def test_torchjds_first_step(tau):

@@ -35,7 +35,7 @@ def test_three_tasks_in_a_fixed_order():
     np.testing.assert_allclose(found @ THREE, [1.82895, 2.18421, 3.49123, 2.39035], atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @golden.needed
 def test_torchjds_pcgrad_in_its_own_orders():
     known, number = np.load(golden.FOLDER / "PCGrad.npz"), 0
@@ -50,7 +50,6 @@ def test_torchjds_pcgrad_in_its_own_orders():
     assert number == 117
 
 
-@pytest.mark.sampled(3)
 @golden.needed
 @pytest.mark.parametrize(
     ("file", "variant", "state", "beta"),

@@ -27,12 +27,6 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 needs_tools = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="curl or bash is missing")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Where digit_poses is prepared, once for all tests here."""
-    return tmp_path_factory.mktemp("data")
-
-
 def skeleton(value):
     """What a reply is made of: keys, lengths and types, without the numbers."""
     if isinstance(value, dict):
@@ -101,13 +95,13 @@ class Reader:
 
 @pytest.mark.long
 @needs_tools
-def test_every_block_of_the_page_runs_as_written(data, tmp_path, monkeypatch):
+def test_every_block_of_the_page_runs_as_written(prepared, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image = keras.Input((32, 32, 1), name="image")
     features = kmtl.trunks.convnet(image, widths=(4,))
     kmtl.MultiTaskModel.from_features(image, features, kmtl.data.tasks("digit_poses")).save("digit_poses.keras")
     with contextlib.ExitStack() as stack:
-        reader = Reader(tmp_path, data, stack)
+        reader = Reader(tmp_path, prepared, stack)
         for language, block in BLOCKS:
             getattr(reader, language)(block)
         assert [version.warmed != [] for version in reader.models["digit_poses"].versions.values()] == [True, True]
@@ -125,8 +119,8 @@ def test_the_page_is_short_says_what_was_not_run_and_its_links_hold():
 
 @pytest.mark.long
 @needs_tools
-def test_the_example_prints_a_command_and_requests_that_work(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(kmtl.data, "load", functools.partial(kmtl.data.load, data_dir=data))
+def test_the_example_prints_a_command_and_requests_that_work(prepared, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(kmtl.data, "load", functools.partial(kmtl.data.load, data_dir=prepared))
     run_here(monkeypatch, EXAMPLE, "--smoke", "--out", tmp_path)
     printed = capsys.readouterr().out
     command = re.search(r"^docker run .*?(?=\n\n)", printed, re.MULTILINE | re.DOTALL)[0]
@@ -139,12 +133,12 @@ def test_the_example_prints_a_command_and_requests_that_work(data, tmp_path, mon
 
 
 @pytest.mark.long
-def test_the_example_serves_a_model_that_is_there(data, tmp_path, monkeypatch, capsys):
+def test_the_example_serves_a_model_that_is_there(prepared, tmp_path, monkeypatch, capsys):
     image = keras.Input((32, 32, 1), name="image")
     model = kmtl.MultiTaskModel.from_features(image, keras.layers.Flatten()(image), kmtl.data.tasks("digit_poses"))
     for _ in range(2):
         kmtl.export.saved_model(model, tmp_path / "digit_poses")
-    monkeypatch.setattr(kmtl.data, "load", functools.partial(kmtl.data.load, data_dir=data))
+    monkeypatch.setattr(kmtl.data, "load", functools.partial(kmtl.data.load, data_dir=prepared))
     run_here(monkeypatch, EXAMPLE, "--smoke", "--out", tmp_path / "out", "--model", tmp_path / "digit_poses")
     assert f"source={tmp_path / 'digit_poses'},target=/models/digit_poses" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["requests", "server"]
