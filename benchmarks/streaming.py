@@ -26,7 +26,7 @@ import tensorflow as tf
 from timing import header, ratios, spread
 
 import kmtl
-from kmtl.feeding.resume import along, stream_from
+from kmtl.feeding.resume import stream_from, transform_stream
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "streaming.md"
 MEBIBYTE = 2**20
@@ -161,7 +161,7 @@ def pipelines(folder, usual):
     for kind in ("tfrecord", "array_record"):
         path = kmtl.data.write_shards(whole, folder / kind, format=kind, batched=True)
         data = kmtl.data.from_shards(path, kmtl.data.tasks("digit_poses"), batch_size=64, shuffle=True)
-        yield f"`from_shards`, {kind}, uint8 to 0..1", along(data, scaled)
+        yield f"`from_shards`, {kind}, uint8 to 0..1", transform_stream(data, scaled)
 
 
 def run(model, iterator):

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def hold_interrupts() -> Iterator[None]:
     """Holds Ctrl-C until the end of a block; a second one goes through at once.
 
     TensorFlow's C++ code calls back into Python while it builds gradients, and does not look whether that failed:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kmtl
-from kmtl._interrupts import held
+from kmtl._interrupts import hold_interrupts
 
 
 def press():
@@ -17,7 +17,7 @@ def press():
 
 
 def in_a_block(*acts):
-    with held():
+    with hold_interrupts():
         for act in acts:
             act()
 
@@ -90,7 +90,7 @@ def handled():
 
 
 def test_a_handler_of_the_users_is_called_after_the_block(handled):
-    with held(), held():
+    with hold_interrupts(), hold_interrupts():
         press()
         assert not handled
     assert handled == [signal.SIGINT]
@@ -98,7 +98,7 @@ def test_a_handler_of_the_users_is_called_after_the_block(handled):
 
 def test_other_threads_and_ignored_signals_are_left_alone():
     def look():
-        with held():
+        with hold_interrupts():
             found.append(signal.getsignal(signal.SIGINT))
 
     found = []
@@ -108,7 +108,7 @@ def test_other_threads_and_ignored_signals_are_left_alone():
     assert found == [signal.default_int_handler]
     former = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with held():
+        with hold_interrupts():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, former)

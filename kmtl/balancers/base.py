@@ -9,8 +9,8 @@ from keras import ops
 from kmtl._checks import is_number, near, require, whole
 from kmtl._types import Logs, Tensor, Variable
 from kmtl.balancers.normalizing import InitialLosses, check_normalize, divide_signals, divisors
-from kmtl.balancers.options import refuse_unknown
 from kmtl.balancers.signals import Signals, finite_tasks, rescale
+from kmtl.balancers.unknown_options import refuse_unknown
 
 NEEDS = ("losses", "gram", "gradients")
 SCALES = ("sum", "paper")

@@ -8,7 +8,7 @@ import tensorflow as tf
 from kmtl._checks import Refusals
 from kmtl.data.mixing.proportions import is_whole
 from kmtl.feeding.order import Order, endless
-from kmtl.feeding.resume import restartable
+from kmtl.feeding.resume import register_restart
 
 
 def check_batches(refusals: Refusals, batch_size: Any, seed: Any) -> None:
@@ -42,7 +42,7 @@ def gather_rows(order: Order, arrays: tuple[Any, ...], batch_size: int | None) -
     def finish(numbers: Any) -> Any:
         return numbers.map(rows).prefetch(tf.data.AUTOTUNE)
 
-    return restartable(finish(order.once(batch_size)), lambda n: finish(order.stream(n, batch_size)))
+    return register_restart(finish(order.once(batch_size)), lambda n: finish(order.stream(n, batch_size)))
 
 
 def read_examples(order: Order, example: Callable[..., Any], arrays: tuple[Any, ...], batch_size: int | None) -> Any:
@@ -61,4 +61,4 @@ def read_examples(order: Order, example: Callable[..., Any], arrays: tuple[Any, 
     def restart(n: int) -> Any:
         return endless(one, order.steps(batch_size), n).prefetch(tf.data.AUTOTUNE)
 
-    return restartable(finish(order.once(None)).prefetch(tf.data.AUTOTUNE), restart)
+    return register_restart(finish(order.once(None)).prefetch(tf.data.AUTOTUNE), restart)

@@ -11,7 +11,7 @@ from kmtl.distribution._tensorflow_private import has_started
 from kmtl.distribution.clusters import Cluster, check_cluster, is_configured
 from kmtl.distribution.failures import worker_failure
 from kmtl.distribution.joining import join
-from kmtl.feeding import explainable
+from kmtl.feeding import register_explanation
 
 _KINDS = ("auto", "mirrored", "multi_worker")
 _OWNER = "strategy"
@@ -184,7 +184,7 @@ def _multi_worker(cluster: Cluster, timeout: float, health_check: float, pack: i
     if "multi_worker" not in _made:
         joined = join(cluster, timeout, health_check, pack)
         # `fit` asks what an error means that the strategy's collectives raise.
-        _made["multi_worker"] = cluster, explainable(joined, lambda error: worker_failure(error, cluster))
+        _made["multi_worker"] = cluster, register_explanation(joined, lambda error: worker_failure(error, cluster))
     first, made = _made["multi_worker"]
     if first != cluster:
         rule = "must stay the same in one process"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kmtl import _checks, _extras
-from kmtl.export import cards, describing, forms, images, placing, sampling, signatures
+from kmtl.export import cards, describing, further_signatures, images, placing, sampling, signatures
 from kmtl.export.serving import warmup
 
 EXTRA = "assets.extra"
@@ -24,7 +24,7 @@ class _Asked(NamedTuple):
     """
 
     outputs: dict[str, Any]
-    forms: forms.Forms
+    forms: further_signatures.Forms
     samples: dict[str, Any]
 
 
@@ -96,7 +96,7 @@ def saved_model(
     with placing.beside(folder) as scratch:
         # A folder inside the scratch folder: that one is private to this user, the artifact must not be.
         finished = scratch / "model"
-        functions, kept = forms.endpoints(model, asked.outputs, asked.forms)
+        functions, kept = further_signatures.endpoints(model, asked.outputs, asked.forms)
         with placing.explain_disk_errors("saved_model", folder):
             _write(finished, functions, kept, asked, told)
             return placing.place_version(finished, folder, version)
@@ -106,7 +106,7 @@ def _asked(refusals: _checks.Refusals, model: Any, tasks: Any, options: tuple[An
     """Returns what is to be written and records all that does not fit."""
     decode, files, samples = options
     outputs = signatures.task_outputs(refusals, model, tasks)
-    further = forms.check_forms(refusals, model, outputs, decode, files)
+    further = further_signatures.check_forms(refusals, model, outputs, decode, files)
     given = {} if samples is None or not outputs else sampling.arrays(refusals, model, samples, argument="warmup")
     if samples is not None:
         _extras.load("tensorflow_serving.apis.prediction_log_pb2", "saved_model")
@@ -121,10 +121,10 @@ def _name(folder: Path) -> str:
 def _write(finished: Path, functions: dict[str, Any], kept: tf.Module, asked: _Asked, told: dict[str, Any]) -> None:
     """Writes graph, weights and the files beside them."""
     tf.saved_model.save(kept, str(finished), signatures=functions)
-    told = {**told, "signatures": forms.describe(functions), "images": asked.forms.settings()}
+    told = {**told, "signatures": further_signatures.describe(functions), "images": asked.forms.settings()}
     extra = finished / EXTRA
     extra.mkdir()
     (extra / describing.FILE).write_text(describing.text(told), encoding="utf-8")
     if asked.samples:
-        warmup.write(finished, told["name"], forms.requests(functions, asked.forms, asked.samples))
+        warmup.write(finished, told["name"], further_signatures.requests(functions, asked.forms, asked.samples))
     (extra / cards.FILE).write_text(cards.card(told, finished), encoding="utf-8")

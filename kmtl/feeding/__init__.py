@@ -2,7 +2,7 @@
 
 from kmtl.feeding.arrays import Feed, arrays_feed
 from kmtl.feeding.class_weights import class_tables
-from kmtl.feeding.errors import explainable, explained
+from kmtl.feeding.errors import explain_error, register_explanation
 from kmtl.feeding.feed import feed
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.inspection import Inspection
@@ -16,7 +16,7 @@ __all__ = [
     "arrays_feed",
     "check_statistics",
     "class_tables",
-    "explainable",
-    "explained",
+    "explain_error",
     "feed",
+    "register_explanation",
 ]

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 
 from kmtl._checks import refusal, words
-from kmtl.feeding.batches import complete_batch, number_of_examples, weights_of_all, with_class_weights
+from kmtl.feeding.batches import complete_batch, multiply_class_weights, number_of_examples, weights_of_all
 from kmtl.feeding.inputs import InputForm
-from kmtl.feeding.order import rows_from
+from kmtl.feeding.order import stream_rows
 from kmtl.tasks import Task
 
 
@@ -74,7 +74,7 @@ class Feed:
         got = words(f"{share} with a stream of batches")
         raise ValueError(refusal("fit", "validation_split", "needs arrays", got, "Pass `validation_data`."))
 
-    def weighted(self, tables: Mapping[str, Any]) -> "Feed":
+    def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
         raise NotImplementedError
 
@@ -82,7 +82,7 @@ class Feed:
         """Batches of one pass; None if nobody knows."""
         return None if self.size in (None, math.inf) else int(self.size or 0)
 
-    def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> "Feed":
+    def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> "Feed":
         """The same data without end, from batch number `first` on, counted from the start of the first pass.
 
         Args:
@@ -129,18 +129,18 @@ class ArraysFeed(Feed):
         )
         return ArraysFeed(*first, tasks=self.tasks), last
 
-    def weighted(self, tables: Mapping[str, Any]) -> "Feed":
+    def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
-        weights = with_class_weights(self.y, self.sample_weight or {}, tables, self.tasks)
+        weights = multiply_class_weights(self.y, self.sample_weight or {}, tables, self.tasks)
         return ArraysFeed(self.x, self.y, weights, tasks=self.tasks)
 
     def steps(self, batch_size: int | None) -> int:
         """Batches of one pass."""
         return -(-number_of_examples(self.x) // (batch_size or 32))
 
-    def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
+    def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
         """Batches of rows, whose order is a function of the seed and the pass."""
-        return Feed(rows_from(first, (self.x, self.y, self.sample_weight), batch_size or 32, shuffle, seed))
+        return Feed(stream_rows(first, (self.x, self.y, self.sample_weight), batch_size or 32, shuffle, seed))
 
 
 def arrays_feed(
@@ -175,7 +175,7 @@ class PassedFeed(Feed):
         """Yields nothing."""
         return iter(())
 
-    def weighted(self, tables: Mapping[str, Any]) -> "Feed":
+    def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Refuses class weights."""
         if tables:
             fix = "Map the weights onto the dataset before distributing it."

@@ -143,14 +143,14 @@ def _check_weights(
             refusals.add(argument, "must be finite and at least 0", words(f"{bad} of {len(array)} that are not"))
 
 
-def with_class_weights(
+def multiply_class_weights(
     labels: Mapping[str, Any], weights: Mapping[str, Any], tables: Mapping[str, Any], tasks: Mapping[str, Task]
 ) -> dict[str, Any]:
     """Multiplies each class's weight onto the sample weights; a missing label weighs 1 and counts nothing.
 
     >>> from kmtl.tasks import BinaryClassification
     >>> tasks = {"spam": BinaryClassification("spam")}
-    >>> with_class_weights({"spam": np.array([0, 1, -1])}, {}, {"spam": np.array([0.5, 2.0])}, tasks)
+    >>> multiply_class_weights({"spam": np.array([0, 1, -1])}, {}, {"spam": np.array([0.5, 2.0])}, tasks)
     {'spam': array([0.5, 2. , 1. ])}
     """
     result = dict(weights)

@@ -11,7 +11,7 @@ from kmtl._checks import Refusals, words
 from kmtl.feeding.arrays import Feed
 from kmtl.feeding.batches import check_keys
 from kmtl.feeding.inputs import InputForm
-from kmtl.feeding.resume import along, stream_from
+from kmtl.feeding.resume import stream_from, transform_stream
 from kmtl.tasks import Task
 
 
@@ -58,7 +58,7 @@ class DatasetFeed(Feed):
         data = self.x if limit is None else self.x.take(limit)
         return iter(data.as_numpy_iterator())
 
-    def weighted(self, tables: Mapping[str, Any]) -> "Feed":
+    def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
         if not tables:
             return self
@@ -75,10 +75,10 @@ class DatasetFeed(Feed):
                 result[name] = by_class * given
             return x, y, result
 
-        changed = along(self.x, lambda data: data.map(add, num_parallel_calls=tf.data.AUTOTUNE))
+        changed = transform_stream(self.x, lambda data: data.map(add, num_parallel_calls=tf.data.AUTOTUNE))
         return DatasetFeed(changed, self.tasks, self.source)
 
-    def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
+    def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
         """The dataset's own stream, in its own order."""
         del batch_size, shuffle, seed
         return Feed(stream_from(self.x, first), source=self.source)
@@ -146,7 +146,7 @@ def _completed(data: Any, spec: Any, tasks: Mapping[str, Task]) -> Any:
         dense = {name: tasks[name].shaped_weights(value) for name, value in spread.items() if tasks[name].dense_axes}
         return x, labels, {**spread, **dense}
 
-    return along(data, lambda batches: batches.map(complete, num_parallel_calls=tf.data.AUTOTUNE))
+    return transform_stream(data, lambda batches: batches.map(complete, num_parallel_calls=tf.data.AUTOTUNE))
 
 
 def _lacks_axes(weights: Mapping[str, Any], tasks: Mapping[str, Task]) -> bool:

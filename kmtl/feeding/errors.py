@@ -9,7 +9,7 @@ _EXPLANATIONS: weakref.WeakKeyDictionary[Any, Callable[[BaseException], BaseExce
 )
 
 
-def explainable(dataset: Any, explain: Callable[[BaseException], BaseException | None]) -> Any:
+def register_explanation(dataset: Any, explain: Callable[[BaseException], BaseException | None]) -> Any:
     """Remembers who can tell what an error met while reading a dataset, or under a strategy, means.
 
     Args:
@@ -23,13 +23,13 @@ def explainable(dataset: Any, explain: Callable[[BaseException], BaseException |
     return dataset
 
 
-def explained_as(dataset: Any, changed: Any) -> Any:
+def share_explanation(dataset: Any, changed: Any) -> Any:
     """Lets what a dataset was changed into be explained as the dataset is."""
     explain = _EXPLANATIONS.get(dataset)
-    return changed if explain is None else explainable(changed, explain)
+    return changed if explain is None else register_explanation(changed, explain)
 
 
-def explained(error: BaseException, dataset: Any) -> BaseException:
+def explain_error(error: BaseException, dataset: Any) -> BaseException:
     """Returns a clearer error for one met while training on a dataset, or the same error.
 
     A corrupt record comes out of tf.data without the name of its file. The shards of `kmtl.data.from_shards` are then
@@ -42,7 +42,7 @@ def explained(error: BaseException, dataset: Any) -> BaseException:
     Returns:
         What to raise in its place, `from error`.
 
-    >>> explained(ValueError("something else"), None)
+    >>> explain_error(ValueError("something else"), None)
     ValueError('something else')
     """
     explain = None if dataset is None else _EXPLANATIONS.get(dataset)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kmtl._checks import refusal, words
 from kmtl.feeding.arrays import Feed
-from kmtl.feeding.batches import complete_batch, weights_of_all, with_class_weights
+from kmtl.feeding.batches import complete_batch, multiply_class_weights, weights_of_all
 from kmtl.feeding.inputs import InputForm
 from kmtl.tasks import Task
 
@@ -45,7 +45,7 @@ class _Complete:
         labels, given = complete_batch(
             x, y, weights, self.tasks, self.owner, all_needed=self.all_needed, form=self.form
         )
-        weights = with_class_weights(labels, given, self.tables, self.tasks)
+        weights = multiply_class_weights(labels, given, self.tables, self.tasks)
         return x, labels, weights_of_all(labels, weights, self.tasks)
 
     def _unpacked(self, batch: Any) -> tuple[Any, Any, Any]:
@@ -140,11 +140,11 @@ class PyDatasetFeed(Feed):
         indices = itertools.count() if self.x.num_batches is None else range(self.x.num_batches)
         return (self.x[index] for index in itertools.islice(indices, limit))
 
-    def weighted(self, tables: Mapping[str, Any]) -> "Feed":
+    def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
         return PyDatasetFeed(_Completed(self.x.data, self.x.complete.with_tables(tables)), source=self.source)
 
-    def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
+    def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
         """Batches by index.
 
         Raises:
@@ -187,7 +187,7 @@ class GeneratorFeed(Feed):
         """The rest is unknown."""
         return False
 
-    def weighted(self, tables: Mapping[str, Any]) -> "Feed":
+    def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed as Keras takes it, a generator: completed batches, with class weights."""
         complete = self.complete.with_tables(tables)
         return _RunFeed((complete(batch) for batch in self.x), source=self.source)
@@ -196,7 +196,7 @@ class GeneratorFeed(Feed):
 class _RunFeed(Feed):
     """A generator of completed batches."""
 
-    def positioned(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
+    def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
         """What is left after the first batches were run through."""
         del batch_size, shuffle, seed
         # Keras takes generators for such, no other iterators.

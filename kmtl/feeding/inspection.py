@@ -58,7 +58,7 @@ class Inspection:
         limit = given.limit(steps, check, "fit", "validation_steps")
         if check is not False and given.is_rewindable:
             check_statistics(self._statistics(given, limit), (), owner, all_needed=False)
-        given = given.weighted({})
+        given = given.with_class_weights({})
         return given.x if given.y is None else (given.x, given.y, given.sample_weight)
 
     def look(self, given: Feed, steps: int | None, check: bool | int) -> DataStatistics | None:
@@ -94,14 +94,14 @@ class Inspection:
         check_statistics(statistics, self.scalers, "adapt", all_needed=False)
         self.learn_scales(statistics, self.scalers)
 
-    def prepared(self, owner: str, x: Any, y: Any, sample_weight: Any, limit: int) -> Feed:
+    def prepare(self, owner: str, x: Any, y: Any, sample_weight: Any, limit: int) -> Feed:
         """Data that is looked at but not trained on, with the statistics of its labels learned."""
         given = self.partial_feed(x, y, sample_weight, owner)
         if self.unlearned():
             statistics = DataStatistics.of(self.tasks, given.batches(limit))
             check_statistics(statistics, self.unlearned(), owner, all_needed=False)
             self.learn_scales(statistics, self.unlearned())
-        return given.weighted({})
+        return given.with_class_weights({})
 
     def learn_scales(self, statistics: DataStatistics, names: Iterable[str]) -> None:
         """Gives the statistics to the layers that turn predictions into the label's unit.

@@ -10,7 +10,7 @@ import tensorflow as tf
 LAST = np.iinfo(np.int64).max
 
 
-def by_element() -> Any:
+def element_options() -> Any:
     """Options of a dataset in one order, whose elements machines share, never its files: each would order its own."""
     options = tf.data.Options()
     options.deterministic = True
@@ -29,23 +29,23 @@ def key_of(seed: int, number: int, index: Any) -> Any:
     return tf.random.experimental.stateless_fold_in(tf.constant([seed, number], tf.int64), index, alg="philox")
 
 
-def drawn(key: Any) -> Any:
+def random_integer(key: Any) -> Any:
     """One int64 from a key."""
     return tf.random.stateless_uniform([], key, minval=None, maxval=None, dtype=tf.int64, alg="philox")
 
 
-def shuffled(source: Any, buffer: Any, key: Any) -> Any:
+def shuffle_by_key(source: Any, buffer: Any, key: Any) -> Any:
     """A dataset in an order given by a key; to be called inside a function that tf.data traces."""
     # The global seed would otherwise enter the order; inside a traced function this sets the graph's own seed only.
     if not tf.executing_eagerly():
         tf.random.set_seed(1)
-    return source.shuffle(buffer, seed=drawn(key), reshuffle_each_iteration=False)
+    return source.shuffle(buffer, seed=random_integer(key), reshuffle_each_iteration=False)
 
 
-def permuted(positions: Any, count: int, key: Any) -> Any:
+def permute(positions: Any, count: int, key: Any) -> Any:
     """Where the permutation of `0 .. count - 1` that a key stands for puts positions, without ever making all of it.
 
-    >>> sorted(permuted(tf.range(5, dtype=tf.int64), 5, key_of(3, 0, 0)).numpy().tolist())
+    >>> sorted(permute(tf.range(5, dtype=tf.int64), 5, key_of(3, 0, 0)).numpy().tolist())
     [0, 1, 2, 3, 4]
     """
     seeds = tf.random.stateless_uniform([2], key, minval=None, maxval=None, dtype=tf.int32, alg="philox")
@@ -71,7 +71,7 @@ def endless(one: Callable[[Any, Any], Any], steps: int, start: Any) -> Any:
     return tf.data.Dataset.range(first, LAST).flat_map(numbered)
 
 
-def any_pass(one: Callable[[Any, Any], Any], shuffle: bool, seed: int) -> Any:
+def one_pass(one: Callable[[Any, Any], Any], shuffle: bool, seed: int) -> Any:
     """One whole pass; if shuffled another one at every iteration, which tf.data's own state numbers.
 
     Args:
@@ -134,10 +134,10 @@ class Order:
 
     def at(self, positions: Any, index: Any) -> Any:
         """The row numbers at some positions of the pass numbered `index`."""
-        return permuted(positions, self.rows, key_of(self.seed, 0, index)) if self.shuffle else positions
+        return permute(positions, self.rows, key_of(self.seed, 0, index)) if self.shuffle else positions
 
 
-def rows_from(first: int, arrays: Any, batch_size: int, shuffle: bool, seed: int) -> Any:
+def stream_rows(first: int, arrays: Any, batch_size: int, shuffle: bool, seed: int) -> Any:
     """Batches of rows of arrays without end.
 
     Args:

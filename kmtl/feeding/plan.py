@@ -77,7 +77,7 @@ class Progress:
         return min(number, max(self._seen - self.ahead, 0))
 
 
-class Rejoined(keras.callbacks.CallbackList):
+class RemainingCallbacks(keras.callbacks.CallbackList):
     """The callbacks of a training that goes on inside an epoch: they do not hear again of batches that were done.
 
     Args:
@@ -106,20 +106,20 @@ class Rejoined(keras.callbacks.CallbackList):
         super().on_epoch_end(epoch, logs)
 
 
-def rejoined(callbacks: Any, plan: Plan, verbose: Any, epochs: int, model: Any) -> Any:
+def remaining_callbacks(callbacks: Any, plan: Plan, verbose: Any, epochs: int, model: Any) -> Any:
     """The callbacks of `fit`, in the middle of an epoch such as hear only of what is new."""
     ahead = plan.progress.ahead if plan.progress else 0
     if not ahead:
         return callbacks
     told = {"verbose": verbose, "epochs": epochs, "steps": plan.steps_per_epoch, "model": model}
-    return Rejoined(callbacks, ahead, add_progbar=verbose != 0, **told)
+    return RemainingCallbacks(callbacks, ahead, add_progbar=verbose != 0, **told)
 
 
-def streamed(plan: Plan, start: Start, steps: int) -> Plan:
+def plan_stream(plan: Plan, start: Start, steps: int) -> Plan:
     """The plan of a training from where it begins, its data an endless stream from there."""
     first = start.epoch * steps + start.step
     shuffle = plan.shuffle and plan.feed.is_shuffled_by_keras
-    feed = plan.feed.positioned(first, batch_size=plan.batch_size, shuffle=shuffle, seed=start.seed)
+    feed = plan.feed.stream_from(first, batch_size=plan.batch_size, shuffle=shuffle, seed=start.seed)
     return Plan(feed, None, False, steps, start.epoch, Progress(steps, start.step))
 
 
@@ -140,7 +140,7 @@ def steps_of(plan: Plan, seen: int | None) -> int:
     return steps
 
 
-def present_seed() -> int:
+def current_seed() -> int:
     """A number that follows from the state of NumPy's generator, which is left as it is.
 
     `keras.utils.set_random_seed` so makes it the same in every run.

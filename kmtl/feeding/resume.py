@@ -6,12 +6,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from kmtl.feeding.errors import explained_as
+from kmtl.feeding.errors import share_explanation
 
 _RESTARTS: weakref.WeakKeyDictionary[Any, Callable[[int], Any]] = weakref.WeakKeyDictionary()
 
 
-def restartable(dataset: Any, restart: Callable[[int], Any]) -> Any:
+def register_restart(dataset: Any, restart: Callable[[int], Any]) -> Any:
     """Remembers how a dataset's stream begins anywhere.
 
     A finite `tf.data.Dataset` cannot know which pass over the data it is on; a stream that is
@@ -25,9 +25,10 @@ def restartable(dataset: Any, restart: Callable[[int], Any]) -> Any:
             to `dataset`, which would then never be freed.
 
     Returns:
-        The dataset itself. What is derived from it (`map`, `take` ...) has no restart function; see `along`.
+        The dataset itself. What is derived from it (`map`, `take` ...) has no restart function; see `transform_stream`.
 
-    >>> ten = restartable(tf.data.Dataset.range(10), lambda n: tf.data.Dataset.range(n, 2**62).map(lambda v: v % 10))
+    >>> digits = lambda n: tf.data.Dataset.range(n, 2**62).map(lambda v: v % 10)
+    >>> ten = register_restart(tf.data.Dataset.range(10), digits)
     >>> [int(v) for v in stream_from(ten, 8).take(4)]
     [8, 9, 0, 1]
     """
@@ -67,8 +68,8 @@ def stream_from(dataset: Any, n: int) -> Any:
     return restart(n).apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
-def along(dataset: Any, change: Callable[[Any], Any]) -> Any:
-    """Changes a dataset and, where it has one, its stream alike; it stays explainable, too.
+def transform_stream(dataset: Any, change: Callable[[Any], Any]) -> Any:
+    """Changes a dataset and, where it has one, its stream alike; its errors stay explained, too.
 
     Args:
         dataset: A `tf.data.Dataset`.
@@ -77,9 +78,9 @@ def along(dataset: Any, change: Callable[[Any], Any]) -> Any:
     Returns:
         The changed dataset; its restart function, if `dataset` had one, gives the changed stream.
 
-    >>> count = restartable(tf.data.Dataset.range(3), lambda n: tf.data.Dataset.range(n, 2**62))
-    >>> [int(v) for v in stream_from(along(count, lambda numbers: numbers.map(lambda v: -v)), 5).take(2)]
+    >>> count = register_restart(tf.data.Dataset.range(3), lambda n: tf.data.Dataset.range(n, 2**62))
+    >>> [int(v) for v in stream_from(transform_stream(count, lambda numbers: numbers.map(lambda v: -v)), 5).take(2)]
     [-5, -6]
     """
-    changed, restart = explained_as(dataset, change(dataset)), restart_of(dataset)
-    return changed if restart is None else restartable(changed, lambda n: change(restart(n)))
+    changed, restart = share_explanation(dataset, change(dataset)), restart_of(dataset)
+    return changed if restart is None else register_restart(changed, lambda n: change(restart(n)))

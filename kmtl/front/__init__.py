@@ -5,7 +5,7 @@ from kmtl.front.film import FiLM
 from kmtl.front.front import train
 from kmtl.front.low_rank_adapter import LowRankAdapter
 from kmtl.front.pareto import hypervolume, lattice, non_dominated
-from kmtl.front.pictures import plot_front
+from kmtl.front.plot_front import plot_front
 from kmtl.front.result import Front
 from kmtl.front.trade_off import Point
 

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kmtl.feeding.errors import explained_as
-from kmtl.feeding.resume import restart_of, restartable
+from kmtl.feeding.errors import share_explanation
+from kmtl.feeding.resume import register_restart, restart_of
 
 _LAST = 2**62
 
@@ -90,8 +90,8 @@ def with_draws(dataset: tf.data.Dataset, inputs: Sequence[str], tasks: Sequence[
         changed = numbered.map(lambda *pair: add(pair[0], pair[1])).prefetch(2)
         return changed.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
-    changed, restart = explained_as(dataset, along(dataset.repeat(), 0)), restart_of(dataset)
-    return changed if restart is None else restartable(changed, lambda n: along(restart(n), n))
+    changed, restart = share_explanation(dataset, along(dataset.repeat(), 0)), restart_of(dataset)
+    return changed if restart is None else register_restart(changed, lambda n: along(restart(n), n))
 
 
 def _sample_weights(shares: Mapping[str, Any], weights: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from kmtl._checks import refusal, require, words
 from kmtl._table import Table
 from kmtl.front import pareto
 from kmtl.front.conditioning import fold, preference_shares
-from kmtl.front.pictures import plot_front
+from kmtl.front.plot_front import plot_front
 from kmtl.front.trade_off import Point, TradeOff
 from kmtl.metrics import delta_m
 from kmtl.tasks import Task

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kmtl._interrupts import held
+from kmtl._interrupts import hold_interrupts
 from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.vectors import gramian
 
@@ -48,7 +48,7 @@ def measure_gramians(
 
     @tf.function(reduce_retracing=True)
     def look(batch: Any) -> tuple[Any, Any, Any]:
-        with held():
+        with hold_interrupts():
             with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
                 losses, present = forward(*batch)
                 parts = tf.unstack(losses)

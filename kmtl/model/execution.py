@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kmtl._interrupts import held
+from kmtl._interrupts import hold_interrupts
 from kmtl.feeding.plan import Progress
 from kmtl.tasks import Task
 
@@ -22,7 +22,7 @@ def train_function(model: Any, run: Callable[[Any], Any], progress: Callable[[],
         progress: How far the training in progress has read its stream; None where Keras alone counts.
     """
     # The first call traces; what is around the step is traced there, too.
-    first = [] if model.run_eagerly else [held]
+    first = [] if model.run_eagerly else [hold_interrupts]
 
     def function(iterator: Any) -> dict[str, Any]:
         most, now = model.steps_per_execution, progress()

@@ -8,8 +8,8 @@ import keras
 from kmtl._replicas import is_many_machines, of_first
 from kmtl.callbacks.backup import BackupAndRestore
 from kmtl.callbacks.balancer_events import BalancerListener
-from kmtl.feeding import class_tables, explained
-from kmtl.feeding.plan import Plan, Start, present_seed, rejoined, steps_of, streamed
+from kmtl.feeding import class_tables, explain_error
+from kmtl.feeding.plan import Plan, Start, current_seed, plan_stream, remaining_callbacks, steps_of
 
 
 def train(
@@ -58,7 +58,7 @@ def train(
     if validation_data is not None:
         validation_data = inspection.validation_data(validation_data, options["validation_steps"], check)
     statistics = inspection.look(given, steps_per_epoch, check)
-    given = given.weighted(class_tables(class_weight, model.tasks, statistics, "fit"))
+    given = given.with_class_weights(class_tables(class_weight, model.tasks, statistics, "fit"))
     callbacks = in_order(callbacks, model.direction)
     try:
         # From here on machines wait for each other.
@@ -67,12 +67,12 @@ def train(
         plan = Plan(given, batch_size, shuffle, steps_per_epoch, initial_epoch)
         batches = statistics.batches if statistics is not None and statistics.complete else None
         plan = _planned(model, plan, callbacks, batches, epochs)
-        callbacks = rejoined(callbacks, plan, options["verbose"], epochs, model)
+        callbacks = remaining_callbacks(callbacks, plan, options["verbose"], epochs, model)
         return _run(
             model, keras_fit, plan, epochs=epochs, callbacks=callbacks, validation_data=validation_data, **options
         )
     except Exception as error:
-        clearer = explained(explained(error, given.source), model.distribute_strategy)
+        clearer = explain_error(explain_error(error, given.source), model.distribute_strategy)
         if clearer is error:
             raise
         raise clearer from error
@@ -108,11 +108,11 @@ def _planned(model: Any, plan: Plan, callbacks: Sequence[Any], batches: int | No
     if backup is None and not (many and plan.shuffle and plan.feed.is_shuffled_by_keras):
         return plan
     steps = steps_of(plan, batches)
-    start = Start(plan.initial_epoch, 0, int(of_first(strategy, present_seed())))
+    start = Start(plan.initial_epoch, 0, int(of_first(strategy, current_seed())))
     if backup is not None:
         backup.attend(callbacks)
         start = backup.restore(model, fingerprint(model, steps), start)
-    return streamed(plan, start._replace(epoch=epochs) if start.stopped else start, steps)
+    return plan_stream(plan, start._replace(epoch=epochs) if start.stopped else start, steps)
 
 
 def fingerprint(model: Any, steps: int) -> dict[str, Any]:

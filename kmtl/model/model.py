@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kmtl import gradients
 from kmtl._checks import near, refusal, require, words
-from kmtl._interrupts import held
+from kmtl._interrupts import hold_interrupts
 from kmtl._keras_private import has_prepared_data
 from kmtl._replicas import is_replicated
 from kmtl.feeding import InputForm, Inspection, class_tables
@@ -164,7 +164,7 @@ class MultiTaskModel(CompiledGraph):
         if not has_prepared_data(kwargs):
             given = self.inspection.partial_feed(x, y, sample_weight, "evaluate")
             given.limit(steps, True, "evaluate", "steps")
-            given = given.weighted({})
+            given = given.with_class_weights({})
             x, y, sample_weight = given.x, given.y, given.sample_weight
         options = {"batch_size": batch_size, "verbose": verbose, "steps": steps, "callbacks": callbacks, **kwargs}
         with self._evaluation():
@@ -178,7 +178,7 @@ class MultiTaskModel(CompiledGraph):
         self.follow_trainable("train_on_batch")
         given = self.inspection.batch_feed(x, y, sample_weight, "train_on_batch")
         self.inspection.require_scales("train_on_batch")
-        given = given.weighted(class_tables(class_weight, self.tasks, None, "train_on_batch"))
+        given = given.with_class_weights(class_tables(class_weight, self.tasks, None, "train_on_batch"))
         logs = super().train_on_batch(given.x, given.y, given.sample_weight, return_dict=True)
         return logs if return_dict else [logs[name] for name in self.metrics_names]
 
@@ -246,7 +246,7 @@ class MultiTaskModel(CompiledGraph):
         setup = self._compiled_setup("gramians")
         shared = setup.shared or self.shared_variables
         require(bool(shared), "gramians", "model", "must have trainable weights that tasks share", words("none"))
-        given = self.inspection.prepared("gramians", x, y, sample_weight, batches)
+        given = self.inspection.prepare("gramians", x, y, sample_weight, batches)
         parts = gradients.first_batches(given.x, given.y, given.sample_weight, batch_size, batches)
         return gradients.measure_gramians(self.step.losses, self.step.cut, shared, list(self.tasks), parts)
 
@@ -254,7 +254,7 @@ class MultiTaskModel(CompiledGraph):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step: losses, their weights, one update of every weight."""
-        with nullcontext() if tf.executing_eagerly() else held():
+        with nullcontext() if tf.executing_eagerly() else hold_interrupts():
             self.step(keras.utils.unpack_x_y_sample_weight(data))
             return self.get_metrics_result()
 

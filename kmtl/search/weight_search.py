@@ -7,7 +7,7 @@ from kmtl._checks import require, words
 from kmtl._table import Table
 from kmtl.evidence.trainer import Scores, task_scores
 from kmtl.front.pareto import non_dominated
-from kmtl.front.pictures import plot_front
+from kmtl.front.plot_front import plot_front
 from kmtl.front.trade_off import Point, TradeOff
 from kmtl.search.hypermodel import Trainee
 from kmtl.search.trials import Trial

@@ -5,8 +5,8 @@ import pytest
 
 from kmtl.data.built_in.catalogue import find
 from kmtl.data.built_in.digits import source_digits
+from kmtl.data.built_in.examples import column
 from kmtl.data.built_in.loading import load
-from kmtl.data.built_in.reading import column
 from kmtl.data.built_in.transforms import ANGLES, SCALES, draw
 
 KNOWN = "Known: 'digit_poses', 'multi_digits', 'shapes3d', 'dsprites', 'celeb_a', 'oxford_iiit_pet'."

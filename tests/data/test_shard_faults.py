@@ -16,8 +16,8 @@ import tensorflow as tf
 import kmtl
 from kmtl.data import check_shards, from_shards, write_shards
 from kmtl.data.shards.manifests import FORMATS
-from kmtl.feeding.errors import explained
-from kmtl.feeding.resume import along
+from kmtl.feeding.errors import explain_error
+from kmtl.feeding.resume import transform_stream
 
 TASKS = [kmtl.Classification("digit", classes=10)]
 ROWS, SHARDS = 400, 4
@@ -91,7 +91,7 @@ def test_a_corrupt_record_is_named_by_file_and_number(shards):
 def test_a_corrupt_record_met_in_training_is_explained(shards):
     path = corrupt(shards, 205)
     data = from_shards(shards, TASKS, shuffle=20)
-    changed = along(data, lambda batches: batches.map(lambda x, y: (x, y)))
+    changed = transform_stream(data, lambda batches: batches.map(lambda x, y: (x, y)))
     said = f"{path.name}, got record {205 // SHARDS} corrupt"
     with pytest.raises(OSError, match=said) as caught:
         model().fit(data, check=False, verbose=0)
@@ -99,12 +99,12 @@ def test_a_corrupt_record_met_in_training_is_explained(shards):
     with pytest.raises(tf.errors.OpError) as caught:
         data.reduce(0, lambda count, *_: count + 1)
     for dataset in (data, changed):
-        error = explained(caught.value, dataset)
+        error = explain_error(caught.value, dataset)
         assert isinstance(error, OSError)
         assert said in str(error)
-    assert explained(caught.value, data.take(3)) is caught.value
+    assert explain_error(caught.value, data.take(3)) is caught.value
     other = ValueError("something else")
-    assert explained(other, data) is other
+    assert explain_error(other, data) is other
 
 
 def test_a_shard_that_goes_while_training_is_explained(tmp_path):
@@ -117,7 +117,7 @@ def test_a_shard_that_goes_while_training_is_explained(tmp_path):
 
 def test_an_error_on_whole_shards_stays_what_it_is(shards):
     error = tf.errors.DataLossError(None, None, "from elsewhere")
-    assert explained(error, from_shards(shards, TASKS)) is error
+    assert explain_error(error, from_shards(shards, TASKS)) is error
 
 
 def test_records_of_something_else_are_found(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import kmtl
-from kmtl.export import forms
+from kmtl.export import further_signatures
 from kmtl.tasks import FusedHeads
 
 NAMES = ["wing", "tail", "beak", "crest", "foot"]
@@ -61,7 +61,7 @@ def test_a_task_alone_runs_its_slice_of_a_fused_kernel_and_the_weights_stay_one(
     for task in model.tasks:
         outputs = loaded.signatures[task](row=tf.constant(rows))
         np.testing.assert_allclose(outputs[task], model(rows, training=False)[task], atol=1e-6)
-    functions, _ = forms.endpoints(model, model.output, forms.Forms(False, {}))
+    functions, _ = further_signatures.endpoints(model, model.output, further_signatures.Forms(False, {}))
     for name, widths in (("beak", {7}), ("species", {3}), ("serving_default", {35, 3})):
         products = [node for node in functions[name].graph.get_operations() if node.type == "MatMul"]
         assert {node.outputs[0].shape[-1] for node in products} == widths

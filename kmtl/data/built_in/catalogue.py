@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kmtl._checks import Refusals, near, require
-from kmtl.data.built_in.labels import SLICED, Label, Row, box, category, flag, number, vector
+from kmtl.data.built_in.rows import SLICED, Label, Row, box, category, flag, number, vector
 from kmtl.tasks import Task
 
 _ATTRIBUTES = (

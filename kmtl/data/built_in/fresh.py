@@ -9,8 +9,8 @@ import tensorflow as tf
 from kmtl.data.built_in.digits import source_digits
 from kmtl.data.built_in.transforms import draw_batch, poses
 from kmtl.data.hiding import blank
-from kmtl.feeding.order import LAST, Order, drawn, key_of
-from kmtl.feeding.resume import restartable
+from kmtl.feeding.order import LAST, Order, key_of, random_integer
+from kmtl.feeding.resume import register_restart
 
 # What is drawn by the seed of a stream: 0 is the order of its passes.
 _POSES = 1
@@ -50,11 +50,11 @@ def fresh_batches(
         return tf.data.Dataset.zip((numbers, seeds)).map(drawn_batch, num_parallel_calls=tf.data.AUTOTUNE)
 
     def restart(n: int) -> Any:
-        seeds = tf.data.Dataset.range(n, LAST).map(lambda number: drawn(key_of(seed, _POSES, number)))
+        seeds = tf.data.Dataset.range(n, LAST).map(lambda number: random_integer(key_of(seed, _POSES, number)))
         return finish(order.stream(n, batch_size), seeds)
 
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    return restartable(finish(order.once(batch_size), seeds), restart)
+    return register_restart(finish(order.once(batch_size), seeds), restart)
 
 
 def redraw(sources: Any, seed: Any) -> tuple[Any, dict[str, Any]]:

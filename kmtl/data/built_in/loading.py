@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals, sizes
 from kmtl.data.built_in.catalogue import choose_labels, find
+from kmtl.data.built_in.examples import column, examples, resize
 from kmtl.data.built_in.fresh import fresh_batches
-from kmtl.data.built_in.labels import Row
-from kmtl.data.built_in.reading import column, examples, resize
+from kmtl.data.built_in.rows import Row
 from kmtl.data.hiding import check_share, hidden_rows, hide_labels
-from kmtl.feeding.order import by_element, endless, key_of, shuffled
-from kmtl.feeding.resume import along, restartable
+from kmtl.feeding.order import element_options, endless, key_of, shuffle_by_key
+from kmtl.feeding.resume import register_restart, transform_stream
 
 _OWNER = "load"
 _MEBIBYTE = 2**20
@@ -98,7 +98,7 @@ def load(
         sources = column(row, "source", (splits or row.splits)[0], data_dir)
         hidden = hidden_rows(len(sources), hide or 0.0, wanted, seed)
         train = fresh_batches(sources, wanted, hidden, batch_size=batch_size, shuffle=shuffle, seed=seed)
-        train = along(train, lambda batches: _resize(batches, size).prefetch(tf.data.AUTOTUNE))
+        train = transform_stream(train, lambda batches: _resize(batches, size).prefetch(tf.data.AUTOTUNE))
     else:
         train = _batches(hide_labels(parts[0], hide or 0.0, seed=seed), batch_size, seed if shuffle else None)
     return train, _batches(parts[1], batch_size), _batches(parts[2], batch_size)
@@ -145,20 +145,20 @@ def _batches(dataset: tf.data.Dataset, batch_size: int, seed: int | None = None)
     buffer = max(1, min(count, _KEPT // image))
 
     def one(index: Any, skipped: Any) -> Any:
-        order = dataset if seed is None else shuffled(dataset, buffer, key_of(seed, 0, index))
+        order = dataset if seed is None else shuffle_by_key(dataset, buffer, key_of(seed, 0, index))
         return order.skip(skipped * batch_size).batch(batch_size)
 
     def restart(n: int) -> Any:
         return _finish(endless(one, -(-count // batch_size), n))
 
     once = dataset if seed is None else dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True)
-    return restartable(_finish(once.batch(batch_size)), restart)
+    return register_restart(_finish(once.batch(batch_size)), restart)
 
 
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Batches of images in 0..1, made ahead of the training."""
     ready = batches.map(_to_unit, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    return ready.with_options(by_element())
+    return ready.with_options(element_options())
 
 
 def _to_unit(images: Any, labels: Any) -> tuple[Any, Any]:

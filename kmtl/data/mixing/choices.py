@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kmtl.feeding.order import LAST, key_of, shuffled
+from kmtl.feeding.order import LAST, key_of, shuffle_by_key
 
 # Choices are drawn so many at a time; a stream of the same seed is the same only while this stands.
 _BLOCK = 4096
@@ -100,6 +100,6 @@ def shuffled_passes(source: Any, buffer: int, seed: int, number: int, first_pass
     """
 
     def one(index: Any) -> Any:
-        return shuffled(source(index) if callable(source) else source, buffer, key_of(seed, number, index))
+        return shuffle_by_key(source(index) if callable(source) else source, buffer, key_of(seed, number, index))
 
     return tf.data.Dataset.range(first_pass, LAST).flat_map(one)

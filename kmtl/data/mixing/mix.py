@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals
 from kmtl.data.mixing.choices import choices, count_choices, shuffled_passes
-from kmtl.data.mixing.forms import StreamForm, common_form
 from kmtl.data.mixing.proportions import HOW_TO_COUNT, check_counted, counts, is_whole, probabilities
-from kmtl.feeding.order import by_element
-from kmtl.feeding.resume import restart_of, restartable, stream_from
+from kmtl.data.mixing.stream_form import StreamForm, common_form
+from kmtl.feeding.order import element_options
+from kmtl.feeding.resume import register_restart, restart_of, stream_from
 from kmtl.tasks import Task
 
 
@@ -96,7 +96,7 @@ def mix(
         at = replace(draw, start=start + n * (batch_size or 1))
         return _batch(_stream(datasets, form, at), batch_size)
 
-    return restartable(later(0), later)
+    return register_restart(later(0), later)
 
 
 def _batch(stream: Any, batch_size: int | None) -> Any:
@@ -155,7 +155,7 @@ def _stream(datasets: Mapping[Any, Any], form: StreamForm, draw: _Draw) -> Any:
     ]
     drawn = choices(table, seed, start=draw.start, examples_per_epoch=length)
     stream = tf.data.Dataset.choose_from_datasets(sources, drawn, stop_on_empty_dataset=True)
-    return stream.with_options(by_element())
+    return stream.with_options(element_options())
 
 
 def _endless(dataset: Any, draw: _Draw, number: int, used: int) -> Any:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from kmtl._checks import Refusals
 from kmtl.data.dataset_labels import carries_label, check_known, dataset_label, label_specs
 from kmtl.data.task_names import listed_tasks, names_of
-from kmtl.feeding.resume import along
+from kmtl.feeding.resume import transform_stream
 from kmtl.tasks import Task
 from kmtl.tasks.labels import Label
 
@@ -39,7 +39,7 @@ def only(dataset: Any, tasks: str | Task | Iterable[str | Task]) -> Any:
     known = label_specs("only", dataset)
     names = names_of(tasks)
     _check_names("only", names, known)
-    return along(dataset, lambda given: given.map(lambda *element: _restrict(element, names)))
+    return transform_stream(dataset, lambda given: given.map(lambda *element: _restrict(element, names)))
 
 
 def split_by_task(

@@ -11,7 +11,7 @@ import tensorflow as tf
 from kmtl import _extras
 from kmtl.data.shards.exit_guard import settling
 from kmtl.data.shards.manifests import Manifest
-from kmtl.feeding.order import Order, key_of, permuted, shuffled
+from kmtl.feeding.order import Order, key_of, permute, shuffle_by_key
 
 # Files open at a time while shuffling.
 _OPEN = 16
@@ -48,7 +48,7 @@ class TFRecords:
         """Records of the pass numbered `index`, without its first `skipped` batches, or examples."""
         records = self._in_order()
         if self.buffer:
-            records = shuffled(self._shuffle_shards(index), self.buffer, key_of(self.seed, 0, index))
+            records = shuffle_by_key(self._shuffle_shards(index), self.buffer, key_of(self.seed, 0, index))
         records = records.skip(skipped * (batch_size or 1))
         return records if batch_size is None else records.batch(batch_size)
 
@@ -63,7 +63,7 @@ class TFRecords:
     def _shuffle_shards(self, index: Any) -> Any:
         """All records, the shards in an order of the pass's own."""
         count = len(self.paths)
-        order = permuted(tf.range(count, dtype=tf.int64), count, key_of(self.seed, _FILES, index))
+        order = permute(tf.range(count, dtype=tf.int64), count, key_of(self.seed, _FILES, index))
         opened = min(count, _OPEN)
         turn = max(1, min(_TURN, _TURNS // (opened * self.size)))
         return self._interleave(tf.gather(tf.constant(self.paths), order), opened, turn)

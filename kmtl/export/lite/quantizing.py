@@ -11,7 +11,7 @@ import tensorflow as tf
 from kmtl import _checks
 from kmtl.export import sampling
 from kmtl.export.lite import float_outputs
-from kmtl.export.lite._tensorflow_private import convert_in_two_steps
+from kmtl.export.lite._converter_private import convert_in_two_steps
 
 MODES = ("float16", "dynamic", "int8", "int8_io")
 CALIBRATED = ("int8", "int8_io")

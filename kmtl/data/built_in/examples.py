@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from kmtl.data.built_in.labels import Row
 from kmtl.data.built_in.preparing import prepare
+from kmtl.data.built_in.rows import Row
 from kmtl.tasks import Task
 
 _WHITE = 255

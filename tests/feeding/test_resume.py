@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import kmtl
-from kmtl.feeding.errors import explainable, explained
-from kmtl.feeding.resume import along, restart_of, restartable, stream_from
+from kmtl.feeding.errors import explain_error, register_explanation
+from kmtl.feeding.resume import register_restart, restart_of, stream_from, transform_stream
 
 TASKS = [kmtl.Classification("digit", classes=10)]
 
@@ -21,7 +21,7 @@ def numbers(stream, count):
 def counting():
     """Passes over 0..4 that say their number: 0..4, 10..14, 20..24 and so on."""
     plain = tf.data.Dataset.range(5)
-    return restartable(plain, lambda n: tf.data.Dataset.range(n, 2**40).map(lambda at: at // 5 * 10 + at % 5))
+    return register_restart(plain, lambda n: tf.data.Dataset.range(n, 2**40).map(lambda at: at // 5 * 10 + at % 5))
 
 
 def test_a_restart_function_makes_the_stream():
@@ -50,20 +50,24 @@ def test_every_stream_is_known_to_have_no_end():
 def test_what_is_derived_has_no_restart_function_but_along_carries_it():
     dataset = counting()
     assert restart_of(dataset.map(lambda v: -v)) is None
-    assert restart_of(along(tf.data.Dataset.range(3), lambda plain: plain.prefetch(1))) is None
-    changed = along(along(dataset, lambda plain: plain.map(lambda v: -v)), lambda plain: plain.prefetch(1))
+    assert restart_of(transform_stream(tf.data.Dataset.range(3), lambda plain: plain.prefetch(1))) is None
+    changed = transform_stream(
+        transform_stream(dataset, lambda plain: plain.map(lambda v: -v)), lambda plain: plain.prefetch(1)
+    )
     assert numbers(changed, 5) == [0, -1, -2, -3, -4]
     assert numbers(stream_from(changed, 4), 3) == [-4, -10, -11]
 
 
-def test_along_carries_the_explanation():
+def test_a_transformed_stream_carries_the_explanation():
     clear = OSError("the file")
-    dataset = explainable(tf.data.Dataset.range(3), lambda error: clear if isinstance(error, KeyError) else None)
-    changed = along(dataset, lambda plain: plain.map(lambda v: -v))
-    assert explained(KeyError(), changed) is clear
+    dataset = register_explanation(
+        tf.data.Dataset.range(3), lambda error: clear if isinstance(error, KeyError) else None
+    )
+    changed = transform_stream(dataset, lambda plain: plain.map(lambda v: -v))
+    assert explain_error(KeyError(), changed) is clear
     other = ValueError()
-    assert explained(other, changed) is other
-    assert explained(other, None) is other
+    assert explain_error(other, changed) is other
+    assert explain_error(other, None) is other
 
 
 def sets(tmp_path):
@@ -74,7 +78,7 @@ def sets(tmp_path):
     for kind in ("tfrecord", "array_record"):
         path = kmtl.data.write_shards(examples, tmp_path / kind, format=kind)
         yield kmtl.data.from_shards(path, TASKS, shuffle=True)
-        yield along(kmtl.data.from_shards(path, TASKS), lambda batches: batches.prefetch(1))
+        yield transform_stream(kmtl.data.from_shards(path, TASKS), lambda batches: batches.prefetch(1))
 
 
 @pytest.mark.long

@@ -16,9 +16,9 @@ from kmtl.data.shards.record_files import record_files
 from kmtl.data.shards.records import of_tasks, parser
 from kmtl.data.shards.verifying import explanation
 from kmtl.data.task_names import task_list
-from kmtl.feeding.errors import explainable
-from kmtl.feeding.order import any_pass, by_element, endless
-from kmtl.feeding.resume import restartable
+from kmtl.feeding.errors import register_explanation
+from kmtl.feeding.order import element_options, endless, one_pass
+from kmtl.feeding.resume import register_restart
 from kmtl.tasks import Task
 
 _OWNER = "from_shards"
@@ -89,7 +89,7 @@ def from_shards(
     parse, complete = parser(manifest, carried), of_tasks(listed, carried, bool(manifest.weights))
     files = record_files(folder, manifest, shuffle, seed, _OWNER)
     dataset = _dataset(files, lambda records: decode(complete(*parse(records))), manifest, batch_size, (shuffle, seed))
-    return explainable(dataset, partial(explanation, folder))
+    return register_explanation(dataset, partial(explanation, folder))
 
 
 def _dataset(
@@ -105,13 +105,13 @@ def _dataset(
         ready = batches.prefetch(_AHEAD) if batch_size else batches.unbatch()
         return ready.with_options(_options())
 
-    once = finish(any_pass(one, bool(order[0]), order[1])).apply(tf.data.experimental.assert_cardinality(steps))
-    return restartable(once, lambda n: finish(endless(one, steps, n)))
+    once = finish(one_pass(one, bool(order[0]), order[1])).apply(tf.data.experimental.assert_cardinality(steps))
+    return register_restart(once, lambda n: finish(endless(one, steps, n)))
 
 
 def _options() -> Any:
     """The same order everywhere, and no buffers but those that are asked for."""
-    options = by_element()
+    options = element_options()
     # It would be one of tf.data's own size.
     options.experimental_optimization.inject_prefetch = False
     return options
