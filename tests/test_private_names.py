@@ -17,10 +17,12 @@ FILES = sorted(ROOT.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 #: A named tuple's public methods begin with an underscore.
 PUBLIC = {"_replace", "_asdict", "_fields"}
+#: Ends of the names under which an export answers.
+ENDS = {"_label", "_probability"}
 #: Calls that name an attribute or a keyword as text.
 BY_TEXT = {"getattr", "hasattr", "setattr", "delattr", "__setattr__", "__getattribute__", "get", "pop", "setdefault"}
 #: Calls by which an object sets an attribute of its own past Keras.
-OF_ITSELF = ("self._attach(", "object.__setattr__(self, ", "self.__dict__.setdefault(")
+OF_ITSELF = ("self.attach(", "object.__setattr__(self, ", "self.__dict__.setdefault(")
 
 
 def is_private(name):
@@ -67,7 +69,7 @@ def used(tree):
 
 
 APART = [path for path in FILES if not is_home(path.relative_to(ROOT))]
-OWN = {name for path in APART for name in defined(TREES[path])} | PUBLIC
+OWN = {name for path in APART for name in defined(TREES[path])} | PUBLIC | ENDS
 
 
 def foreign(tree):

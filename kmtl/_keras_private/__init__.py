@@ -2,7 +2,7 @@
 
 from kmtl._keras_private.graph import first_reader, layer_behind, read_positions, replay, shared_tensors
 from kmtl._keras_private.objectives import loss_arguments, metric_function
-from kmtl._keras_private.optimizer import apply_summed, check_strategy, extend_optimizer
+from kmtl._keras_private.optimizer import apply_summed, built_variables, check_strategy, extend_optimizer
 from kmtl._keras_private.tensors import has_mask, logits_behind, put_logits_behind
 from kmtl._keras_private.training import (
     MODEL_OF_CALLBACK,
@@ -18,6 +18,7 @@ __all__ = [
     "OVERRIDDEN",
     "accept_trainable",
     "apply_summed",
+    "built_variables",
     "check_strategy",
     "extend_optimizer",
     "first_reader",

@@ -72,6 +72,11 @@ def check_strategy(strategy: Any, optimizer: Any, jit_compile: Any) -> None:
             refusals.add("jit_compile", "must be 'auto' or False under a strategy of replicas", jit_compile, fix)
 
 
+def built_variables(optimizer: Any) -> list[Any]:
+    """Variables that an optimizer was built for, in its order."""
+    return list(optimizer._trainable_variables)
+
+
 def extend_optimizer(optimizer: Any, variables: Sequence[Any], prepare: Callable[[Any], None]) -> Any:
     """An optimizer that knows these variables, with all of its state.
 

@@ -4,10 +4,12 @@ from typing import Any
 
 from keras import ops
 
+from kmtl._types import Tensor
+
 LARGEST = 1e15
 
 
-def adam_step(gradient: Any, moments: Any, steps: Any, learning_rate: float) -> tuple[Any, Any]:
+def adam_step(gradient: Tensor, moments: Tensor, steps: Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
     """One step of Adam (Kingma & Ba, ICLR 2015) on a vector whose elements may have different ages.
 
     Args:
@@ -41,7 +43,7 @@ class OwnAdam:
         self.moments = owner.state((count, 2), "zeros", "moments")
         self.steps = owner.state((count,), "zeros", "steps")
 
-    def next_parameters(self, parameters: Any, gradient: Any, present: Any) -> Any:
+    def next_parameters(self, parameters: Tensor, gradient: Tensor, present: Tensor) -> Tensor:
         """Parameters `(K,)` after a step; the memory moves on."""
         # Its square must not leave float32.
         gradient = ops.where(present, ops.clip(gradient, -LARGEST, LARGEST), 0.0)

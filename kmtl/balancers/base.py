@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kmtl._checks import is_number, near, require, whole
+from kmtl._types import Logs, Tensor, Variable
 from kmtl.balancers.normalizing import InitialLosses, check_normalize, divide_signals, divisors
 from kmtl.balancers.options import refuse_unknown
 from kmtl.balancers.signals import Signals, finite_tasks, rescale
@@ -131,20 +132,22 @@ class Balancer(keras.layers.Layer):
         """Makes all of the state for a file to be loaded into."""
         self._build_once(tuple(config["input_shape"]))
 
-    def state(self, shape: tuple[int, ...], initializer: str, name: str) -> Any:
+    def state(self, shape: tuple[int, ...], initializer: str, name: str) -> Variable:
         """Makes one variable, the same on every replica."""
         return self.add_weight(
             shape=shape, initializer=initializer, trainable=False, name=name, aggregation="only_first_replica"
         )
 
-    def move(self, variable: Any, value: Any, present: Any) -> None:
+    def move(self, variable: Variable, value: Tensor, present: Tensor) -> None:
         """Assigns a state `(K, ...)` where tasks are present; that of the others stands still."""
         mask = ops.reshape(present, (-1, *[1] * (len(variable.shape) - 1)))
         variable.assign(ops.where(mask, value, variable))
 
     # Weights.
 
-    def weigh(self, losses: Any = None, gram: Any = None, present: Any = None, counts: Any = None) -> Any:
+    def weigh(
+        self, losses: Tensor = None, gram: Tensor = None, present: Tensor = None, counts: Tensor = None
+    ) -> Tensor:
         """Returns one weight a task and moves the state on.
 
         Args:
@@ -168,16 +171,16 @@ class Balancer(keras.layers.Layer):
         by = self._divisors(signals)
         return self._settle(self.task_weights(divide_signals(signals, by)) / by, signals)
 
-    def _divisors(self, signals: Signals) -> Any:
+    def _divisors(self, signals: Signals) -> Tensor:
         """What each task's loss and gradient are divided by, `(K,)`."""
         return divisors(self.normalize, signals, self.initial, type(self).__name__)
 
-    def _admit(self, healthy: Any, present: Any) -> Any:
+    def _admit(self, healthy: Tensor, present: Tensor) -> Tensor:
         """Counts the tasks that have a label but no finite loss or gradient; returns the others."""
         self.excluded.assign_add(ops.cast(present & ~healthy, "float32"))
         return present & healthy
 
-    def _settle(self, weights: Any, signals: Signals) -> Any:
+    def _settle(self, weights: Tensor, signals: Signals) -> Tensor:
         """Replaces what failed, rescales, smooths and remembers."""
         present = signals.present
         weights = ops.where(present, weights, 0.0)
@@ -193,34 +196,34 @@ class Balancer(keras.layers.Layer):
         self.step.assign_add(1.0)
         return weights
 
-    def _rescale(self, weights: Any, signals: Signals) -> Any:
+    def _rescale(self, weights: Tensor, signals: Signals) -> Tensor:
         """Weights of the length that `scale` asks for."""
         return rescale(weights, signals.number) if self.scale == "sum" else weights
 
     @property
-    def due(self) -> Any:
+    def due(self) -> Tensor:
         """Whether this step makes new weights, a boolean scalar."""
         return ops.equal(ops.mod(self.step, float(self.update_every)), 0.0)
 
-    def keep(self, losses: Any, present: Any) -> Any:
+    def keep(self, losses: Tensor, present: Tensor) -> Tensor:
         """Returns the weights of the last step that made some, for a step that is not due."""
         healthy = self._admit(finite_tasks(losses, None, present), present)
         self.step.assign_add(1.0)
         return self._rescale(ops.where(healthy, self.last, 0.0), Signals(healthy))
 
-    def fill_in(self, weights: Any, missing: Any) -> Any:
+    def fill_in(self, weights: Tensor, missing: Tensor) -> Tensor:
         """Weights with the last good ones for tasks that are present but had no say in this step, `(K,)`."""
         present = missing | ops.not_equal(weights, 0.0)
         return self._rescale(ops.where(missing, self.last, weights), Signals(present))
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """The method itself: weights `(K,)` from what it needs; NaN where it has no answer."""
         del signals
         raise NotImplementedError(f"{type(self).__name__} has no `task_weights`: its `needs` is {self.needs!r}.")
 
     # Directions.
 
-    def combine(self, gradients: Any, losses: Any = None, present: Any = None) -> Any:
+    def combine(self, gradients: Tensor, losses: Tensor = None, present: Tensor = None) -> Tensor:
         """Combines the tasks' gradients into one direction.
 
         Args:
@@ -252,13 +255,13 @@ class Balancer(keras.layers.Layer):
             return self._whole(rows, ops.sum(masked, axis=0), signals)
         return ops.matmul(self._settle(weights, signals), rows)
 
-    def _whole(self, direction: Any, otherwise: Any, signals: Signals) -> Any:
+    def _whole(self, direction: Tensor, otherwise: Tensor, signals: Signals) -> Tensor:
         """A direction that no weights stand for; the plain sum where it failed."""
         sound = ops.all(ops.isfinite(direction))
         self._settle(ops.where(sound, ops.cast(signals.present, "float32"), float("nan")), signals)
         return ops.where(sound, direction, otherwise)
 
-    def transform(self, gradients: Any, signals: Signals) -> tuple[Any, Any]:
+    def transform(self, gradients: Tensor, signals: Signals) -> tuple[Tensor, Tensor]:
         """The method itself, for those that need the gradients.
 
         Args:
@@ -274,10 +277,10 @@ class Balancer(keras.layers.Layer):
 
     # Hooks of the training.
 
-    def after_update(self, losses: Any, present: Any) -> None:
+    def after_update(self, losses: Tensor, present: Tensor) -> None:
         """Hears of the losses of the same batch after the step, if `looks_again`."""
 
-    def end_epoch(self, logs: Mapping[str, float]) -> None:
+    def end_epoch(self, logs: Logs) -> None:
         """Hears of the logs of an epoch that `fit` finished: `<task>_loss`, `val_<task>_<metric>` and so on."""
 
     # Files.

@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import require
+from kmtl._types import ByTask, Tensor
 from kmtl.balancers.base import Balancer
 from kmtl.balancers.by_task import by_task, check_amounts
 from kmtl.balancers.registry import register
@@ -20,7 +21,7 @@ class Equal(Balancer):
     [1.0, 1.0]
     """
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Ones."""
         return ops.ones_like(signals.losses)
 
@@ -50,7 +51,7 @@ class Static(Balancer):
     [1.5, 0.5]
     """
 
-    def __init__(self, *, weights: Any = None, **options: Any) -> None:
+    def __init__(self, *, weights: ByTask[float] | Sequence[float] | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.given = check_amounts("Static", "weights", weights)
 
@@ -60,7 +61,7 @@ class Static(Balancer):
         require(sum(found) > 0, "Static", "weights", "must hold a number above 0", self.given)
         super().prepare(tasks, size)
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """The weights that were given."""
         count = signals.losses.shape[0]
         return ops.array(by_task("Static", "weights", self.given, self.tasks, count, 1.0), "float32")

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from keras import ops
 
 from kmtl._checks import is_number, near, refusal, require, words
+from kmtl._types import Tensor
 from kmtl.balancers import online
 from kmtl.balancers.base import Balancer
 from kmtl.balancers.normalizing import divide_signals
@@ -84,7 +85,7 @@ class GramianBalancer(Balancer):
             self.doubt.assign(doubt)
         super()._build_once(shape)
 
-    def foresee(self, losses: Any, present: Any, lengths: Any = None) -> Any:
+    def foresee(self, losses: Tensor, present: Tensor, lengths: Tensor = None) -> Tensor:
         """Returns weights `(K,)` for the Gramian as it is estimated now.
 
         Args:
@@ -102,7 +103,7 @@ class GramianBalancer(Balancer):
         weights = self.task_weights(divide_signals(signals, by)) / by
         return self._settle(ops.where(known, weights, 1.0), signals)
 
-    def learn(self, weights: Any, products: Any, present: Any) -> None:
+    def learn(self, weights: Tensor, products: Tensor, present: Tensor) -> None:
         """Takes in what a direction did.
 
         Args:
@@ -115,7 +116,7 @@ class GramianBalancer(Balancer):
         self.doubt.assign(doubt)
 
     @property
-    def probes_now(self) -> Any:
+    def probes_now(self) -> Tensor:
         """Whether this step also learns from the mean gradient, a boolean scalar; asked after `foresee`."""
         return ops.equal(ops.mod(self.step, PROBE_EVERY), 1.0)
 

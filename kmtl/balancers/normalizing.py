@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import near, refusal, require, words
+from kmtl._types import Tensor
 from kmtl.balancers.signals import Signals, norms
 
 NORMALIZERS = ("l2", "loss", "loss+", "initial")
@@ -35,7 +36,7 @@ class InitialLosses:
         self.total = owner.state((count,), "zeros", "initial_total")
         self.number = owner.state((count,), "zeros", "initial_number")
 
-    def of(self, losses: Any, present: Any) -> Any:
+    def of(self, losses: Tensor, present: Tensor) -> Tensor:
         """Takes a step's losses in while they are the first, and returns the means `(K,)`; 1 before any."""
         early = present & (self.number < self.steps)
         self.owner.move(self.total, self.total + losses, early)
@@ -44,7 +45,7 @@ class InitialLosses:
         return ops.where(mean > 0, mean, 1.0)
 
 
-def divisors(normalize: str | None, signals: Signals, initial: Any, owner: str) -> Any:
+def divisors(normalize: str | None, signals: Signals, initial: Any, owner: str) -> Tensor:
     """What each task's gradient is divided by, `(K,)`.
 
     >>> signals = Signals(ops.array([True, True]), ops.array([2.0, 3.0]), ops.array([[9.0, 0.0], [0.0, 1.0]]))
@@ -64,7 +65,7 @@ def divisors(normalize: str | None, signals: Signals, initial: Any, owner: str) 
     return found
 
 
-def divide_signals(signals: Signals, by: Any) -> Signals:
+def divide_signals(signals: Signals, by: Tensor) -> Signals:
     """Signals of the tasks' losses and gradients divided by something a task."""
     losses = None if signals.losses is None else signals.losses / by
     gram = None if signals.gram is None else signals.gram / by[:, None] / by[None, :]

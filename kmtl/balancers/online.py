@@ -7,7 +7,7 @@ computed. This room keeps K *virtual gradients*, the rows of `F`, `(K, K)`, whos
 products agree with those measured, and the weights are those of the exact solver for `F F'`.
 
 Why the limit is exact. If state and weights stand still, `F F' w = p = M w`
-(proof in `updated`). MGDA, SDMGrad, Nash-MTL, FairGrad and DualProj
+(proof in `update_estimate`). MGDA, SDMGrad, Nash-MTL, FairGrad and DualProj
 state what is optimal by `M w` alone:
 
     MGDA, SDMGrad  (M v)_k = min M v where w_k > 0     v = w, or w + strength * preference
@@ -17,7 +17,7 @@ state what is optimal by `M w` alone:
 
 so weights that are optimal for `F F'` are optimal for `M`. CAGrad, `v = 1/K + strength * w`
 with a strength that depends on `|G'1| / K`, qualifies once the product with
-`1/K` is known as well: a second `updated` with it, every tenth step. Methods
+`1/K` is known as well: a second `update_estimate` with it, every tenth step. Methods
 that read all of `M` (UPGrad, PCGrad, Aligned-MTL) do not qualify, and neither do those that
 read its diagonal (IMTL-G, ConFIG).
 
@@ -31,12 +31,14 @@ from typing import Any
 
 from keras import ops
 
+from kmtl._types import Tensor
+
 # A product may at most shrink the squared length of the direction to this share in one step.
 _FLOOR = 0.05
 _TINY = 1e-30
 
 
-def start_estimate(count: int) -> tuple[Any, Any]:
+def start_estimate(count: int) -> tuple[Tensor, Tensor]:
     """Returns the state before the first product.
 
     Args:
@@ -52,10 +54,10 @@ def start_estimate(count: int) -> tuple[Any, Any]:
     return ops.zeros((count, count)), ops.eye(count)
 
 
-def start_rows(virtual: Any, norms: Any) -> Any:
+def start_rows(virtual: Tensor, norms: Tensor) -> Tensor:
     """Gives the tasks without a virtual gradient one of a known length, at right angles to each other.
 
-    Without, `updated` takes the length that the first product shows: too short by the cosine to the direction.
+    Without, `update_estimate` takes the length that the first product shows: too short by the cosine to the direction.
 
     Args:
         virtual: Virtual gradients, `(K, K)`; rows of zeros are not yet known.
@@ -71,20 +73,20 @@ def start_rows(virtual: Any, norms: Any) -> Any:
     return ops.where(unknown[:, None], ops.diag(norms), virtual)
 
 
-def gramian(virtual: Any) -> Any:
+def gramian(virtual: Tensor) -> Tensor:
     """Returns the estimate of the Gramian, `F F'`, `(K, K)`: positive semidefinite by construction."""
     return ops.matmul(virtual, ops.transpose(virtual))
 
 
 def update_estimate(
-    virtual: Any,
-    doubt: Any,
-    weights: Any,
-    products: Any,
-    present: Any,
+    virtual: Tensor,
+    doubt: Tensor,
+    weights: Tensor,
+    products: Tensor,
+    present: Tensor,
     gain: float = 0.7,
     forgetting: float = 0.003,
-) -> tuple[Any, Any]:
+) -> tuple[Tensor, Tensor]:
     """Learns from the product `p = M w` of one step.
 
     With the virtual direction `d = F'w`, the error `e = gain * (p - F d)` and the doubt `U`:
@@ -137,7 +139,13 @@ def update_estimate(
 
 
 def online_step(
-    virtual: Any, doubt: Any, weights: Any, products: Any, present: Any, solve: Callable[[Any], Any], **options: Any
+    virtual: Tensor,
+    doubt: Tensor,
+    weights: Tensor,
+    products: Tensor,
+    present: Tensor,
+    solve: Callable[[Any], Any],
+    **options: Any,
 ) -> tuple[Any, Any, Any]:
     """One step: learns from the last direction, then solves for the next.
 
@@ -149,7 +157,7 @@ def online_step(
         present: Booleans, `(K,)`, of the batch that the products belong to.
         solve: From a Gramian `(K, K)` to the weights of the direction, `(K,)`. For SDMGrad and
             CAGrad those are `v`, preference included.
-        **options: `gain` and `forgetting` of `updated`.
+        **options: `gain` and `forgetting` of `update_estimate`.
 
     Returns:
         New weights `(K,)`, virtual gradients and doubt.
@@ -170,8 +178,10 @@ def online_step(
     return ops.where(ops.all(ops.isfinite(solved)), solved, weights), virtual, doubt
 
 
-def _learn(virtual: Any, doubt: Any, weights: Any, products: Any, present: Any, gain: float) -> tuple[Any, Any]:
-    """The update of `updated`, for sound products; not finite where the virtual direction is zero."""
+def _learn(
+    virtual: Tensor, doubt: Tensor, weights: Tensor, products: Tensor, present: Tensor, gain: float
+) -> tuple[Tensor, Tensor]:
+    """The update of `update_estimate`, for sound products; not finite where the virtual direction is zero."""
     virtual, doubt = _reconsider(virtual, doubt, weights, products, present, gain)
     direction, error = _prediction_error(virtual, weights, products, present, gain)
     along = _along(doubt, direction)
@@ -185,20 +195,24 @@ def _learn(virtual: Any, doubt: Any, weights: Any, products: Any, present: Any, 
     return virtual + ops.outer(rows, along), _lessen(doubt, direction + stride * along, share)
 
 
-def _prediction_error(virtual: Any, weights: Any, products: Any, present: Any, gain: float) -> tuple[Any, Any]:
+def _prediction_error(
+    virtual: Tensor, weights: Tensor, products: Tensor, present: Tensor, gain: float
+) -> tuple[Tensor, Tensor]:
     """The virtual direction, and the share to correct of what its products are wrong by."""
     direction = ops.matmul(weights, virtual)
     return direction, gain * ops.where(present, products - ops.matmul(virtual, direction), 0.0)
 
 
-def _along(doubt: Any, direction: Any) -> Any:
+def _along(doubt: Tensor, direction: Tensor) -> Tensor:
     """Where to learn: the part of the direction that is in doubt, with product 1 with the direction."""
     part = ops.matmul(doubt, direction)
     # In float32 a part below this share is rounding.
     return part / ops.maximum(ops.sum(direction * part), 1e-6 * ops.sum(ops.square(direction)))
 
 
-def _reconsider(virtual: Any, doubt: Any, weights: Any, products: Any, present: Any, gain: float) -> tuple[Any, Any]:
+def _reconsider(
+    virtual: Tensor, doubt: Tensor, weights: Tensor, products: Tensor, present: Tensor, gain: float
+) -> tuple[Tensor, Tensor]:
     """Shortens all as the direction did, where that was known; doubts everything where it contradicts.
 
     Gradients shorten during training, all of them. A virtual gradient left too long gets
@@ -214,7 +228,7 @@ def _reconsider(virtual: Any, doubt: Any, weights: Any, products: Any, present: 
     return virtual, ops.where(contradicted, ops.eye(doubt.shape[0]), doubt)
 
 
-def _lessen(doubt: Any, direction: Any, share: Any) -> Any:
+def _lessen(doubt: Tensor, direction: Tensor, share: Any) -> Tensor:
     """Takes a share of the doubt out of a direction."""
     part = ops.matmul(doubt, direction)
     less = doubt - share * ops.outer(part, part) / ops.maximum(ops.sum(direction * part), _TINY)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from kmtl._checks import near, require
+from kmtl._types import Tensor
 from kmtl.balancers.base import Balancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, masked_softmax
@@ -46,7 +47,7 @@ class RLW(Balancer):
         self.seed = seed
         self.seeds = keras.random.SeedGenerator(seed)
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of one draw."""
         shape = (signals.losses.shape[0],)
         if self.distribution == "normal":

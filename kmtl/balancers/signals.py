@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from kmtl._checks import refusal, words
+from kmtl._types import Tensor
 
 
 class Signals(NamedTuple):
@@ -24,17 +25,17 @@ class Signals(NamedTuple):
     counts: Any = None
 
     @property
-    def number(self) -> Any:
+    def number(self) -> Tensor:
         """How many tasks are present, a float32 scalar."""
         return ops.sum(ops.cast(self.present, "float32"))
 
-    def needed_losses(self, balancer: Any) -> Any:
+    def needed_losses(self, balancer: Any) -> Tensor:
         """The losses, which a balancer that may be called without cannot do without."""
         if self.losses is None:
             raise ValueError(refusal(type(balancer).__name__, "losses", "must be given to this method", words("none")))
         return self.losses
 
-    def only(self, present: Any) -> "Signals":
+    def only(self, present: Tensor) -> "Signals":
         """The same of fewer tasks: what the others brought, be it NaN, is replaced."""
         losses, gram, counts = self.losses, self.gram, self.counts
         return Signals(
@@ -46,7 +47,7 @@ class Signals(NamedTuple):
         )
 
 
-def finite_tasks(losses: Any, gram: Any, present: Any) -> Any:
+def finite_tasks(losses: Tensor, gram: Tensor, present: Tensor) -> Tensor:
     """Which tasks have a finite loss and gradient, `(K,)`.
 
     >>> finite_tasks(ops.array([1.0, float("nan")]), None, ops.array([True, True])).numpy().tolist()
@@ -60,7 +61,7 @@ def finite_tasks(losses: Any, gram: Any, present: Any) -> Any:
     return found
 
 
-def norms(gram: Any, present: Any) -> Any:
+def norms(gram: Tensor, present: Tensor) -> Tensor:
     """Lengths of the tasks' gradients, `(K,)`; 1 where a task sits out, so that a division is safe.
 
     >>> norms(ops.array([[4.0, 0.0], [0.0, 0.0]]), ops.array([True, False])).numpy().tolist()
@@ -69,7 +70,7 @@ def norms(gram: Any, present: Any) -> Any:
     return ops.where(present, ops.sqrt(ops.where(present, ops.diagonal(gram), 1.0)), 1.0)
 
 
-def cosines(gram: Any, present: Any) -> Any:
+def cosines(gram: Tensor, present: Tensor) -> Tensor:
     """Cosines of the tasks' gradients, `(K, K)`: between -1 and 1, diagonal 1; who sits out is orthogonal to all.
 
     >>> cosines(ops.array([[4.0, 2.0], [2.0, 1.0]]), ops.array([True, False])).numpy().tolist()
@@ -83,7 +84,7 @@ def cosines(gram: Any, present: Any) -> Any:
     return ops.where(same, 1.0, ops.where(both, scaled, 0.0))
 
 
-def rescale(weights: Any, total: Any) -> Any:
+def rescale(weights: Tensor, total: Tensor) -> Tensor:
     """Weights whose absolute values sum to `total`; all zeros stay zeros.
 
     Absolute values, because a method that allows negative weights may have
@@ -99,7 +100,7 @@ def rescale(weights: Any, total: Any) -> Any:
     return relative * (total / ops.where(size > 0, size, 1.0))
 
 
-def masked_softmax(logits: Any, present: Any) -> Any:
+def masked_softmax(logits: Tensor, present: Tensor) -> Tensor:
     """Softmax over the tasks present, `(K,)`; 0 for the others, whatever their logit; all 0 if nobody is there.
 
     Args:

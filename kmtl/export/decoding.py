@@ -53,7 +53,9 @@ def decoded(tasks: Mapping[str, Task], outputs: Mapping[str, Any]) -> dict[str, 
         What was read, by name: of a task that decides `<task>_label` and `<task>_probability`, of another `<task>`.
     """
     return {
-        f"{name}{end}": values for name, output in outputs.items() for end, values in tasks[name].read(output).items()
+        "_".join(filter(None, (name, end))): values
+        for name, output in outputs.items()
+        for end, values in tasks[name].read(output).items()
     }
 
 

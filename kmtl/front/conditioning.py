@@ -202,7 +202,7 @@ def _into_normalization(layer: Any, scale: Any, shift: Any) -> None:
 
 
 def _into_head(base: Any, task: str, scale: Any, shift: Any) -> None:
-    """Scales and shifts what a task's head reads, by the dense layer that reads it."""
+    """Scales and shifts what a head reads, by the dense layer, or on a map the 1x1 convolution, that reads it."""
     fork = next(one for one in base.layers if isinstance(one, Fork) and task in one.names)
     layer = _keras_private.first_reader(base, fork, task)
     if getattr(layer, "serves_outputs_apart", False):
@@ -210,8 +210,10 @@ def _into_head(base: Any, task: str, scale: Any, shift: Any) -> None:
         return
     fix = "Begin it with a Dense layer, or leave the fork out."
     got = words(f"a {type(layer).__name__}")
-    require(isinstance(layer, keras.layers.Dense), "fold", "base", f"must begin the head of {task!r} densely", got, fix)
+    known = isinstance(layer, keras.layers.Dense | keras.layers.Conv2D)
+    dense = known and layer.kernel.shape[:-2] in ((), (1, 1))
+    require(dense, "fold", "base", f"must begin the head of {task!r} densely", got, fix)
     require(layer.use_bias, "fold", "base", f"must have a bias in the first layer of {task!r}", words("none"))
     kernel = np.asarray(layer.kernel)
-    layer.bias.assign(layer.bias + shift @ kernel)
+    layer.bias.assign(layer.bias + shift @ kernel.reshape(kernel.shape[-2:]))
     layer.kernel.assign(scale[:, None] * kernel)

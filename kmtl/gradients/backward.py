@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kmtl._replicas import sum_over_replicas
+from kmtl._types import Tensor
 from kmtl.gradients.vectors import gradients_of, weighted_sum, zero_where_not_finite
 
 
@@ -84,14 +85,14 @@ class Backward:
             found.append(sum_over_replicas(last))
         return found
 
-    def lengths(self) -> Any:
+    def lengths(self) -> Tensor:
         """Lengths of the gradients of the copies, `(K,)`: a guess at those of the weights; None without a cut."""
         if self.cut is None:
             return None
         squares = [tf.reduce_sum(tf.square(tf.cast(start, tf.float32))) for start in self.starts]
         return tf.sqrt(sum_over_replicas(tf.stack(squares)))
 
-    def direction(self, weights: Any) -> list[Any]:
+    def direction(self, weights: Tensor) -> list[Tensor]:
         """This replica's part of the gradient of the tasks' weighted sum by the shared variables: one pass.
 
         Args:
@@ -101,7 +102,7 @@ class Backward:
             return self._through(self.cut, weighted_sum([[start] for start in self.starts], weights)[0])
         return gradients_of(self.tape, self.parts, self.shared, tf.unstack(weights, num=len(self.parts)))
 
-    def direction_with_slopes(self, weights: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
+    def direction_with_slopes(self, weights: Tensor) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
         """The direction, and a function that tells each task's slope along any direction.
 
         The direction is linear in the weights, `d = G'w`, so its derivative by them along `u`
@@ -114,17 +115,17 @@ class Backward:
             outer.watch(weights)
             direction = self.direction(weights)
 
-        def slopes(along: Sequence[Any]) -> Any:
+        def slopes(along: Sequence[Any]) -> Tensor:
             found = outer.gradient(direction, weights, output_gradients=list(along))
             return tf.zeros_like(weights) if found is None else found
 
         return direction, slopes
 
-    def _through(self, cut: Cut, start: Any) -> list[Any]:
+    def _through(self, cut: Cut, start: Tensor) -> list[Tensor]:
         """One pass through the trunk, from a gradient of the features."""
         return gradients_of(self.tape, cut.features, self.shared, start)
 
-    def updates(self, direction: Sequence[Any], *, mend: bool) -> list[Any]:
+    def updates(self, direction: Sequence[Any], *, mend: bool) -> list[Tensor]:
         """One gradient a variable, in the order of all: the direction and penalties of the shared, the heads' own.
 
         Args:
@@ -146,7 +147,7 @@ class Backward:
         return [found[id(variable)] for variable in self.every]
 
 
-def _sum(one: Any, other: Any) -> Any:
+def _sum(one: Any, other: Any) -> Tensor:
     """Sum of two gradients, either of which may be None."""
     if one is None or other is None:
         return other if one is None else one

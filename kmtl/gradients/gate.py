@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl._keras_private import logits_behind, put_logits_behind
+from kmtl._types import Tensor
 
 
 class Gate:
@@ -21,7 +22,7 @@ class Gate:
     def __init__(self) -> None:
         self.healthy: Any = None
 
-    def __call__(self, predictions: Any) -> Any:
+    def __call__(self, predictions: Tensor) -> Tensor:
         """Returns predictions `(batch, [G,] ...)` of any rank as they are."""
         through = self._identity(predictions)
         logits = logits_behind(predictions)
@@ -30,16 +31,16 @@ class Gate:
             put_logits_behind(through, self._identity(logits))
         return through
 
-    def _identity(self, value: Any) -> Any:
+    def _identity(self, value: Tensor) -> Tensor:
         """The same tensor with a gradient that can be stopped."""
 
         @tf.custom_gradient
-        def identity(tensor: Any) -> Any:
+        def identity(tensor: Any) -> Tensor:
             return tf.identity(tensor), self._gradient
 
         return identity(value)
 
-    def _gradient(self, upstream: Any) -> Any:
+    def _gradient(self, upstream: Tensor) -> Tensor:
         """The gradient of healthy tasks, and zeros for the others."""
         if self.healthy is None:
             return upstream

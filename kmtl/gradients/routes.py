@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kmtl._replicas import branch, sum_over_replicas
+from kmtl._types import Tensor
 from kmtl.gradients.backward import Backward
 from kmtl.gradients.vectors import all_finite, flatten, gramian, unflatten, weighted_sum
 
@@ -79,7 +80,7 @@ def _combine(rows: Sequence[Any], balancer: Any, known: Known) -> Balanced:
     return Balanced(_keep_overflow(direction, gram, known), weights, gram)
 
 
-def _keep_overflow(direction: list[Any], gram: Any, known: Known) -> list[Any]:
+def _keep_overflow(direction: list[Any], gram: Tensor, known: Known) -> list[Tensor]:
     """Under loss scaling an overflow must reach the optimizer, which lowers the scale."""
     if not known.is_scaled:
         return direction
@@ -87,12 +88,12 @@ def _keep_overflow(direction: list[Any], gram: Any, known: Known) -> list[Any]:
     return [tf.where(good, tensor, tf.constant(float("nan"), tensor.dtype)) for tensor in direction]
 
 
-def is_sound(gram: Any, known: Known) -> Any:
+def is_sound(gram: Tensor, known: Known) -> Tensor:
     """Whether the balancer may learn from this step; under loss scaling an overflow is no fault of a task's."""
     return tf.reduce_all(tf.math.is_finite(tf.linalg.diag_part(gram))) if known.is_scaled else tf.constant(True)
 
 
-def slice_route(small: Backward, counts: Any, back: Backward, balancer: Any, known: Known) -> Balanced:
+def slice_route(small: Backward, counts: Tensor, back: Backward, balancer: Any, known: Known) -> Balanced:
     """Weights from the gradients of a slice of the batch, then one pass for all of it.
 
     Args:
@@ -109,7 +110,7 @@ def slice_route(small: Backward, counts: Any, back: Backward, balancer: Any, kno
     return Balanced(sum_over_replicas(back.direction(weights)), weights, gram)
 
 
-def tracking_route(back: Backward, weights: Any, known: Known) -> Balanced:
+def tracking_route(back: Backward, weights: Tensor, known: Known) -> Balanced:
     """Every task's own gradient for the sake of the logs; the weights come from the losses.
 
     Args:
@@ -130,7 +131,7 @@ def online_route(back: Backward, balancer: Any, known: Known) -> Balanced:
     if balancer.probes:
         equal = tf.cast(known.present & known.healthy, tf.float32)
 
-        def probe() -> Any:
+        def probe() -> Tensor:
             _learn(back, balancer, known, equal)
             return tf.constant(0.0)
 
@@ -138,7 +139,7 @@ def online_route(back: Backward, balancer: Any, known: Known) -> Balanced:
     return Balanced(direction, weights, None)
 
 
-def _learn(back: Backward, balancer: Any, known: Known, weights: Any) -> list[Any]:
+def _learn(back: Backward, balancer: Any, known: Known, weights: Tensor) -> list[Tensor]:
     """Takes a direction, measures what it does to every task, and returns it."""
     direction, slopes = back.direction_with_slopes(weights)
     whole = sum_over_replicas(direction)

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kmtl._types import Tensor
+
 
 class SecondPass:
     """Repeats a forward pass under the same random draws; moving statistics stay as they are.
@@ -19,7 +21,7 @@ class SecondPass:
         self.forward = forward
         self.draws = list(draws)
 
-    def values(self) -> Any:
+    def values(self) -> Tensor:
         """What the forward pass computes now, `(K,)`."""
         # Variables assigned inside are assigned in the scope alone.
         with keras.StatelessScope(state_mapping=self.draws):

@@ -5,8 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from kmtl._types import Tensor
 
-def gradients_of(tape: tf.GradientTape, target: Any, variables: Sequence[Any], start: Any = None) -> list[Any]:
+
+def gradients_of(tape: tf.GradientTape, target: Any, variables: Sequence[Any], start: Tensor = None) -> list[Tensor]:
     """Gradients of a tensor, dense, zero where it does not depend on a variable.
 
     Args:
@@ -26,12 +28,12 @@ def gradients_of(tape: tf.GradientTape, target: Any, variables: Sequence[Any], s
     ]
 
 
-def flatten(gradients: Sequence[Any]) -> Any:
+def flatten(gradients: Sequence[Any]) -> Tensor:
     """Joins gradients into one float32 vector."""
     return tf.concat([tf.reshape(tf.cast(gradient, tf.float32), (-1,)) for gradient in gradients], axis=0)
 
 
-def unflatten(vector: Any, like: Sequence[Any]) -> list[Any]:
+def unflatten(vector: Tensor, like: Sequence[Any]) -> list[Tensor]:
     """Cuts a vector into tensors of the shapes and dtypes of `like`."""
     pieces = tf.split(vector, [tf.size(tensor) for tensor in like])
     return [
@@ -39,7 +41,7 @@ def unflatten(vector: Any, like: Sequence[Any]) -> list[Any]:
     ]
 
 
-def gramian(rows: Sequence[Sequence[Any]]) -> Any:
+def gramian(rows: Sequence[Sequence[Any]]) -> Tensor:
     """Inner products of the tasks' gradients, `(K, K)`, float32, tensor by tensor so that no K x P copy is made.
 
     Args:
@@ -52,7 +54,7 @@ def gramian(rows: Sequence[Sequence[Any]]) -> Any:
     return total
 
 
-def weighted_sum(rows: Sequence[Sequence[Any]], weights: Any) -> list[Any]:
+def weighted_sum(rows: Sequence[Sequence[Any]], weights: Tensor) -> list[Tensor]:
     """Sums the tasks' gradients under weights `(K,)`, tensor by tensor; one of weight 0 may be NaN."""
     return [
         tf.add_n(
@@ -65,14 +67,14 @@ def weighted_sum(rows: Sequence[Sequence[Any]], weights: Any) -> list[Any]:
     ]
 
 
-def all_finite(gradients: Sequence[Any]) -> Any:
+def all_finite(gradients: Sequence[Any]) -> Tensor:
     """Whether every element is finite, a boolean scalar; gradients that are None count as finite."""
     # A sum is not finite if an element is not, and costs less than a look at each.
     sums = [tf.reduce_sum(tf.cast(gradient, tf.float32)) for gradient in gradients if gradient is not None]
     return tf.reduce_all(tf.math.is_finite(tf.stack(sums))) if sums else tf.constant(True)
 
 
-def zero_where_not_finite(gradients: Sequence[Any]) -> list[Any]:
+def zero_where_not_finite(gradients: Sequence[Any]) -> list[Tensor]:
     """The same gradients, those that are not finite replaced by zeros, whole tensors at a time."""
     return [
         gradient if gradient is None else tf.where(all_finite([gradient]), gradient, tf.zeros_like(gradient))

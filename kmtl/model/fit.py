@@ -60,33 +60,39 @@ def train(
     statistics = inspection.look(given, steps_per_epoch, check)
     given = given.weighted(class_tables(class_weight, model.tasks, statistics, "fit"))
     callbacks = in_order(callbacks, model.direction)
-    batches = statistics.batches if statistics is not None and statistics.complete else None
     try:
         # From here on machines wait for each other.
         if statistics is not None:
             inspection.learn_scales(statistics, inspection.unlearned())
         plan = Plan(given, batch_size, shuffle, steps_per_epoch, initial_epoch)
+        batches = statistics.batches if statistics is not None and statistics.complete else None
         plan = _planned(model, plan, callbacks, batches, epochs)
-        model.progress = plan.progress
-        given = plan.feed
-        return keras_fit(
-            given.x,
-            given.y,
-            batch_size=plan.batch_size,
-            epochs=epochs,
-            callbacks=rejoined(callbacks, plan, options["verbose"], epochs, model),
-            validation_data=validation_data,
-            shuffle=plan.shuffle and given.is_shuffled_by_keras,
-            sample_weight=given.sample_weight,
-            initial_epoch=plan.initial_epoch,
-            steps_per_epoch=plan.steps_per_epoch,
-            **options,
+        callbacks = rejoined(callbacks, plan, options["verbose"], epochs, model)
+        return _run(
+            model, keras_fit, plan, epochs=epochs, callbacks=callbacks, validation_data=validation_data, **options
         )
     except Exception as error:
         clearer = explained(explained(error, given.source), model.distribute_strategy)
         if clearer is error:
             raise
         raise clearer from error
+
+
+def _run(model: Any, keras_fit: Callable[..., Any], plan: Plan, **options: Any) -> Any:
+    """Calls Keras's `fit` on a plan; the model knows meanwhile how far it is."""
+    given = plan.feed
+    model.progress = plan.progress
+    try:
+        return keras_fit(
+            given.x,
+            given.y,
+            sample_weight=given.sample_weight,
+            batch_size=plan.batch_size,
+            shuffle=plan.shuffle and given.is_shuffled_by_keras,
+            initial_epoch=plan.initial_epoch,
+            steps_per_epoch=plan.steps_per_epoch,
+            **options,
+        )
     finally:
         model.progress = None
 

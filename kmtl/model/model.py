@@ -53,15 +53,15 @@ class MultiTaskModel(CompiledGraph):
 
     # How far `fit` has read an endless stream; None where Keras alone counts.
     progress: Progress | None = None
+    _inspection: Any = None
 
     @property
     def inspection(self) -> Inspection:
         """Looks at data for this model; it remembers what it looked at."""
-        if "_inspection" not in self.__dict__:
-            self.attach(
-                "_inspection", Inspection(self.tasks, self.scalers, InputForm.of(self.input), self.distribute_strategy)
-            )
-        return self.__dict__["_inspection"]
+        if self._inspection is None:
+            form = InputForm.of(self.input)
+            self.attach("_inspection", Inspection(self.tasks, self.scalers, form, self.distribute_strategy))
+        return self._inspection
 
     def fit(
         self,

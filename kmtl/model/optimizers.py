@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kmtl._checks import Refusals, near, words
+from kmtl._keras_private import built_variables
 from kmtl.model.graph import TaskGraph, every_layer
 
 SHARED = "shared"
@@ -68,7 +69,7 @@ class OptimizerByTask(keras.optimizers.Optimizer):
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
         """Lets every part move its variables; one that has none in a step does not count it."""
-        known = self._trainable_variables if trainable_variables is None else trainable_variables
+        known = built_variables(self) if trainable_variables is None else trainable_variables
         for key, pairs in self._by_part(known, grads).items():
             gradients, variables = zip(*pairs, strict=True)
             if any(gradient is not None for gradient in gradients):

@@ -86,7 +86,7 @@ class Classification(Task):
     def read(self, outputs: Any) -> dict[str, Any]:
         """The likeliest class, by its name if classes have names, and its probability, `(batch,)` each."""
         best = named_classes(self.label_names, self.decide(outputs))
-        return {"_label": best, "_probability": ops.max(outputs, axis=-1)}
+        return {"label": best, "probability": ops.max(outputs, axis=-1)}
 
     def describe(self, label: Any, output: Any) -> str:
         """The label's class and the decided one: `digit 3 → 5 ✗`."""
@@ -150,7 +150,7 @@ class BinaryClassification(Task):
     def read(self, outputs: Any) -> dict[str, Any]:
         """The likelier of no and yes, by its name if they have names, and its probability, `(batch,)` each."""
         answers = self.decide(outputs)
-        return {"_label": named_classes(self.label_names, answers), "_probability": likelier(answers, outputs[..., 0])}
+        return {"label": named_classes(self.label_names, answers), "probability": likelier(answers, outputs[..., 0])}
 
     def describe(self, label: Any, output: Any) -> str:
         """The label's answer and the decided one."""
@@ -221,11 +221,11 @@ class MultiLabel(Task):
         answers = self.decide(outputs)
         probabilities = likelier(answers, outputs)
         if self.label_names is None:
-            return {"_label": answers, "_probability": probabilities}
+            return {"label": answers, "probability": probabilities}
         # Of each label nothing and its name, side by side.
         both = ops.convert_to_tensor([text for name in self.label_names for text in ("", name)], dtype="string")
         places = 2 * np.arange(self.labels, dtype="int64") + answers
-        return {"_label": ops.take(both, places, axis=0), "_probability": probabilities}
+        return {"label": ops.take(both, places, axis=0), "probability": probabilities}
 
     def describe(self, label: Any, output: Any) -> str:
         """The answers of the label and the decided ones, in numbers."""

@@ -126,7 +126,7 @@ class OrdinalRegression(Task):
         """The median class, by its name if classes have names, and its probability, `(batch,)` each."""
         best = self.decide(outputs)
         probability = ops.take_along_axis(outputs, ops.expand_dims(best, -1), axis=-1)
-        return {"_label": named_classes(self.label_names, best), "_probability": ops.squeeze(probability, -1)}
+        return {"label": named_classes(self.label_names, best), "probability": ops.squeeze(probability, -1)}
 
     def describe(self, label: Any, output: Any) -> str:
         """The label's class and the decided one: `grade 3 → 4 ✗`."""

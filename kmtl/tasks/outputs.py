@@ -133,7 +133,7 @@ class Output(Label):
         return
 
     def read(self, outputs: Any) -> dict[str, Any]:
-        """What a reader wants to see of outputs, by the end of its name behind the task's.
+        """What a reader wants to see of outputs, by name: `label` of task `digit` is shown as `digit_label`.
 
         Args:
             outputs: Array or tensor `(batch, *output_shape)`.

@@ -143,7 +143,7 @@ class Segmentation(Task):
 
     def read(self, outputs: Any) -> dict[str, Any]:
         """The number of each pixel's likeliest class and its probability, `(batch, height, width)` each."""
-        return {"_label": self.decide(outputs), "_probability": ops.max(outputs, axis=-1)}
+        return {"label": self.decide(outputs), "probability": ops.max(outputs, axis=-1)}
 
     def describe(self, label: Any, output: Any) -> str:
         """The share of labelled pixels that are right: `mask 93 % of pixels`."""

@@ -19,14 +19,14 @@ def bad_weights(weights: Any, labelled: Any) -> int:
     1
     """
     values = np.asarray(weights)
-    bad = np.asarray(~((values >= 0) & (values < np.inf)))
+    bad: Any = ~((values >= 0) & (values < np.inf))
     if labelled is None or not bad.any():
         return int(bad.sum())
     there = np.asarray(labelled)
     if there.size == bad.size:
         return int((bad.reshape(-1) & there.reshape(-1)).sum())
     # One weight for all labels of an example; of another number of examples, the lengths are refused elsewhere.
-    flat = bad.reshape(len(bad), -1).any(axis=1)
+    flat = np.asarray(bad.reshape(len(bad), -1).any(axis=1))
     return int((flat & there.reshape(len(there), -1).any(axis=1)).sum() if len(flat) == len(there) else flat.sum())
 
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kmtl.data import from_arrays, from_folder, from_frame, from_shards, hide_labels, mix, split_by_task, write_shards
+from kmtl.data.hiding import blank
 from kmtl.data.shards.manifests import FORMATS
 from kmtl.tasks import Regression, Segmentation
 
@@ -92,6 +93,12 @@ def test_hidden_masks_are_hidden_whole_and_only_whole_ones_are_left_out():
     ignored = given.map(lambda x, _: (x, {"mask": tf.fill(SIZE, 255)}))
     assert int(split_by_task(ignored, [FREE], batched=False, count=True)["mask"].cardinality()) == 0
     assert int(split_by_task(ignored, ["mask"], batched=False, count=True)["mask"].cardinality()) == 4
+
+
+def test_of_a_batch_the_masks_of_hidden_rows_are_blank():
+    given = masks().astype("int32")
+    labels = blank({"mask": tf.constant(given)}, {"mask": tf.constant([False, True, False])})["mask"].numpy()
+    np.testing.assert_array_equal(labels, [given[0], np.full(SIZE, -1), given[2]])
 
 
 @pytest.fixture

@@ -45,6 +45,15 @@ def fused():
     return kmtl.MultiTaskModel.from_features(image, features, many)
 
 
+def on_a_map():
+    """Heads whose first layer is a 1x1 convolution, beside those on the mean of the map."""
+    image = keras.Input((8, 8, 1), name="image")
+    features = keras.layers.Conv2D(5, 3, padding="same")(image)
+    both = {"map": features, "vector": keras.layers.GlobalAveragePooling2D()(features)}
+    masks = [kmtl.Segmentation("zoo", 3, shape=(8, 8), hidden=4), kmtl.Segmentation("cat", 2, shape=(8, 8))]
+    return kmtl.MultiTaskModel.from_features(image, both, [*masks, kmtl.Regression("ant"), kmtl.Regression("bee")])
+
+
 def users_own():
     """Layers of the user's own, no fork; a normalisation used twice, and one without a scale, which has no place."""
     image = keras.Input((8, 8, 1), name="image")
@@ -73,6 +82,7 @@ BUILDS = {
     "dropout": lambda: convolutional("layer", dropout=0.4),
     "nested": nested,
     "fused": fused,
+    "on a map": on_a_map,
     "own": users_own,
 }
 

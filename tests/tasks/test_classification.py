@@ -27,6 +27,11 @@ def test_class_weights_are_kept_by_int():
     assert all(type(key) is int and type(value) is float for key, value in task.class_weight.items())
 
 
+def test_balanced_weights_share_the_labels_among_the_classes_that_occur():
+    weights = Classification("species", 4).balanced_weights(np.array([2, 0, 6, 4]))
+    np.testing.assert_allclose(weights, [12 / (3 * 2), 1.0, 12 / (3 * 6), 12 / (3 * 4)], rtol=1e-6)
+
+
 @pytest.mark.parametrize("classes", [1, 0, -3, 2.0, True, "3", None])
 def test_bad_numbers_of_classes_are_refused(classes):
     with pytest.raises(

@@ -148,7 +148,7 @@ def test_decisions_have_the_shape_of_labels_and_are_what_is_read(kind):
     task = kind.make("zebra")
     outputs = outputs_for(task, 5)
     read = {key: ops.convert_to_numpy(value) for key, value in task.read(outputs).items()}
-    assert [task.name + key for key in read] == task.read_keys()
+    assert ["_".join(filter(None, (task.name, key))) for key in read] == task.read_keys()
     if not task.decides:
         assert task.decide(outputs) is None
         np.testing.assert_array_equal(read[""].reshape(5, -1), outputs.reshape(5, -1))
@@ -156,9 +156,9 @@ def test_decisions_have_the_shape_of_labels_and_are_what_is_read(kind):
         return
     decided = ops.convert_to_numpy(task.decide(ops.array(outputs)))
     assert (decided.dtype, decided.shape) == ("int64", (5, *task.label_shape))
-    np.testing.assert_array_equal(read["_label"], decided)
-    assert read["_probability"].shape == decided.shape
-    assert ((read["_probability"] > 0) & (read["_probability"] <= 1)).all()
+    np.testing.assert_array_equal(read["label"], decided)
+    assert read["probability"].shape == decided.shape
+    assert ((read["probability"] > 0) & (read["probability"] <= 1)).all()
 
 
 def test_a_line_of_text_tells_label_and_output(kind):

@@ -66,8 +66,8 @@ def test_names_are_read_and_columns_of_text_become_ranks():
     task = OrdinalRegression("grade", 3, label_names=["poor", "fair", "good"])
     outputs = np.array([[0.4, 0.3, 0.3], [0.1, 0.1, 0.8]], "float32")
     read = task.read(outputs)
-    assert ops.convert_to_numpy(read["_label"]).tolist() == [b"fair", b"good"]
-    np.testing.assert_allclose(read["_probability"], [0.3, 0.8])
+    assert ops.convert_to_numpy(read["label"]).tolist() == [b"fair", b"good"]
+    np.testing.assert_allclose(read["probability"], [0.3, 0.8])
     assert task.label_codes == {"poor": 0, "fair": 1, "good": 2}
     assert task.describe(np.int32(2), outputs[0]) == "grade good → fair ✗"
     assert task.describe(np.int32(1), outputs[0]) == "grade fair → fair"

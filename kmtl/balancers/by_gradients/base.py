@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from keras import ops
 
 from kmtl._checks import near, require
+from kmtl._types import Tensor
 from kmtl.balancers.base import Balancer
 from kmtl.balancers.gramian import LEVELS
 
@@ -86,19 +87,19 @@ class RememberingBalancer(GradientBalancer):
         self.memory = self.state(tuple(input_shape), "zeros", "memory")
         self.ages = self.state((input_shape[0],), "zeros", "ages")
 
-    def grow(self, present: Any) -> Any:
+    def grow(self, present: Tensor) -> Tensor:
         """Counts a step of the tasks present; returns the ages `(K,)`, at least 1."""
         self.move(self.ages, self.ages + 1.0, present)
         return ops.maximum(self.ages, 1.0)
 
-    def remember(self, rows: Any, sizes: Any, present: Any) -> Any:
+    def remember(self, rows: Tensor, sizes: Tensor, present: Tensor) -> Tensor:
         """Takes in rows `(K, P)` whose sizes `(K,)` are finite; returns of which tasks, `(K,)`."""
         sound = present & ops.isfinite(sizes)
         self.move(self.memory, rows, sound)
         return sound
 
 
-def lengths(rows: Any, present: Any) -> Any:
+def lengths(rows: Tensor, present: Tensor) -> Tensor:
     """Lengths of rows, `(K,)`; 1 where a task sits out, so that a division is safe.
 
     >>> lengths(ops.array([[3.0, 4.0], [0.0, 0.0]]), ops.array([True, False])).numpy().tolist()

@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import is_number, non_negative, require
+from kmtl._types import Tensor
 from kmtl.balancers.by_gradients.base import RememberingBalancer, lengths
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.registry import register
@@ -14,7 +15,7 @@ from kmtl.balancers.signals import Signals, norms
 FLOOR = 1e-8
 
 
-def max_norm_weights(sizes: Any, present: Any) -> Any:
+def max_norm_weights(sizes: Tensor, present: Tensor) -> Tensor:
     """Weights under which every gradient is as long as the longest, `max_j n_j / n_k`; 0 where a task sits out.
 
     Args:
@@ -67,7 +68,7 @@ class DBMTL(RememberingBalancer):
         self.beta = float(beta)
         self.decay = non_negative("DBMTL", "decay", decay)
 
-    def transform(self, gradients: Any, signals: Signals) -> tuple[Any, Any]:
+    def transform(self, gradients: Tensor, signals: Signals) -> tuple[Tensor, Tensor]:
         """The averages, moved on, and their weights."""
         present, losses = signals.present, signals.needed_losses(self)
         old = self.beta / ops.power(self.grow(present), self.decay)
@@ -105,7 +106,7 @@ class MemorylessDBMTL(GramianBalancer):
     [2.0, 0.5]
     """
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of the gradients themselves."""
         losses = signals.needed_losses(self)
         sound = signals.present & (losses >= 0)

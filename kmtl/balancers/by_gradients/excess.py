@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import is_number, require, whole
+from kmtl._types import Tensor
 from kmtl.balancers.by_gradients.base import RememberingBalancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, masked_softmax
@@ -12,7 +13,7 @@ from kmtl.balancers.signals import Signals, masked_softmax
 _FLOOR = 1e-7
 
 
-def excess_risks(gradients: Any, squares: Any) -> Any:
+def excess_risks(gradients: Tensor, squares: Tensor) -> Tensor:
     """Estimated distance of each loss to its optimum, `sum_p g_kp^2 / sqrt(S_kp + 1e-7)`, `(K,)`.
 
     Args:
@@ -66,7 +67,7 @@ class ExcessMTL(RememberingBalancer):
         self.first = self.state((input_shape[0],), "zeros", "first")
         self.logits = self.state((input_shape[0],), "zeros", "logits")
 
-    def transform(self, gradients: Any, signals: Signals) -> tuple[Any, Any]:
+    def transform(self, gradients: Tensor, signals: Signals) -> tuple[Tensor, Tensor]:
         """The gradients and their weights, moved on."""
         squares = self.memory + ops.square(gradients)
         sound = self.remember(squares, ops.sum(squares, axis=1), signals.present)
@@ -79,7 +80,7 @@ class ExcessMTL(RememberingBalancer):
         weights = self.next_weights(self.step_size * relative, sound)
         return gradients, ops.where(sound, weights, float("nan"))
 
-    def next_weights(self, gains: Any, present: Any) -> Any:
+    def next_weights(self, gains: Tensor, present: Tensor) -> Tensor:
         """Weights `(K,)` that sum to 1 after a step; the tasks present share what they shared before."""
         # One step of e^1e6 is as good as infinite, and can be undone.
         raised = ops.where(present, self.logits + ops.minimum(gains, 1e6), -1e30)

@@ -7,13 +7,14 @@ import keras
 from keras import ops
 
 from kmtl._checks import is_number, require
+from kmtl._types import ByTask, Tensor
 from kmtl.balancers.by_gradients.base import GradientBalancer
 from kmtl.balancers.by_task import by_task
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals
 
 
-def graddrop_direction(gradients: Any, uniforms: Any, leaks: Any) -> Any:
+def graddrop_direction(gradients: Tensor, uniforms: Tensor, leaks: Tensor) -> Tensor:
     """Sum of the gradients of which each element keeps the positive or the negative parts.
 
         P = (1 + sum_k g_k / sum_k |g_k|) / 2                         (1/2 where all are 0)
@@ -41,7 +42,7 @@ def graddrop_direction(gradients: Any, uniforms: Any, leaks: Any) -> Any:
     return ops.sum(leaks * gradients + (1.0 - leaks) * kept, axis=0)
 
 
-def _as_leak(leak: Any) -> Any:
+def _as_leak(leak: Any) -> float | dict[str, float]:
     """Returns the leak as a float or a dict of floats, or refuses what is no share."""
     values = list(leak.values()) if isinstance(leak, Mapping) else [leak]
     good = all(is_number(value) and 0 <= value <= 1 for value in values)
@@ -79,7 +80,7 @@ class GradDrop(GradientBalancer):
     [4.0, 3.0]
     """
 
-    def __init__(self, *, leak: Any = 0.0, seed: int | None = None, **options: Any) -> None:
+    def __init__(self, *, leak: float | ByTask[float] = 0.0, seed: int | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.leak = _as_leak(leak)
         self.seed = seed
@@ -96,7 +97,7 @@ class GradDrop(GradientBalancer):
             return [self.leak] * count
         return by_task("GradDrop", "leak", self.leak, self.tasks, count, 0.0)
 
-    def transform(self, gradients: Any, signals: Signals) -> tuple[Any, Any]:
+    def transform(self, gradients: Tensor, signals: Signals) -> tuple[Tensor, Tensor]:
         """The sum of what is kept under fresh draws."""
         del signals
         uniforms = keras.random.uniform((gradients.shape[1],), seed=self.seed_generator)

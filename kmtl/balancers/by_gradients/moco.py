@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import near, non_negative, require
+from kmtl._types import Tensor
 from kmtl.balancers.by_gradients.base import RememberingBalancer, lengths
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, masked_softmax
@@ -12,7 +13,7 @@ from kmtl.balancers.signals import Signals, masked_softmax
 PROJECTIONS = ("simplex", "softmax")
 
 
-def onto_simplex(values: Any, present: Any) -> Any:
+def onto_simplex(values: Tensor, present: Tensor) -> Tensor:
     """Point of the simplex over the tasks present that is nearest to `values`; 0 where a task sits out.
 
     >>> onto_simplex(ops.array([1.0, 0.5, 7.0]), ops.array([True, True, False])).numpy().tolist()
@@ -95,7 +96,7 @@ class MoCo(RememberingBalancer):
         count = input_shape[0]
         self.shares = self.state((count,), "ones", "shares")
 
-    def transform(self, gradients: Any, signals: Signals) -> tuple[Any, Any]:
+    def transform(self, gradients: Tensor, signals: Signals) -> tuple[Tensor, Tensor]:
         """The tracked gradients and their weights, both moved on."""
         present, losses = signals.present, signals.needed_losses(self)
         ages = self.grow(present)
@@ -106,7 +107,7 @@ class MoCo(RememberingBalancer):
         weights = self.next_weights(self.gamma / ops.power(ages, self.gamma_decay), sound)
         return self.memory, ops.where(sound, weights, float("nan"))
 
-    def next_weights(self, pace: Any, present: Any) -> Any:
+    def next_weights(self, pace: Tensor, present: Tensor) -> Tensor:
         """Weights `(K,)` after a step of the tasks present, which share what they shared before."""
         shares = ops.where(present, self.shares, 0.0)
         total = ops.sum(shares)

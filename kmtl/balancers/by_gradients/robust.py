@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import require, whole
+from kmtl._types import Tensor
 from kmtl.balancers.by_gradients.base import GradientBalancer
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.registry import register
@@ -13,7 +14,7 @@ from kmtl.balancers.signals import Signals
 _INFINITY = float("inf")
 
 
-def _without_lowest(value: Any, slots: list[Any]) -> tuple[Any, list[Any]]:
+def _without_lowest(value: Tensor, slots: list[Any]) -> tuple[Any, list[Any]]:
     """Offers a value to slots that hold the lowest so far; returns what they let go, and the slots."""
     held = []
     for slot in slots:
@@ -22,7 +23,7 @@ def _without_lowest(value: Any, slots: list[Any]) -> tuple[Any, list[Any]]:
     return value, held
 
 
-def trimmed_mean(gradients: Any, present: Any, trim: int) -> Any:
+def trimmed_mean(gradients: Tensor, present: Tensor, trim: int) -> Tensor:
     """Mean of each element over the tasks, without its `trim` lowest and highest values.
 
     With too few tasks present, as many are trimmed as leave one: `min(trim, floor((n - 1) / 2))`
@@ -93,7 +94,7 @@ class TrimmedMean(GradientBalancer):
         rule = f"must be at most {most} of {input_shape[0]} tasks: a value must be left"
         require(self.trim is None or self.trim <= most, "TrimmedMean", "trim", rule, self.trim)
 
-    def transform(self, gradients: Any, signals: Signals) -> tuple[Any, Any]:
+    def transform(self, gradients: Tensor, signals: Signals) -> tuple[Tensor, Tensor]:
         """The trimmed mean, or as long as a sum."""
         trim = (gradients.shape[0] - 1) // 2 if self.trim is None else self.trim
         mean = trimmed_mean(gradients, signals.present, trim)
@@ -104,7 +105,7 @@ class TrimmedMean(GradientBalancer):
         return {**super().get_config(), "trim": self.trim}
 
 
-def squared_distances(gram: Any) -> Any:
+def squared_distances(gram: Tensor) -> Tensor:
     """Squared distances of the tasks' gradients, `M_ii + M_jj - 2 M_ij`, `(K, K)`.
 
     >>> squared_distances(ops.array([[4.0, 1.0], [1.0, 9.0]])).numpy().tolist()
@@ -115,7 +116,7 @@ def squared_distances(gram: Any) -> Any:
     return ops.maximum(squares[:, None] + squares[None, :] - gram - ops.transpose(gram), 0.0)
 
 
-def krum_weights(distances: Any, present: Any, byzantine: int, selected: int | None = None) -> Any:
+def krum_weights(distances: Tensor, present: Tensor, byzantine: int, selected: int | None = None) -> Tensor:
     """Equal weights for the tasks with the nearest neighbours, 0 for the others.
 
         score_i = sum of the n - byzantine - 2 smallest distances of task i to another
@@ -193,7 +194,7 @@ class Krum(GramianBalancer):
         rule = f"must be at most {count}, the number of tasks"
         require(self.selected is None or self.selected <= count, "Krum", "selected", rule, self.selected)
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of the tasks taken."""
         # Relative to the longest, so that no sum overflows.
         longest = ops.max(ops.diagonal(signals.gram))

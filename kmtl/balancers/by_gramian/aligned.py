@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import near, non_negative, require
+from kmtl._types import Tensor
 from kmtl.balancers.by_gramian.preferring import PreferringBalancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, cosines
@@ -14,7 +15,9 @@ MODES = ("min", "median", "rmse")
 TOLERANCE = 1e-6
 
 
-def aligned_weights(gram: Any, present: Any, shares: Any, mode: str = "min", tolerance: float = TOLERANCE) -> Any:
+def aligned_weights(
+    gram: Tensor, present: Tensor, shares: Tensor, mode: str = "min", tolerance: float = TOLERANCE
+) -> Tensor:
     """Weights of Aligned-MTL, `(K,)`.
 
         M = sum_k l_k v_k v_k',   w = sqrt(l) sum_k (v_k' p) / sqrt(l_k) v_k
@@ -90,7 +93,7 @@ class Aligned(PreferringBalancer):
         self.mode = mode
         self.tolerance = non_negative(owner, "tolerance", tolerance)
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of this step."""
         return aligned_weights(signals.gram, signals.present, self.shares(signals), self.mode, self.tolerance)
 

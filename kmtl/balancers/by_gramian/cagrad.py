@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from keras import ops
 
 from kmtl._checks import is_whole, non_negative, require
+from kmtl._types import Tensor
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals
@@ -13,7 +14,7 @@ from kmtl.balancers.solvers.simplex import conflict_averse_shifts
 RESCALES = (0, 1, 2)
 
 
-def conflict_averse_weights(gram: Any, present: Any, radius: float, rescale: int = 0) -> Any:
+def conflict_averse_weights(gram: Tensor, present: Tensor, radius: float, rescale: int = 0) -> Tensor:
     """Weights of CAGrad's direction.
 
         d = g_0 + c |g_0| g_w / |g_w|,   w = argmin <g_w, g_0> + c |g_0| |g_w| over the simplex
@@ -72,7 +73,7 @@ class CAGrad(GramianBalancer):
         require(is_whole(rescale) and rescale in RESCALES, owner, "rescale", "must be 0, 1 or 2", rescale)
         self.rescale = int(rescale)
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of the direction."""
         return conflict_averse_weights(signals.gram, signals.present, self.radius, self.rescale)
 

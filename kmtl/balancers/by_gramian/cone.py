@@ -4,13 +4,14 @@ from typing import Any, ClassVar
 
 from keras import ops
 
+from kmtl._types import Tensor
 from kmtl.balancers.by_gramian.preferring import PreferringBalancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals
 from kmtl.balancers.solvers.quadratic import lower_bounded_weights
 
 
-def upgrad_weights(gram: Any, present: Any, preference: Any) -> Any:
+def upgrad_weights(gram: Tensor, present: Tensor, preference: Any) -> Tensor:
     """Weights of the preferred mean of the projected gradients, `(K,)`.
 
         w = sum_i v_i,   v_i = argmin v'Mv over v >= p_i e_i
@@ -29,7 +30,7 @@ def upgrad_weights(gram: Any, present: Any, preference: Any) -> Any:
     return ops.matmul(preference, projected)
 
 
-def dual_cone_weights(gram: Any, present: Any, preference: Any) -> Any:
+def dual_cone_weights(gram: Tensor, present: Tensor, preference: Any) -> Tensor:
     """Weights of the projected preferred mean, `argmin v'Mv over v >= p`, `(K,)`.
 
     Args:
@@ -67,7 +68,7 @@ class UPGrad(PreferringBalancer):
     [1.1111, 0.7895]
     """
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of the sum of the projections."""
         return upgrad_weights(signals.gram, signals.present, self.shares(signals))
 
@@ -94,6 +95,6 @@ class DualProj(PreferringBalancer):
 
     has_online: ClassVar[bool] = True
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of the projection."""
         return dual_cone_weights(signals.gram, signals.present, self.shares(signals))

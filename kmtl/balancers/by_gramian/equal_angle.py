@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import near, non_negative, require
+from kmtl._types import Tensor
 from kmtl.balancers.adam import OwnAdam
 from kmtl.balancers.by_gramian.preferring import PreferringBalancer
 from kmtl.balancers.gramian import GramianBalancer
@@ -17,7 +18,7 @@ TOLERANCE = 1e-6
 SMALLEST_SUM = 1e-6
 
 
-def equal_angles(angles: Any, shares: Any, tolerance: float = TOLERANCE) -> Any:
+def equal_angles(angles: Tensor, shares: Tensor, tolerance: float = TOLERANCE) -> Tensor:
     """Coefficients of the unit gradients whose sum has products `shares` with them, `C^+ p`, `(K,)`.
 
     NaN where the unit gradients' span holds nothing of the kind: two opposite
@@ -41,7 +42,7 @@ def equal_angles(angles: Any, shares: Any, tolerance: float = TOLERANCE) -> Any:
     return ops.where(spanned, found, float("nan"))
 
 
-def config_weights(gram: Any, present: Any, shares: Any, tolerance: float = TOLERANCE) -> Any:
+def config_weights(gram: Tensor, present: Tensor, shares: Tensor, tolerance: float = TOLERANCE) -> Tensor:
     """Weights of ConFIG, `(K,)`.
 
         v = U^+ p / |U^+ p|,   d = (sum_k g_k' v) v,   U = unit gradients
@@ -70,7 +71,7 @@ def config_weights(gram: Any, present: Any, shares: Any, tolerance: float = TOLE
     return pull * (length / ops.sum(pull * products)) * (longest / lengths)
 
 
-def imtl_g_weights(gram: Any, present: Any, sign: str = "safe", scales: Any = None) -> Any:
+def imtl_g_weights(gram: Tensor, present: Tensor, sign: str = "safe", scales: Tensor = None) -> Tensor:
     """Weights of IMTL-G, `w = v / sum(v)` with `v_k = q_k / (e^s_k n_k)`, `q = C^+ 1`, `(K,)`.
 
     Args:
@@ -130,7 +131,7 @@ class IMTLG(GramianBalancer):
         require(sign in SIGNS, type(self).__name__, "sign", "must be 'safe' or 'paper'", sign, fix)
         self.sign = sign
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of this step."""
         return imtl_g_weights(signals.gram, signals.present, self.sign)
 
@@ -171,7 +172,7 @@ class IMTL(IMTLG):
         self.scales = self.state((input_shape[0],), "zeros", "scales")
         self.adam = OwnAdam(self, input_shape[0], self.learning_rate)
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of this step; the scales then move for the next."""
         weights = imtl_g_weights(signals.gram, signals.present, self.sign, self.scales)
         gradient = ops.exp(self.scales) * signals.needed_losses(self) - 1.0
@@ -212,7 +213,7 @@ class ConFIG(PreferringBalancer):
         super().__init__(**options)
         self.tolerance = non_negative(type(self).__name__, "tolerance", tolerance)
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of this step."""
         return config_weights(signals.gram, signals.present, self.shares(signals), self.tolerance)
 

@@ -5,13 +5,14 @@ from typing import Any, ClassVar
 from keras import ops
 
 from kmtl._checks import is_number, non_negative, require
+from kmtl._types import Tensor
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, cosines, norms
 from kmtl.balancers.solvers.fairness import fair_weights
 
 
-def clipped_weights(weights: Any, gram: Any, present: Any, max_norm: float) -> Any:
+def clipped_weights(weights: Tensor, gram: Tensor, present: Tensor, max_norm: float) -> Tensor:
     """Weights scaled down so that the length of the direction is at most `max_norm`.
 
     >>> gram, present = ops.array([[4.0, 0.0], [0.0, 1.0]]), ops.array([True, True])
@@ -61,7 +62,7 @@ class NashMTL(GramianBalancer):
         require(good, type(self).__name__, "max_norm", rule, max_norm, "Give None not to clip.")
         self.max_norm = max_norm
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of the bargain; NaN where there is none."""
         weights = fair_weights(signals.gram, signals.present, 1.0)
         if self.max_norm is None:
@@ -110,7 +111,7 @@ class FairGrad(GramianBalancer):
         require(0.1 <= alpha <= 10.0, owner, "alpha", "must be from 0.1 to 10", alpha, fix)
         self.alpha = alpha
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights under which the gains are fair; NaN where there are none."""
         return fair_weights(signals.gram, signals.present, self.alpha)
 

@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import near, non_negative, require, whole
+from kmtl._types import Tensor
 from kmtl.balancers.adam import OwnAdam
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.normalizing import FIRST_STEPS, InitialLosses
@@ -14,7 +15,7 @@ from kmtl.balancers.signals import Signals, norms
 OPTIMIZERS = ("adam", "sgd")
 
 
-def shared_softmax(logits: Any, present: Any) -> Any:
+def shared_softmax(logits: Tensor, present: Tensor) -> Tensor:
     """Softmax over the tasks that are present, times their number, `(K,)`; 0 elsewhere.
 
     >>> ops.convert_to_numpy(shared_softmax(ops.zeros((3,)), ops.array([True, False, True]))).tolist()
@@ -26,7 +27,7 @@ def shared_softmax(logits: Any, present: Any) -> Any:
     return shares * (ops.sum(there) / ops.maximum(ops.sum(shares), 1.0))
 
 
-def gradnorm_gradient(weights: Any, lengths: Any, ratios: Any, present: Any, alpha: float) -> Any:
+def gradnorm_gradient(weights: Tensor, lengths: Tensor, ratios: Tensor, present: Tensor, alpha: float) -> Tensor:
     """Gradient of GradNorm's loss with respect to the logits of the weights, `(K,)`.
 
         sum_k |w_k m_k - c_k|,   c_k = mean_j(w_j m_j) * (r_k / mean_j r_j)^alpha  held constant
@@ -112,7 +113,7 @@ class GradNorm(GramianBalancer):
         self.first = InitialLosses(self, count, self.first_steps)
         self.adam = OwnAdam(self, count, self.learning_rate) if self.optimizer == "adam" else None
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of this step; the logits then move for the next."""
         losses = signals.needed_losses(self)
         ready = signals.present & (self.first.number >= self.first.steps)
@@ -123,7 +124,7 @@ class GradNorm(GramianBalancer):
         self.move(self.logits, self._next_logits(gradient, ready), ready)
         return weights
 
-    def _next_logits(self, gradient: Any, ready: Any) -> Any:
+    def _next_logits(self, gradient: Tensor, ready: Any) -> Tensor:
         """Logits after a step of the optimizer."""
         if self.adam is None:
             return self.logits - self.learning_rate * gradient

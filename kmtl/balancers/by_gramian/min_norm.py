@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from kmtl._checks import non_negative
+from kmtl._types import Tensor
 from kmtl.balancers.by_gramian.preferring import PreferringBalancer
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.registry import register
@@ -10,7 +11,7 @@ from kmtl.balancers.signals import Signals
 from kmtl.balancers.solvers.simplex import min_norm_weights
 
 
-def regularized_min_norm_weights(gram: Any, present: Any, preference: Any, regularization: float) -> Any:
+def regularized_min_norm_weights(gram: Tensor, present: Tensor, preference: Any, regularization: float) -> Tensor:
     """Weights of SDMGrad's direction, `(w + l p) / (1 + l)`.
 
         w = argmin (w + l p)'M(w + l p) over the simplex
@@ -65,7 +66,7 @@ class MGDA(GramianBalancer):
 
     has_online: ClassVar[bool] = True
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights on the simplex."""
         return min_norm_weights(signals.gram, signals.present)
 
@@ -101,7 +102,7 @@ class SDMGrad(PreferringBalancer):
         super().__init__(**options)
         self.regularization = non_negative(type(self).__name__, "regularization", regularization)
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of the direction."""
         shares = self.shares(signals)
         return regularized_min_norm_weights(signals.gram, signals.present, shares, self.regularization)

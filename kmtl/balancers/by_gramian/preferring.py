@@ -1,10 +1,11 @@
 """Balancers that let the user prefer some tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
 
+from kmtl._types import ByTask, Tensor
 from kmtl.balancers.by_task import check_amounts, preference_shares
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.signals import Signals
@@ -19,7 +20,7 @@ class PreferringBalancer(GramianBalancer):
         **options: As for `GramianBalancer`.
     """
 
-    def __init__(self, *, preference: Mapping[str, float] | Sequence[float] | None = None, **options: Any) -> None:
+    def __init__(self, *, preference: ByTask[float] | Sequence[float] | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.preference = check_amounts(type(self).__name__, "preference", preference)
 
@@ -28,7 +29,7 @@ class PreferringBalancer(GramianBalancer):
         preference_shares(type(self).__name__, self.preference, tasks, len(tasks))
         super().prepare(tasks, size)
 
-    def shares(self, signals: Signals) -> Any:
+    def shares(self, signals: Signals) -> Tensor:
         """Shares of the tasks present, which sum to 1, `(K,)`; 0 for the others."""
         count = signals.present.shape[0]
         chosen = ops.array(preference_shares(type(self).__name__, self.preference, self.tasks, count), dtype="float32")

@@ -7,6 +7,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import is_number, near, non_negative, refusal, require
+from kmtl._types import Tensor
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, cosines, norms
@@ -18,7 +19,7 @@ VANISHED = 1e-6
 LARGEST_PULL = 1e4
 
 
-def pcd_weights(gram: Any, present: Any, leads: Any, scales: Any, tau: float) -> Any:
+def pcd_weights(gram: Tensor, present: Tensor, leads: Tensor, scales: Tensor, tau: float) -> Tensor:
     """Weights of priority-constrained descent, `(K,)`.
 
         d~ = argmin |d - g~_1|^2 / 2   so that   g~_j' d >= tau |g~_j|^2 for each j > 1
@@ -51,7 +52,7 @@ def pcd_weights(gram: Any, present: Any, leads: Any, scales: Any, tau: float) ->
     return units / ops.sqrt(square) * (ops.sum(leads * lengths) / lengths)
 
 
-def _pulls(angles: Any, lack: Any, others: Any) -> Any:
+def _pulls(angles: Tensor, lack: Any, others: Any) -> Tensor:
     """Shares of the other tasks' unit gradients that give each what it lacks, `(K,)`; zeros where nothing can."""
     lack = ops.where(others, lack, 0.0)
     size = ops.maximum(ops.max(ops.abs(lack)), 1e-30)
@@ -118,7 +119,7 @@ class PCD(GramianBalancer):
         self.squares = self.state((input_shape[0],), "zeros", "squares")
         self.age = self.state((input_shape[0],), "zeros", "age")
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of this step."""
         present = signals.present
         # The average corrected for its start, moved as one: a difference of two near 1 would lose digits.
@@ -130,7 +131,7 @@ class PCD(GramianBalancer):
         scales = 1.0 / ops.sqrt(means + self.eps)
         return pcd_weights(signals.gram, present, self._leads(present), scales, self.tau)
 
-    def _leads(self, present: Any) -> Any:
+    def _leads(self, present: Tensor) -> Tensor:
         """1 for the task that leads in this batch, `(K,)`; the first one where nobody is there."""
         named = [float(task.name == self.primary) for task in self.tasks] or [0.0] * present.shape[0]
         # The named task comes before all others, which keep their order.

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from kmtl._checks import is_number, require
+from kmtl._types import Tensor
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, cosines, norms
@@ -15,7 +16,7 @@ STEEPEST = 1.0 - 1e-6
 VANISHED = 1e-6
 
 
-def random_orders(count: int, seeds: Any) -> Any:
+def random_orders(count: int, seeds: Any) -> Tensor:
     """An order of all tasks for each task, `(K, K)` ints.
 
     >>> ops.convert_to_numpy(ops.sort(random_orders(2, keras.random.SeedGenerator(1)), axis=1)).tolist()
@@ -24,7 +25,7 @@ def random_orders(count: int, seeds: Any) -> Any:
     return ops.argsort(keras.random.uniform((count, count), seed=seeds), axis=1)
 
 
-def pcgrad_weights(gram: Any, orders: Any, present: Any = None) -> Any:
+def pcgrad_weights(gram: Tensor, orders: Tensor, present: Tensor = None) -> Tensor:
     """Coefficients of the sum of the projected gradients.
 
     Each task's gradient, `c_i = e_i` at first, is projected on the normal
@@ -48,7 +49,7 @@ def pcgrad_weights(gram: Any, orders: Any, present: Any = None) -> Any:
     present = ops.diagonal(gram) > 0 if present is None else present
     angles = cosines(gram, present)
 
-    def meet(turn: Any, units: Any) -> Any:
+    def meet(turn: Any, units: Tensor) -> Tensor:
         other, meets = _encounter(orders, turn, present)
         product = ops.sum(units * ops.take(angles, other, axis=0), axis=1)
         shift = ops.where(meets, ops.minimum(product, 0.0), 0.0)
@@ -57,7 +58,9 @@ def pcgrad_weights(gram: Any, orders: Any, present: Any = None) -> Any:
     return _sum_rows(ops.fori_loop(0, gram.shape[0], meet, ops.eye(gram.shape[0])), gram, present)
 
 
-def gradvac_weights(gram: Any, orders: Any, targets: Any, beta: float, present: Any = None) -> tuple[Any, Any]:
+def gradvac_weights(
+    gram: Tensor, orders: Tensor, targets: Tensor, beta: float, present: Tensor = None
+) -> tuple[Tensor, Tensor]:
     """Coefficients of the sum of the vaccinated gradients, and the targets of the next step.
 
     Each task's gradient `c_i` meets every other `g_j` in the given order, with
@@ -84,14 +87,16 @@ def gradvac_weights(gram: Any, orders: Any, targets: Any, beta: float, present: 
     present = ops.diagonal(gram) > 0 if present is None else present
     angles = cosines(gram, present)
 
-    def meet(turn: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
+    def meet(turn: Any, state: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
         return _vaccinate(*state, angles, beta, *_encounter(orders, turn, present))
 
     units, targets = ops.fori_loop(0, gram.shape[0], meet, (ops.eye(gram.shape[0]), targets))
     return _sum_rows(units, gram, present), targets
 
 
-def _vaccinate(units: Any, targets: Any, angles: Any, beta: float, other: Any, meets: Any) -> tuple[Any, Any]:
+def _vaccinate(
+    units: Tensor, targets: Tensor, angles: Tensor, beta: float, other: Any, meets: Any
+) -> tuple[Tensor, Tensor]:
     """Rows of coefficients and targets after each task has met one other."""
     column = ops.one_hot(other, angles.shape[0])
     product = ops.sum(units * ops.take(angles, other, axis=0), axis=1)
@@ -106,19 +111,19 @@ def _vaccinate(units: Any, targets: Any, angles: Any, beta: float, other: Any, m
     return units, targets + ops.where(meets, beta * (seen - aim), 0.0)[:, None] * column
 
 
-def _encounter(orders: Any, turn: Any, present: Any) -> tuple[Any, Any]:
+def _encounter(orders: Tensor, turn: Any, present: Tensor) -> tuple[Tensor, Tensor]:
     """Whom each task meets in a turn, `(K,)`, and whether it does: not itself, and both are there."""
     other = ops.cast(ops.take(orders, turn, axis=1), "int32")
     stranger = ops.not_equal(other, ops.arange(orders.shape[0], dtype="int32"))
     return other, stranger & present & ops.take(present, other)
 
 
-def _sine(cosine: Any) -> Any:
+def _sine(cosine: Any) -> Tensor:
     """Sine of an angle whose cosine is given."""
     return ops.sqrt((1.0 - cosine) * (1.0 + cosine))
 
 
-def _sum_rows(units: Any, gram: Any, present: Any) -> Any:
+def _sum_rows(units: Tensor, gram: Tensor, present: Tensor) -> Tensor:
     """Weights of the raw gradients from rows of coefficients in units of the gradient that each row began with."""
     lengths = norms(gram, present)
     # The ratio of two lengths: neither alone may stay in float32 when multiplied.
@@ -152,7 +157,7 @@ class PCGrad(GramianBalancer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights under a fresh random order for each task."""
         orders = random_orders(signals.gram.shape[0], self.seed_generator)
         return pcgrad_weights(signals.gram, orders, signals.present)
@@ -201,7 +206,7 @@ class GradVac(GramianBalancer):
         """Makes a target for each ordered pair."""
         self.targets = self.state((input_shape[0], input_shape[0]), "zeros", "targets")
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights under a fresh random order for each task; the targets then move for the next."""
         orders = random_orders(signals.gram.shape[0], self.seed_generator)
         targets = ops.convert_to_tensor(self.targets)

@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import near, require
+from kmtl._types import Tensor
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, norms
@@ -12,7 +13,7 @@ from kmtl.balancers.signals import Signals, norms
 FACTORS = ("rms", "max", "one")
 
 
-def unit_weights(lengths: Any, present: Any, factor: str = "rms") -> Any:
+def unit_weights(lengths: Tensor, present: Tensor, factor: str = "rms") -> Tensor:
     """Weights of the sum of unit gradients, `w_k = f / n_k`.
 
     Args:
@@ -62,7 +63,7 @@ class Unit(GramianBalancer):
         require(factor in FACTORS, type(self).__name__, "factor", f"must be one of {FACTORS}", factor, fix)
         self.factor = factor
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """One length over each length."""
         return unit_weights(norms(signals.gram, signals.present), signals.present, self.factor)
 

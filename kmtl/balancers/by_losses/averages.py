@@ -1,18 +1,18 @@
 """Balancers that compare the losses with those of a while ago."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from keras import ops
 
 from kmtl._checks import is_number, require, whole
+from kmtl._types import Logs, Tensor
 from kmtl.balancers.by_losses.bounds import BoundedBalancer, excess
 from kmtl.balancers.by_losses.epochs import epoch_losses
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, masked_softmax
 
 
-def dwa_weights(ratios: Any, temperature: float, present: Any) -> Any:
+def dwa_weights(ratios: Tensor, temperature: float, present: Tensor) -> Tensor:
     """Weights `K * softmax(r / T)` over the K tasks present, `(K,)`.
 
     Args:
@@ -70,18 +70,18 @@ class DWA(BoundedBalancer):
         self.memory = self.state((input_shape[0], 2 * self.reach), "ones", "memory")
         self.number = self.state((input_shape[0],), "zeros", "number")
 
-    def remember(self, values: Any, known: Any) -> None:
+    def remember(self, values: Tensor, known: Any) -> None:
         """Takes one more loss above its bound in, `(K,)`, where it is known."""
         self.move(self.memory, ops.concatenate([self.memory[:, 1:], values[:, None]], axis=1), known)
         self.move(self.number, self.number + 1.0, known)
 
-    def ratios(self) -> Any:
+    def ratios(self) -> Tensor:
         """Mean of the newer half over that of the older, `(K,)`; 1 until a task's memory is full."""
         older = ops.mean(self.memory[:, : self.reach], axis=1)
         newer = ops.mean(self.memory[:, self.reach :], axis=1)
         return ops.where(self.number >= 2.0 * self.reach, newer / older, 1.0)
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Shares by the ratios."""
         above = self.excess(signals)
         sound = ops.isfinite(above)
@@ -90,7 +90,7 @@ class DWA(BoundedBalancer):
         ratios = ops.where(sound, self.ratios(), float("nan"))
         return dwa_weights(ratios, self.temperature, signals.present)
 
-    def end_epoch(self, logs: Mapping[str, float]) -> None:
+    def end_epoch(self, logs: Logs) -> None:
         """Takes the epoch's mean losses in."""
         if self.window is None:
             above = excess(epoch_losses("DWA", self.tasks, logs), self.bounds(len(self.tasks)))

@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import is_number
+from kmtl._types import Tensor
 from kmtl.balancers.base import Balancer
 from kmtl.balancers.by_task import by_task, check_by_task
 from kmtl.balancers.signals import Signals
@@ -14,7 +15,7 @@ from kmtl.balancers.signals import Signals
 EPSILON = 1e-8
 
 
-def excess(losses: Any, bounds: Any) -> Any:
+def excess(losses: Tensor, bounds: Tensor) -> Tensor:
     """How far losses are above their bounds, `D = L - b + 1e-8`, `(K,)`; NaN for a loss below its bound.
 
     >>> excess(ops.array([2.0, -1.0, -1.0]), ops.array([0.5, 0.0, -3.0])).numpy().tolist()
@@ -50,18 +51,18 @@ class BoundedBalancer(Balancer):
         by_task(type(self).__name__, "lower_bounds", self.lower_bounds, tasks, len(tasks), 0.0)
         super().prepare(tasks, size)
 
-    def bounds(self, count: int) -> Any:
+    def bounds(self, count: int) -> Tensor:
         """The bounds on the losses as the model has them, `(K,)`."""
         values = by_task(type(self).__name__, "lower_bounds", self.lower_bounds, self.tasks, count, 0.0)
         return ops.array(values, "float32")
 
-    def unit(self, count: int) -> Any:
+    def unit(self, count: int) -> Tensor:
         """What `normalize` divides losses by at this point of the training, `(K,)`."""
         ones = ops.ones((count,))
         # Nobody is present in this question, so it moves no state.
         return ones if self.initial is None else self.initial.of(ones, ops.zeros((count,), "bool"))
 
-    def excess(self, signals: Signals) -> Any:
+    def excess(self, signals: Signals) -> Tensor:
         """`D` of the losses that the method sees, `(K,)`; 1 where a task sits out."""
         count = signals.losses.shape[0]
         return ops.where(signals.present, excess(signals.losses, self.bounds(count) / self.unit(count)), 1.0)

@@ -1,11 +1,12 @@
 """Smooth Tchebycheff scalarization: the largest loss, softly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
 
 from kmtl._checks import is_number, require, whole
+from kmtl._types import Logs, Tensor
 from kmtl.balancers.by_losses.bounds import BoundedBalancer, excess
 from kmtl.balancers.by_losses.epochs import epoch_losses
 from kmtl.balancers.by_task import check_amounts, preference_shares
@@ -13,7 +14,7 @@ from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, masked_softmax
 
 
-def stch_weights(values: Any, smoothness: float, present: Any) -> Any:
+def stch_weights(values: Tensor, smoothness: float, present: Tensor) -> Tensor:
     """Derivatives of `mu * logsumexp(y / mu)` by `y`, `(K,)`: a softmax, which sums to 1.
 
     Args:
@@ -86,7 +87,7 @@ class STCH(BoundedBalancer):
         self.nadir = self.state((input_shape[0],), "zeros", "nadir")
         self.epochs = self.state((), "zeros", "epochs")
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Derivatives of the total by the losses."""
         above, present = self.excess(signals), signals.present
         preferred = self._preferred(signals)
@@ -97,7 +98,7 @@ class STCH(BoundedBalancer):
         found = stch_weights(values, self.smoothness, present)
         return signals.number * ops.where(self.epochs < self.warmup, preferred, found) / above
 
-    def _preferred(self, signals: Signals) -> Any:
+    def _preferred(self, signals: Signals) -> Tensor:
         """The preferences among the tasks present, `(K,)`; they sum to 1."""
         count = signals.losses.shape[0]
         given = ops.array(preference_shares("STCH", self.preference, self.tasks, count), "float32")
@@ -105,7 +106,7 @@ class STCH(BoundedBalancer):
         total = ops.sum(there)
         return there / ops.where(total > 0, total, 1.0)
 
-    def end_epoch(self, logs: Mapping[str, float]) -> None:
+    def end_epoch(self, logs: Logs) -> None:
         """Counts the epoch; from the last of the warm-up on, nadirs that are missing are taken."""
         losses = epoch_losses("STCH", self.tasks, logs)
         above = excess(losses, self.bounds(len(self.tasks)))

@@ -1,11 +1,12 @@
 """What balancers read from the logs of an epoch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
 
 from kmtl._checks import refusal, words
+from kmtl._types import Logs, Tensor
 
 
 def check_tasks(owner: str, tasks: Sequence[Any]) -> None:
@@ -15,7 +16,7 @@ def check_tasks(owner: str, tasks: Sequence[Any]) -> None:
         raise ValueError(refusal(owner, "tasks", "must be known to read logs", words("none"), fix))
 
 
-def epoch_losses(owner: str, tasks: Sequence[Any], logs: Mapping[str, float]) -> Any:
+def epoch_losses(owner: str, tasks: Sequence[Any], logs: Logs) -> Tensor:
     """Mean training loss of each task over the epoch, `(K,)`; NaN for a task without a label.
 
     >>> from kmtl.tasks import Regression

@@ -5,13 +5,14 @@ from typing import Any, ClassVar
 from keras import ops
 
 from kmtl._checks import non_negative
+from kmtl._types import Tensor
 from kmtl.balancers.adam import OwnAdam
 from kmtl.balancers.by_losses.bounds import BoundedBalancer, excess
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, masked_softmax, rescale
 
 
-def famo_weights(logits: Any, above: Any, present: Any) -> Any:
+def famo_weights(logits: Tensor, above: Tensor, present: Tensor) -> Tensor:
     """Weights `(z_k / D_k) / sum_j (z_j / D_j)` with `z = softmax(logits)`, `(K,)`; they sum to 1.
 
     Args:
@@ -25,7 +26,7 @@ def famo_weights(logits: Any, above: Any, present: Any) -> Any:
     return rescale(masked_softmax(logits, present) / above, 1.0)
 
 
-def famo_gradient(logits: Any, fall: Any, present: Any) -> Any:
+def famo_gradient(logits: Tensor, fall: Tensor, present: Tensor) -> Tensor:
     """Gradient of the logits' loss: `z_k * sum_j z_j (delta_k - delta_j)`, `(K,)`.
 
     It is the Jacobian of the softmax times `delta`, written so that tasks that improved alike get exactly 0.
@@ -85,7 +86,7 @@ class FAMO(BoundedBalancer):
         self.waiting = self.state((count,), "zeros", "waiting")
         self.adam = OwnAdam(self, count, self.learning_rate)
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of this step; the losses are kept for the second look."""
         above = self.excess(signals)
         sound = signals.present & ops.isfinite(above)
@@ -93,7 +94,7 @@ class FAMO(BoundedBalancer):
         self.waiting.assign(ops.cast(sound, "float32"))
         return famo_weights(self.logits, above, signals.present)
 
-    def after_update(self, losses: Any, present: Any) -> None:
+    def after_update(self, losses: Tensor, present: Tensor) -> None:
         """Moves the logits; a step that made no weights, or a loss that is not finite, moves none."""
         count = losses.shape[0]
         unit = self.unit(count)

@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import is_number, require
+from kmtl._types import ByTask, Tensor
 from kmtl.balancers.base import Balancer
 from kmtl.balancers.by_losses.bounds import BoundedBalancer
 from kmtl.balancers.by_task import by_task, check_by_task
@@ -14,7 +15,7 @@ from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, masked_softmax
 
 
-def power_shares(values: Any, exponent: float, present: Any) -> Any:
+def power_shares(values: Tensor, exponent: float, present: Tensor) -> Tensor:
     """Weights proportional to a power, that sum to the number of tasks present: `K v_k^a / sum_j v_j^a`, `(K,)`.
 
     Args:
@@ -59,7 +60,9 @@ class LabelCount(Balancer):
     [1.5, 0.5]
     """
 
-    def __init__(self, *, exponent: float = 1.0, counts: Any = None, **options: Any) -> None:
+    def __init__(
+        self, *, exponent: float = 1.0, counts: ByTask[float] | Sequence[float] | None = None, **options: Any
+    ) -> None:
         super().__init__(**options)
         require(is_number(exponent), "LabelCount", "exponent", "must be a finite number", exponent)
         self.exponent = float(exponent)
@@ -77,7 +80,7 @@ class LabelCount(Balancer):
         """Makes the running numbers of labels."""
         self.labels = self.state((input_shape[0],), "zeros", "labels")
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Shares by the numbers, this batch included."""
         if self.fixed is not None:
             count = signals.losses.shape[0]
@@ -127,7 +130,7 @@ class RelativeLoss(BoundedBalancer):
         """Makes the memory of the first losses."""
         self.first = InitialLosses(self, input_shape[0])
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """The power of the ratios."""
         above = self.excess(signals)
         first = self.first.of(above, signals.present & ops.isfinite(above))

@@ -4,11 +4,12 @@ from typing import Any
 
 from keras import ops
 
+from kmtl._types import Tensor
 from kmtl.balancers.by_losses.learning import LearningBalancer
 from kmtl.balancers.registry import register
 
 
-def imtl_l_gradient(losses: Any, scales: Any) -> Any:
+def imtl_l_gradient(losses: Tensor, scales: Tensor) -> Tensor:
     """Gradient of `sum_k exp(s_k) * L_k - s_k` with respect to `s`, `(K,)`; it vanishes at `s_k = -log L_k`.
 
     >>> ops.convert_to_numpy(imtl_l_gradient(ops.array([3.0]), ops.array([0.0]))).tolist()
@@ -52,10 +53,10 @@ class IMTLL(LearningBalancer):
     ) -> None:
         super().__init__(learning_rate=learning_rate, initial=initial, floor=floor, ceiling=ceiling, **options)
 
-    def weights_of(self, parameters: Any) -> Any:
+    def weights_of(self, parameters: Tensor) -> Tensor:
         """`exp(s)`."""
         return ops.exp(parameters)
 
-    def slope(self, losses: Any, parameters: Any) -> Any:
+    def slope(self, losses: Tensor, parameters: Tensor) -> Tensor:
         """Derivative of the total by the scales."""
         return imtl_l_gradient(losses, parameters)

@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import is_number, non_negative, require
+from kmtl._types import Tensor
 from kmtl.balancers.adam import OwnAdam
 from kmtl.balancers.base import Balancer
 from kmtl.balancers.signals import Signals
@@ -56,15 +57,15 @@ class LearningBalancer(Balancer):
         self.learned.assign(ops.full((count,), self.start))
         self.adam = OwnAdam(self, count, self.learning_rate)
 
-    def weights_of(self, parameters: Any) -> Any:
+    def weights_of(self, parameters: Tensor) -> Tensor:
         """Weights of the losses, `(K,)`, under these parameters."""
         raise NotImplementedError
 
-    def slope(self, losses: Any, parameters: Any) -> Any:
+    def slope(self, losses: Tensor, parameters: Tensor) -> Tensor:
         """Derivative of the total by the parameters, `(K,)`."""
         raise NotImplementedError
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights of this step; the parameters then move for the next."""
         weights = self.weights_of(self.learned)
         slope = self.slope(signals.losses, self.learned)

@@ -4,12 +4,13 @@ from typing import Any
 
 from keras import ops
 
+from kmtl._types import Tensor
 from kmtl.balancers.by_losses.bounds import BoundedBalancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals
 
 
-def gls_weights(excess: Any, present: Any) -> Any:
+def gls_weights(excess: Any, present: Tensor) -> Tensor:
     """Derivatives of the geometric mean, `(prod_j D_j)^(1 / K) / (K * D_k)`, over the K tasks present, `(K,)`.
 
     Args:
@@ -46,7 +47,7 @@ class SI(BoundedBalancer):
     [2.0, 0.25]
     """
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """One over each loss."""
         return 1.0 / self.excess(signals)
 
@@ -69,6 +70,6 @@ class GLS(BoundedBalancer):
     [0.25, 1.0]
     """
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """The derivatives of the geometric mean."""
         return gls_weights(self.excess(signals), signals.present)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from kmtl._checks import is_number, require
+from kmtl._types import Tensor
 from kmtl.balancers.by_losses.bounds import BoundedBalancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, masked_softmax
@@ -39,7 +40,7 @@ class UWSO(BoundedBalancer):
         require(good, "UWSO", "temperature", "must be None or a finite number above 0", temperature)
         self.temperature = None if temperature is None else float(temperature)
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Shares by the inverse losses."""
         inverse = 1.0 / self.excess(signals)
         return inverse if self.temperature is None else masked_softmax(inverse / self.temperature, signals.present)

@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from kmtl._checks import is_number, near, non_negative, refusal, require, words
+from kmtl._types import Logs, Tensor
 from kmtl.balancers.base import Balancer
 from kmtl.balancers.by_losses.epochs import check_tasks
 from kmtl.balancers.by_task import by_task, check_by_task
@@ -16,7 +17,7 @@ from kmtl.balancers.signals import Signals
 LEAST = 1e-3
 
 
-def dtp_weights(indicators: Any, gamma: float) -> Any:
+def dtp_weights(indicators: Any, gamma: float) -> Tensor:
     """Weights `-(1 - kpi)^gamma * log(kpi)`, `(K,)`; an indicator is clipped to [0.001, 0.999] first.
 
     >>> weights = dtp_weights(ops.array([0.9, 0.5, 0.2]), 1.0)
@@ -96,13 +97,13 @@ class DTP(Balancer):
 
     # Weights.
 
-    def task_weights(self, signals: Signals) -> Any:
+    def task_weights(self, signals: Signals) -> Tensor:
         """Weights by the indicators of the last epoch."""
         if self.initial is None:
             self.first.of(signals.losses, signals.present)
         return ops.where(self.measured > 0, dtp_weights(self.indicators, self.gamma), 1.0)
 
-    def end_epoch(self, logs: Mapping[str, float]) -> None:
+    def end_epoch(self, logs: Logs) -> None:
         """Takes the epoch's indicators in; that of a task without any stands still."""
         check_tasks("DTP", self.tasks)
         keys = [self._key(place, logs) for place in range(len(self.tasks))]
@@ -115,13 +116,13 @@ class DTP(Balancer):
         self.move(self.indicators, ops.where(self.measured > 0, mixed, new), known)
         self.move(self.measured, ops.ones_like(new), known)
 
-    def _first_losses(self) -> Any:
+    def _first_losses(self) -> Tensor:
         """Mean first losses as the model has them, `(K,)`; NaN before any."""
         count = len(self.tasks)
         means = self.first.of(ops.ones((count,)), ops.zeros((count,), "bool"))
         return ops.where(self.first.number > 0, means, float("nan"))
 
-    def _key(self, place: int, logs: Mapping[str, float]) -> str:
+    def _key(self, place: int, logs: Logs) -> str:
         """The log to read for a task; one that `logs` lacks if there is none this time."""
         task = self.tasks[place]
         wanted = (self.kpi or {}).get(task.name)

@@ -4,11 +4,12 @@ from typing import Any
 
 from keras import ops
 
+from kmtl._types import Tensor
 from kmtl.balancers.by_losses.learning import LearningBalancer
 from kmtl.balancers.registry import register
 
 
-def uncertainty_weights(log_variances: Any, factors: Any) -> Any:
+def uncertainty_weights(log_variances: Tensor, factors: Tensor) -> Tensor:
     """Weights of the losses, `factor * exp(-s)`, `(K,)`.
 
     >>> ops.convert_to_numpy(uncertainty_weights(ops.zeros((2,)), ops.array([0.5, 1.0]))).tolist()
@@ -17,7 +18,7 @@ def uncertainty_weights(log_variances: Any, factors: Any) -> Any:
     return factors * ops.exp(-log_variances)
 
 
-def uncertainty_gradient(losses: Any, log_variances: Any, factors: Any) -> Any:
+def uncertainty_gradient(losses: Tensor, log_variances: Tensor, factors: Tensor) -> Tensor:
     """Gradient of `sum_k factor_k * exp(-s_k) * L_k + s_k / 2` with respect to `s`.
 
     It vanishes at `s_k = log(2 * factor_k * L_k)`.
@@ -29,7 +30,7 @@ def uncertainty_gradient(losses: Any, log_variances: Any, factors: Any) -> Any:
     return 0.5 - uncertainty_weights(log_variances, factors) * losses
 
 
-def liebel_gradient(losses: Any, log_variances: Any) -> Any:
+def liebel_gradient(losses: Tensor, log_variances: Tensor) -> Tensor:
     """Gradient of `sum_k exp(-s_k) * L_k / 2 + log(1 + exp(s_k))` with respect to `s`, `(K,)`.
 
     It vanishes at `exp(s) = (L + sqrt(L^2 + 8 L)) / 4`.
@@ -84,15 +85,15 @@ class Uncertainty(LogVarianceBalancer):
     [1.0, 1.0]
     """
 
-    def factors(self, count: int) -> Any:
+    def factors(self, count: int) -> Tensor:
         """What each kind of task says, one half for a regression; 1 without tasks to ask."""
         return ops.array([task.uncertainty_factor for task in self.tasks] or [1.0] * count)
 
-    def weights_of(self, parameters: Any) -> Any:
+    def weights_of(self, parameters: Tensor) -> Tensor:
         """`factor * exp(-s)`."""
         return uncertainty_weights(parameters, self.factors(parameters.shape[0]))
 
-    def slope(self, losses: Any, parameters: Any) -> Any:
+    def slope(self, losses: Tensor, parameters: Tensor) -> Tensor:
         """Derivative of the total by the log-variances."""
         return uncertainty_gradient(losses, parameters, self.factors(parameters.shape[0]))
 
@@ -122,10 +123,10 @@ class Liebel(LogVarianceBalancer):
     [0.5, 0.5]
     """
 
-    def weights_of(self, parameters: Any) -> Any:
+    def weights_of(self, parameters: Tensor) -> Tensor:
         """`exp(-s) / 2`."""
         return uncertainty_weights(parameters, 0.5)
 
-    def slope(self, losses: Any, parameters: Any) -> Any:
+    def slope(self, losses: Tensor, parameters: Tensor) -> Tensor:
         """Derivative of the total by the log-variances."""
         return liebel_gradient(losses, parameters)

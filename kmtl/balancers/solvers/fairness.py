@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from kmtl._types import Tensor
 from kmtl.balancers.signals import cosines, norms
 from kmtl.balancers.solvers.supports import guard_solver
 
@@ -15,7 +16,7 @@ _LARGEST_MISS = 0.01
 
 
 @guard_solver
-def fair_weights(gram: Any, present: Any, alpha: float) -> Any:
+def fair_weights(gram: Tensor, present: Tensor, alpha: float) -> Tensor:
     """Solves `M w = w^(-1/alpha)` for `w > 0`.
 
     Then every task gains `<g_k, d> = w_k^(-1/alpha)` from `d = G'w`: with
@@ -48,13 +49,13 @@ def fair_weights(gram: Any, present: Any, alpha: float) -> Any:
     return ops.where(present, weights, 0.0)
 
 
-def _nash_pair(matrix: Any) -> Any:
+def _nash_pair(matrix: Tensor) -> Tensor:
     """The closed form of two tasks, `1 / sqrt(1 + cos)`."""
     opening = 1.0 + matrix[0, 1]
     return ops.where(opening > _RIDGE, 1.0 / ops.sqrt(opening), float("nan")) * ops.ones((2,))
 
 
-def fair_factors(matrix: Any, alone: Any, power: float) -> Any:
+def fair_factors(matrix: Tensor, alone: Any, power: float) -> Tensor:
     """Solves `sum_j C_kj a_j z_j = a_k z_k^(-p)` for `z > 0` by damped Newton.
 
     It is the minimum of a convex function. A step is shortened by `1 + r`, where
@@ -69,11 +70,11 @@ def fair_factors(matrix: Any, alone: Any, power: float) -> Any:
         `z`, `(K,)`; NaN where there is none.
     """
 
-    def going(factors: Any, relative: Any) -> Any:
+    def going(factors: Tensor, relative: Any) -> Tensor:
         del factors
         return relative > _LAST_STEP
 
-    def turn(factors: Any, relative: Any) -> tuple[Any, Any]:
+    def turn(factors: Tensor, relative: Any) -> tuple[Tensor, Tensor]:
         slack = alone * factors**-power - ops.matmul(matrix, alone * factors)
         # The ridge costs no accuracy, as it is in the steps alone.
         curvature = matrix + ops.diag(power * factors ** (-power - 1.0) + _RIDGE)

@@ -5,8 +5,10 @@ from typing import Any
 
 from keras import ops
 
+from kmtl._types import Tensor
 
-def eigenpairs(gram: Any) -> tuple[Any, Any]:
+
+def eigenpairs(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues `(K,)`, at least 0 and in no order, and eigenvectors `(K, K)`, one a row.
 
     Jacobi's method: every pair of rows in turn is rotated until their product
@@ -32,7 +34,7 @@ def eigenpairs(gram: Any) -> tuple[Any, Any]:
     sweeps = 1 if count <= 2 else 4 + math.ceil(math.log2(count))
     turns = sweeps * rounds.shape[0]
 
-    def meet(turn: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
+    def meet(turn: Any, state: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
         return _rotate(*state, partner=ops.take(rounds, turn % rounds.shape[0], axis=0))
 
     matrix, vectors = ops.fori_loop(0, turns, meet, start)
@@ -53,7 +55,7 @@ def _partners(count: int) -> list[list[int]]:
     return rounds
 
 
-def _rotate(matrix: Any, vectors: Any, partner: Any) -> tuple[Any, Any]:
+def _rotate(matrix: Tensor, vectors: Any, partner: Any) -> tuple[Tensor, Tensor]:
     """One round: each row turned within the plane of its partner and itself."""
     count = matrix.shape[0]
     rows = ops.arange(count, dtype="int32")
@@ -63,7 +65,7 @@ def _rotate(matrix: Any, vectors: Any, partner: Any) -> tuple[Any, Any]:
     tangent = _tangent(ops.take(diagonal, partner) - diagonal, product, rows < partner)
     cosine = 1.0 / ops.sqrt(1.0 + ops.square(tangent))
 
-    def turned(of: Any) -> Any:
+    def turned(of: Any) -> Tensor:
         return cosine[:, None] * (of - tangent[:, None] * ops.take(of, partner, axis=0))
 
     both = turned(ops.transpose(turned(matrix)))
@@ -73,7 +75,7 @@ def _rotate(matrix: Any, vectors: Any, partner: Any) -> tuple[Any, Any]:
     return both, turned(vectors)
 
 
-def _tangent(difference: Any, product: Any, first: Any) -> Any:
+def _tangent(difference: Any, product: Any, first: Any) -> Tensor:
     """Tangent of the smaller angle that makes the product of two rows vanish; opposite for the two of a pair."""
     sign = ops.where((difference > 0) | (ops.equal(difference, 0.0) & first), 1.0, -1.0)
     # Relative to the larger, so that no square leaves float32.

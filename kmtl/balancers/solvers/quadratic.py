@@ -1,14 +1,13 @@
 """The smallest combinations of gradients whose weights have lower bounds."""
 
-from typing import Any
-
 from keras import ops
 
+from kmtl._types import Tensor
 from kmtl.balancers.signals import cosines, norms
 from kmtl.balancers.solvers.supports import guard_solver, optimum, solve_on
 
 
-def nonnegative_quadratic(matrix: Any, linear: Any, present: Any) -> Any:
+def nonnegative_quadratic(matrix: Tensor, linear: Tensor, present: Tensor) -> Tensor:
     """Minimises `y'Cy / 2 + q'y` over `y >= 0`, for each row `q`.
 
     Args:
@@ -24,7 +23,7 @@ def nonnegative_quadratic(matrix: Any, linear: Any, present: Any) -> Any:
     [2.0, 0.0]
     """
 
-    def evaluate(support: Any, refined: bool) -> tuple[Any, Any]:
+    def evaluate(support: Tensor, refined: bool) -> tuple[Tensor, Tensor]:
         values = solve_on(matrix, support, -linear[..., None], refined)[..., 0]
         return values, linear + ops.matmul(values, matrix)
 
@@ -32,7 +31,7 @@ def nonnegative_quadratic(matrix: Any, linear: Any, present: Any) -> Any:
 
 
 @guard_solver
-def lower_bounded_weights(gram: Any, present: Any, bounds: Any) -> Any:
+def lower_bounded_weights(gram: Tensor, present: Tensor, bounds: Tensor) -> Tensor:
     """Minimises `v'Mv` over `v >= u`, for each row of bounds `u`.
 
     It is the dual of projecting `G'u` on the cone of directions that ascend no

@@ -5,11 +5,14 @@ from typing import Any
 
 from keras import ops
 
+from kmtl._types import Tensor
 from kmtl.balancers.signals import cosines, norms
 from kmtl.balancers.solvers.supports import guard_solver, optimum, solve_on
 
 
-def level_weights(matrix: Any, bounds: Any, offset: Any, present: Any, level: Callable[[Any, Any], Any]) -> Any:
+def level_weights(
+    matrix: Tensor, bounds: Tensor, offset: Tensor, present: Tensor, level: Callable[[Any, Any], Any]
+) -> Tensor:
     """Finds `y >= 0` with `Cy + h = t b` where `y > 0`, and `Cy + h >= t b` elsewhere.
 
     On a support, `y = t p - r` with `p` and `r` the solutions for `b` and `h`.
@@ -26,7 +29,7 @@ def level_weights(matrix: Any, bounds: Any, offset: Any, present: Any, level: Ca
     """
     right = ops.stack([bounds, offset], axis=-1)
 
-    def evaluate(support: Any, refined: bool) -> tuple[Any, Any]:
+    def evaluate(support: Tensor, refined: bool) -> tuple[Tensor, Tensor]:
         found = solve_on(matrix, support, right, refined)
         slopes, intercepts = found[..., 0], found[..., 1]
         # Without any support no level is asked for; a high one lets tasks in.
@@ -38,7 +41,7 @@ def level_weights(matrix: Any, bounds: Any, offset: Any, present: Any, level: Ca
     return optimum(evaluate, present[None, :], present)[0]
 
 
-def relative_lengths(gram: Any, present: Any) -> tuple[Any, Any]:
+def relative_lengths(gram: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
     """Lengths of the gradients relative to the shortest and its inverse, `(K,)` each; 0 where a task sits out."""
     lengths = norms(gram, present)
     shortest = ops.min(ops.where(present, lengths, float("inf")))
@@ -47,7 +50,7 @@ def relative_lengths(gram: Any, present: Any) -> tuple[Any, Any]:
 
 
 @guard_solver
-def min_norm_weights(gram: Any, present: Any, offset: Any = None) -> Any:
+def min_norm_weights(gram: Tensor, present: Tensor, offset: Tensor = None) -> Tensor:
     """Minimises `(w + a)'M(w + a)` over the simplex, exactly.
 
     With `y_k = w_k n_k` it is a problem in the cosines.
@@ -68,7 +71,7 @@ def min_norm_weights(gram: Any, present: Any, offset: Any = None) -> Any:
     lengths, inverses = relative_lengths(gram, present)
     pulls = ops.zeros_like(lengths) if offset is None else offset * lengths
 
-    def level(slopes: Any, intercepts: Any) -> Any:
+    def level(slopes: Any, intercepts: Any) -> Tensor:
         # Weights that sum to 1.
         size = ops.matmul(slopes, inverses)
         return (1.0 + ops.matmul(intercepts, inverses)) / ops.where(size > 0, size, 1.0)
@@ -79,7 +82,7 @@ def min_norm_weights(gram: Any, present: Any, offset: Any = None) -> Any:
 
 
 @guard_solver
-def conflict_averse_shifts(gram: Any, present: Any, radius: float) -> Any:
+def conflict_averse_shifts(gram: Tensor, present: Tensor, radius: float) -> Tensor:
     """What CAGrad adds to the weights of the mean gradient.
 
     Of the directions within `c |g_0|` of the mean gradient `g_0`, the one that
@@ -108,7 +111,7 @@ def conflict_averse_shifts(gram: Any, present: Any, radius: float) -> Any:
     offset = ops.matmul(matrix, pulls)
     square = radius**2 * ops.maximum(ops.sum(pulls * offset), 0.0)
 
-    def level(slopes: Any, intercepts: Any) -> Any:
+    def level(slopes: Any, intercepts: Any) -> Tensor:
         # The larger root of |G's|^2 = square, a quadratic in the level.
         first = ops.matmul(slopes, inverses)
         second = ops.matmul(intercepts, inverses)

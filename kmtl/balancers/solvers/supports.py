@@ -10,6 +10,8 @@ from typing import Any
 
 from keras import ops
 
+from kmtl._types import Tensor
+
 #: Up to this many tasks every support is tried.
 ENUMERATED = 5
 # Added to the diagonal of cosines, so that equal or opposite rows leave a system that can be solved.
@@ -32,7 +34,7 @@ def guard_solver(solver: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(solver)
-    def guarding(gram: Any, *arguments: Any, **options: Any) -> Any:
+    def guarding(gram: Tensor, *arguments: Any, **options: Any) -> Tensor:
         sound = ops.all(ops.isfinite(gram))
         found = solver(ops.where(sound, gram, ops.eye(gram.shape[0])), *arguments, **options)
         return ops.where(sound, found, float("nan"))
@@ -40,7 +42,7 @@ def guard_solver(solver: Callable[..., Any]) -> Callable[..., Any]:
     return guarding
 
 
-def solve_on(matrix: Any, support: Any, right: Any, refined: bool = True) -> Any:
+def solve_on(matrix: Tensor, support: Tensor, right: Tensor, refined: bool = True) -> Tensor:
     """Solves `matrix x = right` for the rows and columns of a support; `x` is 0 off it.
 
     A ridge of 1e-6 makes every system solvable; a step of refinement takes
@@ -67,7 +69,7 @@ def solve_on(matrix: Any, support: Any, right: Any, refined: bool = True) -> Any
     return found + ops.solve(system, right - ops.matmul(inside, found)) if refined else found
 
 
-def violations(values: Any, slacks: Any, support: Any) -> Any:
+def violations(values: Tensor, slacks: Tensor, support: Tensor) -> Tensor:
     """By how much the sign of each value on the support, and each slack off it, is wrong, `(..., K)`.
 
     Relative to the largest value or slack of the candidate.
@@ -81,7 +83,7 @@ def violations(values: Any, slacks: Any, support: Any) -> Any:
     return wrong / ops.where(size > 0, size, 1.0)
 
 
-def optimum(evaluate: Evaluation, start: Any, present: Any) -> Any:
+def optimum(evaluate: Evaluation, start: Tensor, present: Tensor) -> Tensor:
     """Values at least 0 that solve the problem, a row each.
 
     Args:
@@ -104,7 +106,7 @@ def optimum(evaluate: Evaluation, start: Any, present: Any) -> Any:
     return ops.where(wrong > _UNSETTLED, float("nan"), ops.maximum(values, 0.0))
 
 
-def enumerate_supports(evaluate: Evaluation, present: Any) -> Any:
+def enumerate_supports(evaluate: Evaluation, present: Tensor) -> Tensor:
     """The support with the least violation of all `2^K`, a row each, `(B, K)`."""
     count = present.shape[0]
     bits = [[bool(number >> place & 1) for place in range(count)] for number in range(2**count)]
@@ -114,7 +116,7 @@ def enumerate_supports(evaluate: Evaluation, present: Any) -> Any:
     return ops.take(supports[:, 0, :], best, axis=0)
 
 
-def pivot_supports(evaluate: Evaluation, start: Any, present: Any) -> Any:
+def pivot_supports(evaluate: Evaluation, start: Tensor, present: Tensor) -> Tensor:
     """The support found by block principal pivoting, a row each, `(B, K)`.
 
     Every task on the wrong side changes it at once. Where that does not lessen
@@ -128,15 +130,15 @@ def pivot_supports(evaluate: Evaluation, start: Any, present: Any) -> Any:
     count = present.shape[0]
     places = ops.arange(count)
 
-    def wrong_of(support: Any) -> Any:
+    def wrong_of(support: Tensor) -> Tensor:
         values, slacks = evaluate(support, False)
         return (violations(values, slacks, support) > _TOLERANCE) & present
 
-    def unsettled(support: Any, wrong: Any, fewest: Any, patience: Any) -> Any:
+    def unsettled(support: Tensor, wrong: Any, fewest: Any, patience: Any) -> Tensor:
         del support, fewest, patience
         return ops.any(wrong)
 
-    def turn(support: Any, wrong: Any, fewest: Any, patience: Any) -> tuple[Any, ...]:
+    def turn(support: Tensor, wrong: Any, fewest: Any, patience: Any) -> tuple[Any, ...]:
         number = ops.sum(ops.cast(wrong, "int32"), axis=-1)
         patience = ops.where(number < fewest, _PATIENCE, patience - 1)
         last = places == ops.max(ops.where(wrong, places, -1), axis=-1, keepdims=True)
