@@ -99,7 +99,7 @@ def test_frames_train_as_arrays_do(trained):
     assert_same_weights(trained, model)
     scalars = pd.DataFrame({name: Y[name] for name in ("age", "alive")})
     given = [task for task in tasks() if task.name in scalars]
-    frame, arrays = compiled(given), compiled(given)
+    frame, arrays = (compiled(given, run_eagerly=True) for _ in range(2))
     frame.fit(X, scalars, shuffle=False, verbose=0)
     arrays.fit(X, {name: Y[name] for name in scalars}, shuffle=False, verbose=0)
     assert_same_weights(frame, arrays)
@@ -129,7 +129,7 @@ def test_an_absent_key_is_filled_as_missing(form):
     full = {"alive": np.full(20, -1), "age": np.full(20, np.nan), **some}
     models = []
     for data in ({"x": X, "y": full}, {"x": X, "y": some}, form(X, some)):
-        model = compiled()
+        model = compiled(run_eagerly=True)
         model.adapt(X, Y)
         model.fit(batch_size=SIZE, shuffle=False, verbose=0, check=False, **data)
         models.append(model)
@@ -159,7 +159,7 @@ def two_inputs():
     inputs = {"wide": keras.Input((4,), name="wide"), "slim": keras.Input((2,), name="slim")}
     features = keras.layers.Dense(5)(keras.layers.Concatenate()([inputs["slim"], inputs["wide"]]))
     model = kmtl.MultiTaskModel.from_features(inputs, features, tasks())
-    model.compile("sgd")
+    model.compile("sgd", run_eagerly=True)
     return model
 
 

@@ -34,7 +34,7 @@ def fit(model, data, **options):
 
 
 def test_statistics_are_those_of_the_labels():
-    model = compiled()
+    model = compiled(run_eagerly=True)
     model.adapt(X, Y)
     for name in ("box", "age"):
         np.testing.assert_allclose(np.ravel(model.scalers[name].mean), np.ravel(np.nanmean(Y[name], axis=0)), rtol=1e-6)
@@ -42,7 +42,7 @@ def test_statistics_are_those_of_the_labels():
 
 
 def test_fit_learns_statistics_once_and_adapt_again():
-    model = compiled()
+    model = compiled(run_eagerly=True)
     fit(model, Source().dataset)
     first = model.scalers["age"].mean.numpy()
     np.testing.assert_allclose(first, [np.nanmean(Y["age"])], rtol=1e-6)
@@ -59,7 +59,7 @@ def test_fit_learns_statistics_once_and_adapt_again():
     ids=["as they are", "cast"],
 )
 def test_a_dataset_is_looked_at_once(labels):
-    model, source = compiled(), Source(labels=labels)
+    model, source = compiled(run_eagerly=True), Source(labels=labels)
     fit(model, source.dataset, validation_data=source.dataset)
     # A look, an epoch, a validation.
     assert source.taken == 15
@@ -68,27 +68,30 @@ def test_a_dataset_is_looked_at_once(labels):
 
 
 def test_a_number_limits_the_look():
-    model, source = compiled(), Source()
+    model, source = compiled(run_eagerly=True), Source()
     fit(model, source.dataset, check=2)
     assert source.taken == 7
     np.testing.assert_allclose(model.scalers["age"].mean, [np.nanmean(Y["age"][:8])], rtol=1e-6)
 
 
 def test_a_look_at_a_stream_with_an_end_is_all_of_it():
-    model, source = compiled(), Source()
+    model, source = compiled(run_eagerly=True), Source()
     fit(model, source.dataset, steps_per_epoch=2)
     np.testing.assert_allclose(model.scalers["age"].mean, [np.nanmean(Y["age"])], rtol=1e-6)
 
 
 def test_false_takes_no_look():
-    model, source = compiled(), Source(labels={**Y, "species": np.where(np.arange(20) == 1, 1, -1).astype("int32")})
+    model, source = (
+        compiled(run_eagerly=True),
+        Source(labels={**Y, "species": np.where(np.arange(20) == 1, 1, -1).astype("int32")}),
+    )
     model.adapt(X, Y)
     fit(model, source.dataset, check=False)
     assert source.taken == 5
 
 
 def test_a_look_at_an_endless_stream_is_one_epoch():
-    model, source = compiled(), Source(endless=True)
+    model, source = compiled(run_eagerly=True), Source(endless=True)
     fit(model, source.dataset.prefetch(1), steps_per_epoch=3, validation_data=source.dataset, validation_steps=2)
     assert source.taken < 30
 
@@ -106,7 +109,7 @@ def test_a_generator_gives_back_what_was_looked_at():
             del logs
             self.last = batch
 
-    model, recorder = compiled(), Recorder()
+    model, recorder = compiled(run_eagerly=True), Recorder()
     fit(model, batches(), steps_per_epoch=40, callbacks=[recorder])
     assert seen == list(range(40))
     assert recorder.last == 39
@@ -115,7 +118,7 @@ def test_a_generator_gives_back_what_was_looked_at():
 
 
 def test_validation_without_a_task_says_nan_for_it():
-    model = compiled()
+    model = compiled(run_eagerly=True)
     logs = model.fit(X, Y, verbose=0, validation_data=(X, {"age": Y["age"], "species": Y["species"]})).history
     absent = [f"val_{key}" for key in ("alive_loss", "alive_accuracy", "box_loss", "box_mae")]
     assert np.isnan([logs[key][0] for key in absent]).all()
@@ -125,4 +128,4 @@ def test_validation_without_a_task_says_nan_for_it():
 
 def test_no_warning_of_shuffling_what_cannot_be_shuffled():
     # Stock Keras warns; warnings are errors here.
-    fit(compiled(), Source().dataset, shuffle=True)
+    fit(compiled(run_eagerly=True), Source().dataset, shuffle=True)

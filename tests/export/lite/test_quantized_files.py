@@ -215,15 +215,15 @@ def test_all_that_is_wrong_is_told_before_anything_is_converted(pets, small, dat
 
 @pytest.mark.long
 def test_int8_keeps_what_the_quickstart_learned(prepared, tmp_path):
-    """Every task's test metric must drop by less than one percent."""
+    """Trains for about a minute: of a smaller model that learned less, int8 loses more than one percent."""
     keras.utils.set_random_seed(0)
     train, validation, test = kmtl.data.load("digit_poses", data_dir=prepared)
     image = keras.Input((32, 32, 1), name="image")
-    features = kmtl.trunks.convnet(image, widths=(16, 32, 64))
+    features = kmtl.trunks.convnet(image, widths=(48, 96, 384))
     model = kmtl.MultiTaskModel.from_features(image, features, kmtl.data.tasks("digit_poses"))
-    rate = keras.optimizers.schedules.CosineDecay(3e-3, 2 * len(train))
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, 4 * len(train))
     model.compile(keras.optimizers.Adam(rate), loss_weights={"digit": 1.0, "angle": 2.0, "position": 2.0})
-    model.fit(train, epochs=2, verbose=0)
+    model.fit(train, epochs=4, verbose=0)
     options = {
         "int8": {"calibration": train},
         "int8_io": {"calibration": train},
