@@ -82,6 +82,7 @@ def test_twenty_steps_are_equal_bit_by_bit(optimizer, options):
         np.testing.assert_allclose(found[key], values, rtol=1e-5, err_msg=key)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.long)])
 def test_steps_in_mixed_precision_are_equal(policy):
     keras.config.set_dtype_policy(policy)
@@ -114,6 +115,7 @@ def test_evaluation_is_equal():
         np.testing.assert_allclose(found[key], value, rtol=1e-5, err_msg=key)
 
 
+@pytest.mark.long
 def test_sample_weights_are_equal():
     models = pair(lambda: keras.optimizers.SGD(0.01), dropout=0.0, run_eagerly=True)
     weights = {name: np.random.default_rng(place).random(80) for place, name in enumerate(LOSSES)}

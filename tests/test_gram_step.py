@@ -132,6 +132,7 @@ class Mean(kmtl.balancers.Balancer):
         return ops.mean(gradients, axis=0), None
 
 
+@pytest.mark.long
 def test_a_balancer_of_the_user_s_own_combines_the_trunk_s_gradients():
     (_, equal, same, penalty), (_, mean, own, _) = (step(model_of(balancer), Y) for balancer in ("equal", Mean()))
     np.testing.assert_allclose(mean + RATE * penalty, (equal + RATE * penalty) / 4, rtol=1e-4, atol=1e-6)

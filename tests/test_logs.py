@@ -99,6 +99,7 @@ class Move(keras.callbacks.Callback):
             self.model.set_loss_weights(self.weights)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", cases(["graph", "xla"], "graph"))
 def test_weights_that_move_take_effect_in_the_next_step(form):
     model = compiled(jit_compile=form == "xla")
@@ -150,6 +151,7 @@ def test_a_checkpoint_keeps_the_best_of_a_task(tmp_path):
     assert found["age_mae"] == pytest.approx(logs["val_age_mae"][place], rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_plateau_lowers_the_rate():
     model = build()
     model.compile(keras.optimizers.SGD(1e-9))

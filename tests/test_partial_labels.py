@@ -150,7 +150,7 @@ def kind_name(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=cases(WAYS, "eager grouped", "graph single"))
+@pytest.fixture(scope="module", params=cases(WAYS, "eager grouped"))
 def network(request):
     mode, copies = request.param.split()
     return Network(LINEAR, COPIES[copies], mode)

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import kmtl
 
 PROMISED = {
@@ -37,6 +39,7 @@ def test_everything_public_is_listed_and_documented():
             assert getattr(owner, name).__doc__, f"{room}.{name}"
 
 
+@pytest.mark.long
 def test_import_stays_light():
     # Keras itself imports some of these where they are installed; kmtl must not add any.
     code = (

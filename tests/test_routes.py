@@ -175,6 +175,7 @@ def test_the_state_of_every_fork_s_balancer_is_saved(tmp_path):
     assert_same_weights(model, again)
 
 
+@pytest.mark.long
 def test_online_weights_come_to_the_exact_ones_in_a_model():
     model = compiled(balancer=MGDA(solve="online"), optimizer=keras.optimizers.SGD(0.0))
     model.adapt(X, Y)
@@ -216,6 +217,7 @@ def test_the_slopes_along_a_direction_are_inner_products_with_the_gradients(is_c
     np.testing.assert_allclose(found.grams[0], np.asarray(rows) @ np.asarray(rows).T, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_weights_are_kept_between_the_steps_that_make_some():
     model = compiled(balancer=UPGrad(update_every=3), optimizer=keras.optimizers.SGD(0.5))
     model.adapt(X, Y)

@@ -27,6 +27,7 @@ def policy():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("balancer", "options"),
     [
@@ -45,6 +46,7 @@ def test_eager_and_xla_take_the_steps_of_the_graph(balancer, options):
     assert_same_weights(graph, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("balancer", cases(BALANCERS, "uncertainty"))
 def test_several_steps_an_execution_are_the_same_steps(balancer):
     single, several = compiled(balancer=balancer), compiled(balancer=balancer, steps_per_execution=5)
@@ -176,6 +178,7 @@ def test_a_layer_s_own_metric_is_reported():
     assert "spread" in steps(model)
 
 
+@pytest.mark.long
 def test_nothing_is_traced_again_in_later_epochs():
     model, layer = spreading(balancer="pcgrad")
     steps(model, validation_data=(X, Y))

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from balancers.conformance import SIZE, Bench, bench, case, cases, partly, prepared, tasks_of, weighted
-from balancers.tables import TABLE
+from balancers.tables import TABLE, rows
 
 from kmtl import balancers
 
@@ -41,7 +41,7 @@ def own(ready):
     return {path: value for path, value in ready.state().items() if not path.endswith(left_out)}
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", rows("long"))
 def test_hostile_input_leaves_everything_finite_and_is_counted(name):
     ready, calm = bench(name), cases(3, 2)
     first, _ = ready.run(calm[:1])
@@ -130,7 +130,7 @@ def test_an_unknown_option_is_refused(name):
         TABLE[name].make(scale="summ")
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", rows("long"))
 def test_restored_state_goes_on_where_it_stopped(name):
     ready, found = bench(name), partly(cases(3, 6))
     ready.run(found[:3])
@@ -149,7 +149,7 @@ def test_restored_state_goes_on_where_it_stopped(name):
     np.testing.assert_array_equal(again, expected)
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", rows("slow"))
 def test_a_task_that_vanishes_for_some_steps_comes_back_as_it_was(name):
     ready, found = bench(name), cases(3, 9)
     ready.run(found[:3])
@@ -164,7 +164,7 @@ def test_a_task_that_vanishes_for_some_steps_comes_back_as_it_was(name):
     assert np.isfinite(ready.go_on(found[8:])[1]).all()
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", rows("long"))
 def test_a_batch_without_any_label_moves_no_state_of_a_task(name):
     ready, found = bench(name), cases(3, 2)
     ready.run(found[:1])
@@ -176,7 +176,7 @@ def test_a_batch_without_any_label_moves_no_state_of_a_task(name):
         np.testing.assert_array_equal(value, before[path], err_msg=path)
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", rows("long"))
 def test_what_an_absent_task_brings_reaches_neither_weights_nor_state(name):
     ready, there = bench(name), np.array([True, False, True])
     first, second, third = cases(3, 3)
@@ -224,14 +224,14 @@ def assert_divided(name, found, divisors, smoothing=0.0, normalize=None):
         np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", rows("slow"))
 def test_smoothing_is_a_moving_average_of_the_weights_under_losses_relative_to_the_first(name):
     found = cases(3, 3)
     divisors = [np.mean([old.losses for old in found[: step + 1]], axis=0) for step in range(3)]
     assert_divided(name, found, divisors, normalize="initial", smoothing=0.6 if weighted(name) else 0.0)
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", rows("slow"))
 def test_a_normaliser_is_the_method_on_divided_losses_and_gradients(name):
     if balancers.get(name).needs == "losses":
         with pytest.raises(ValueError, match=r"`normalize` must be None or of \('initial',\), got "):

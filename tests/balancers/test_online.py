@@ -112,6 +112,7 @@ def test_full_doubt_and_gain_is_bfgs():
     np.testing.assert_allclose(after, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", cases(["mgda", "nash", "dual_projection"], "mgda"))
 def test_noise_leaves_the_mean_direction_and_stays_bounded(name):
     random, gradients, solve = np.random.default_rng(5), drawn("conflicting", 5), SOLVERS[name]
@@ -200,6 +201,7 @@ def test_a_first_product_without_meaning_teaches_nothing(products):
     np.testing.assert_array_equal(after[1], np.eye(3))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gain", [0.3, 0.7, 1.0])
 @pytest.mark.parametrize("rows", [[[1, 0], [1, 0]], [[1, 2], [2, 4]], [[1, 0], [-1, 0]], [[1, 0], [-1, 1e-4]]])
 def test_parallel_and_opposite_gradients_stay_finite(rows, gain):

@@ -76,6 +76,7 @@ def test_the_front_is_where_the_gradients_oppose_each_other():
     assert not toy.on_front((7.5, -8.43))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", cases(AFTER_8000, *QUICK))
 def test_paths_are_those_of_float64(name):
     for place, expected in zip(CALM, AFTER_8000[name], strict=True):
@@ -83,6 +84,7 @@ def test_paths_are_those_of_float64(name):
             np.testing.assert_allclose(end(name, toy.STARTS[place], 8000), expected, atol=0.01)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", cases(["unit", "mgda", "imtl_g", "nash", "famo"], "unit"))
 def test_balanced_methods_reach_the_front_from_everywhere(name):
     for start in toy.STARTS:

@@ -31,6 +31,7 @@ def epoch(dataset):
     return np.concatenate([batch[0] for batch in batches]), labels
 
 
+@pytest.mark.long
 def test_digit_poses_has_the_documented_form(loaded):
     parts = loaded(batch_size=96, splits=None)
     assert [len(part) for part in parts] == [105, 21, 21]

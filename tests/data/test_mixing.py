@@ -154,6 +154,7 @@ def test_an_annealed_epoch_defaults_to_every_example_once():
 
 
 # Within the first pass and behind it; in the second block of choices.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("start", "counted", "shuffle"),
     [(1, True, 0), (37, False, 4), *(pytest.param(*case, marks=pytest.mark.long) for case in LATER)],

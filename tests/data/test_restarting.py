@@ -47,6 +47,7 @@ def rows(elements):
     return listed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", cases(restarts.SETS, "arrays", "load fresh", "tfrecord", "mix, shuffled"))
 def test_it_goes_on_exactly_where_it_stood(made, name):
     dataset = made(name)

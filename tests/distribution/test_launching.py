@@ -101,6 +101,7 @@ def test_one_that_fails_is_named_and_stops_the_others(program, folder, end, word
     assert gone(folder)
 
 
+@pytest.mark.long
 def test_a_worker_that_ignores_being_told_is_ended(program, folder):
     with pytest.raises(RuntimeError, match="worker 0 ended with exit code 1"):
         launch([program, folder, json.dumps({"0": 1, "1": "stubborn"})])

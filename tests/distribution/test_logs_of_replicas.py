@@ -41,6 +41,7 @@ def logs():
     return {**found, **{key: float(values[0]) for key, values in history.items()}}
 
 
+@pytest.mark.long
 def test_two_replicas_log_what_one_device_logs():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     code = [sys.executable, "-c", PROGRAM]

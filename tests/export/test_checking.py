@@ -68,6 +68,7 @@ def quantized(model, images, dtype, path):
 
 
 # The converter calibrates by an interpreter that warns of its own end.
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated:UserWarning")
 @pytest.mark.parametrize("dtype", cases(["int8", "uint8", "float32"], "int8"))
 def test_integers_that_stand_for_numbers_are_made_and_read(convnet, images, tmp_path, dtype):
@@ -164,6 +165,7 @@ def test_one_changed_task_is_the_only_one_named(small, rows, tmp_path):
     assert "width" not in str(caught.value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("export", [kmtl.export.litert, onnx], ids=["LiteRT", "ONNX"])
 def test_another_models_artifact_is_refused(small, rows, tmp_path, export):
     path = tmp_path / f"m.{'onnx' if export is onnx else 'tflite'}"

@@ -46,6 +46,7 @@ def listing(folder):
     return {str(path.relative_to(folder)): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_at_any_line_leaves_the_last_good_one(tmp_path, stride):
     arguments = [str(tmp_path), str(pathlib.Path(kmtl.__file__).parent), str(stride)]

@@ -78,11 +78,13 @@ DATA = {
 
 
 # Arrays, which kmtl orders itself, in executions that a backup falls into; a set that is read up to the batch.
+@pytest.mark.long
 @pytest.mark.parametrize("name", cases(DATA, "arrays in executions of three", "shuffled tf.data"))
 def test_it_goes_on(tmp_path, name):
     assert_goes_on(tmp_path, **{"moments": ((1, 2),), **DATA[name]})
 
 
+@pytest.mark.long
 def test_the_newest_is_damaged(tmp_path):
     whole = train(tmp_path / "whole")
     assert interrupted(tmp_path / "parts", [(2, 3)]) == 1

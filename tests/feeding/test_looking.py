@@ -96,6 +96,7 @@ def test_a_look_at_an_endless_stream_is_one_epoch():
     assert source.taken < 30
 
 
+@pytest.mark.long
 def test_a_generator_gives_back_what_was_looked_at():
     seen = []
 

@@ -73,6 +73,7 @@ def test_the_points_are_what_the_conditioned_and_the_folded_model_give(found):
     plain.fit(validation, epochs=1, verbose=0)
 
 
+@pytest.mark.long
 def test_the_table_and_the_measures_agree_with_the_points(found):
     table = found.table()
     assert list(table["zoo_mae"]) == [point.scores["zoo"]["mae"] for point in found.points]
@@ -97,6 +98,7 @@ def scored(mae, accuracy):
     return {"zoo": {"loss": mae**2, "mae": mae}, "ant": {"loss": 1 - accuracy, "accuracy": accuracy}}
 
 
+@pytest.mark.long
 def test_selection_by_change_constraint_and_knee():
     chosen = planted([scored(1.0, 0.5), scored(1.2, 0.8), scored(1.6, 0.85), scored(3.0, 0.9)])
     places = {id(point): place for place, point in enumerate(chosen.points)}
@@ -161,6 +163,7 @@ def test_many_tasks_have_adapters_and_the_rays_to_every_corner():
     np.testing.assert_allclose(plain(rows[:5])["dog"], found.conditioned(given)["dog"], atol=1e-5)
 
 
+@pytest.mark.long
 def test_scales_make_losses_alike():
     assert alike({"a": 4.0, "b": 0.25}, {"a": 1.0, "b": 1.0}) == pytest.approx({"a": 2 / 17, "b": 32 / 17})
     assert alike({"a": float("nan"), "b": 0.5}, {"a": 1.0, "b": 1.0}) == pytest.approx({"a": 2 / 3, "b": 4 / 3})
@@ -168,6 +171,7 @@ def test_scales_make_losses_alike():
     assert weighed == pytest.approx({"a": 1.5, "b": 0.5})
 
 
+@pytest.mark.long
 def test_scales_follow_the_losses_and_then_stand_still():
     train, validation = sets()
     model, seen = build(), []
@@ -184,6 +188,7 @@ def test_scales_follow_the_losses_and_then_stand_still():
     assert told.scales == pytest.approx({"zoo": 1.5, "ant": 0.5})
 
 
+@pytest.mark.long
 def test_preferences_are_drawn_as_told():
     rows = preferences.draw(20_000, 3, 1.0, 0.3, 1.0, tf.constant([1, 2])).numpy()
     np.testing.assert_allclose(rows.sum(axis=1), 1.0, atol=1e-5)
@@ -198,6 +203,7 @@ def test_preferences_are_drawn_as_told():
     assert np.isfinite(sharp).all()
 
 
+@pytest.mark.long
 def test_a_power_moves_preferences_from_the_middle_to_the_corners():
     flat, plain, sharp = (
         preferences.draw(2000, 3, 0.1, 0.0, power, tf.constant([1, 2])).numpy() for power in (0.0, 1.0, 50.0)
@@ -213,6 +219,7 @@ def test_a_power_moves_preferences_from_the_middle_to_the_corners():
 EVEN = preferences.Draws(1.0, 0.0, (1.0, 1.0), 1, 3)
 
 
+@pytest.mark.long
 def test_each_pass_draws_anew_and_a_stream_goes_on_where_it_stood():
     arrays = np.zeros((6, 2), "float32"), {"a": np.zeros(6), "b": np.zeros(6)}
     rows = tf.data.Dataset.from_tensor_slices(arrays).batch(3)
@@ -231,6 +238,7 @@ def test_each_pass_draws_anew_and_a_stream_goes_on_where_it_stood():
         np.testing.assert_array_equal(whole[:4], found)
 
 
+@pytest.mark.long
 def test_weights_that_are_there_are_multiplied():
     given = {"a": np.full(4, 2.0, "float32"), "b": np.array([0, 1, 0, 1], "float32")}
     rows = tf.data.Dataset.from_tensors((np.zeros((4, 2), "float32"), {"a": np.zeros(4), "b": np.zeros(4)}, given))
@@ -265,6 +273,7 @@ def compiled(balancer="equal", tasks=2):
     return model
 
 
+@pytest.mark.long
 def test_what_is_wrong_is_told_before_anything_is_trained():
     train, validation = sets()
     row = keras.Input((4,))

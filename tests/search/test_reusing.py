@@ -80,6 +80,7 @@ def test_another_form_is_another_model():
         assert not narrow.restart_as(Reusable(changed))
 
 
+@pytest.mark.long
 def test_a_closure_over_what_was_drawn_is_not_mixed_up():
     def own(hp):
         margin = hp.Choice("margin", [0.0, 100.0])

@@ -124,6 +124,7 @@ def test_trials_report_every_task_and_the_score_follows_from_that(found):
     assert found.best.score == min(trial.score for trial in done)
 
 
+@pytest.mark.long
 def test_the_best_model_is_the_trial_s_own_ready_to_go_on(found):
     model = found.best_model()
     logs = model.evaluate(planted.data(), verbose=0, return_dict=True)
@@ -250,6 +251,7 @@ def test_no_success_names_the_causes(tmp_path):
         planted.search(tmp_path, max_trials=2, callbacks=broken)
 
 
+@pytest.mark.long
 def test_a_score_that_is_no_number_is_a_cause(tmp_path):
     with pytest.raises(RuntimeError, match=r"the score is nan, from {'near_loss'"):
         planted.search(tmp_path, max_trials=1, epochs=1, objective=lambda scores: scores["far"]["mse"] * np.nan)

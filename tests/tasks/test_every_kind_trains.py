@@ -50,6 +50,7 @@ def test_every_class_of_kmtl_has_a_row():
     assert {type(KINDS[name].make("zebra")) for name in NAMES} == classes
 
 
+@pytest.mark.parametrize("name", rows("ordinal", "segmentation"))
 def test_it_trains_under_a_loss_balancer_and_its_metrics_are_those_of_numpy(fitted, name):
     model, logs, before = fitted(name)
     moved = [np.abs(new.numpy() - old).max() for new, old in zip(model.trainable_variables, before, strict=True)]
@@ -66,6 +67,7 @@ def test_it_trains_under_a_loss_balancer_and_its_metrics_are_those_of_numpy(fitt
         assert found[f"zebra_weighted_{key}"] == pytest.approx(value, rel=1e-4), key
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", rows("ordinal", "segmentation"))
 def test_a_saved_model_predicts_the_same_and_trains_on_alike(fitted, name, tmp_path):
     model, _, _ = fitted(name)
@@ -114,6 +116,7 @@ def test_without_any_label_its_head_stands_still(name):
         np.testing.assert_array_equal(variable, value)
 
 
+@pytest.mark.parametrize("name", rows("ordinal", "segmentation"))
 def test_class_weights_are_the_sample_weights_that_they_stand_for(name):
     x, y, _ = examples(name)
     task = KINDS[name].make("zebra")
@@ -133,6 +136,7 @@ def test_class_weights_are_the_sample_weights_that_they_stand_for(name):
         np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", rows("ordinal", "segmentation"))
 def test_a_gramian_balancer_weighs_it_too(name):
     x, y, weights = examples(name)
     model = compiled(name, balancer="upgrad")

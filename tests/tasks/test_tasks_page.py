@@ -26,6 +26,7 @@ def page(tmp_path_factory):
     return names
 
 
+@pytest.mark.long
 def test_the_blocks_train_what_they_say(page):
     errors = page["history"]["direction_angular_error"]
     # Chance is 90 degrees.

@@ -54,6 +54,7 @@ def mobile():
     return keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3), alpha=0.35)
 
 
+@pytest.mark.long
 def test_an_application_pooled(mobile, pixels):
     image = keras.Input((64, 64, 3))
     model = keras.Model(image, trunks.backbone(mobile, image, pooling="average"))

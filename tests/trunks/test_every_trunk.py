@@ -125,6 +125,7 @@ def test_dropout_drops_and_rescales_in_training_only(build, pixels):
     np.testing.assert_allclose(dropped[kept], (expected / 0.75)[kept], rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("build", cases(NAMES, "resnet"), indirect=True)
 def test_test_mode_follows_training_mode_within_ninety_steps(build, pixels):
     """Momentum 0.9 leaves 0.0001 of the initial statistics after ninety steps; 0.99 would leave 0.4.
@@ -192,6 +193,7 @@ def test_saved_and_loaded_it_is_the_same(build, pixels, tmp_path):
     assert penalty(loaded) == pytest.approx(penalty(model), rel=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("build", cases(NAMES, "inception"), indirect=True)
 def test_exported_it_is_the_same(build, pixels, tmp_path):
     model = settle(build((16, 16, 1)))

@@ -177,6 +177,7 @@ def test_a_memory_is_saved_and_goes_on(make):
     np.testing.assert_array_equal(step(balancer), step(again))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["moco", "db_mtl", "excess", "graddrop", "trimmed_mean"])
 @pytest.mark.parametrize("compiled", cases([False, True], False))
 def test_they_run_in_a_graph(name, compiled):

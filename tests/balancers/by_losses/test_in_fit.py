@@ -36,6 +36,7 @@ def test_the_nadir_is_of_the_last_epoch_of_the_warm_up():
     np.testing.assert_allclose(balancer.nadir.numpy(), losses_of(history, 1), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_indicators_are_those_of_validation():
     balancer = DTP(kpi={"alive": "loss"})
     _, history = trained(balancer)
@@ -54,6 +55,7 @@ def test_the_second_look_moves_the_logits_once_a_step():
     assert np.ptp(balancer.logits.numpy()) > 0
 
 
+@pytest.mark.long
 def test_labels_are_counted():
     balancer = LabelCount()
     trained(balancer, epochs=2)

@@ -76,6 +76,7 @@ def test_float32_agrees_with_the_reference(name, count, kind):
     assert np.linalg.norm(found - expected) < 1e-4 * np.linalg.norm(expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", cases(["min_norm", "cagrad_0.8", "upgrad", "nash"], "upgrad"))
 def test_xla_agrees_with_eager(name):
     count = 4

@@ -6,6 +6,7 @@ import kmtl.export
 from kmtl.export.lite import metadata, running
 
 
+@pytest.mark.long
 def test_a_description_changes_no_output_and_keeps_weights_aligned(model, samples, tmp_path):
     path = kmtl.export.litert(model, tmp_path / "m.tflite", quantize="dynamic")
     content = path.read_bytes()

@@ -62,6 +62,7 @@ def quantized(pets, data, tmp_path_factory):
     return make
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", cases(MODES, "int8_io"))
 def test_every_signature_of_every_mode_gives_the_models_outputs_for_any_batch(pets, data, quantized, mode):
     run = running.runner(quantized(mode).read_bytes())
@@ -77,6 +78,7 @@ def test_every_signature_of_every_mode_gives_the_models_outputs_for_any_batch(pe
                 np.testing.assert_allclose(values, expected[task][:size], atol=allowed)
 
 
+@pytest.mark.long
 def test_types_at_the_door(quantized):
     for mode in MODES:
         signature = Interpreter(model_path=str(quantized(mode))).get_signature_runner("serving_default")

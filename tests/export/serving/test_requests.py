@@ -73,6 +73,7 @@ def direct(served_pets):
     return {name: version.run(name, files if "image_bytes" in name else rows) for name in SIGNATURES}
 
 
+@pytest.mark.long
 def test_every_signature_has_its_requests(served_pets):
     _, _, models, out = served_pets
     assert sorted(SIGNATURES) == sorted(models["pets"].versions[2].functions)
