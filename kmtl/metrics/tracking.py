@@ -34,7 +34,7 @@ class TaskLossTracker(keras.metrics.Metric):
         self.count = self.add_variable(shape, initializer="zeros", name="count")
         self.weight = self.add_variable(shape, initializer="zeros", name="weight")
         self.penalty = self.add_variable((), initializer="zeros", name="penalty")
-        self.extras = self.add_variable((max(len(self.extra), 1),), initializer="zeros", name="extras")
+        self.extras = self.add_variable((len(self.extra),), initializer="zeros", name="extras") if extra else None
         # Each replica brings its part of the penalty, and all of them make one step.
         self.steps = self.add_variable((), initializer="zeros", aggregation="only_first_replica", name="steps")
 
@@ -55,7 +55,7 @@ class TaskLossTracker(keras.metrics.Metric):
         self.weight.assign_add(counts * weights)
         if self.regularized:
             self.penalty.assign_add(ops.cast(regularization, "float32"))
-        if extras:
+        if self.extras is not None and extras:
             self.extras.assign_add(ops.stack([ops.cast(extras[key], "float32") for key in self.extra]))
         if self.regularized or extras:
             self.steps.assign_add(1.0)
@@ -69,7 +69,8 @@ class TaskLossTracker(keras.metrics.Metric):
         logs = {"loss": ops.sum(ops.where(seen, weights * losses, 0.0))}
         whole = ops.maximum(self.steps, 1.0)
         unbalanced = {"regularization": self.penalty / whole} if self.regularized else {}
-        unbalanced.update({key: self.extras[place] / whole for place, key in enumerate(self.extra)})
+        if self.extras is not None:
+            unbalanced.update({key: self.extras[place] / whole for place, key in enumerate(self.extra)})
         for key, value in unbalanced.items():
             logs[key] = value
             logs["loss"] = logs["loss"] + value

@@ -66,7 +66,7 @@ def test_weights_of_strangers_are_refused_before_training():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("distribution", ["normal", "dirichlet"])
+@pytest.mark.parametrize("distribution", ["normal", pytest.param("dirichlet", marks=pytest.mark.slow)])
 def test_random_weights_average_to_one_over_k(distribution):
     balancer = RLW(distribution=distribution, seed=3, scale="paper")
     drawn = np.stack([np.asarray(balancer.weigh(losses=LOSSES)) for _ in range(600)])

@@ -77,7 +77,7 @@ def test_the_front_is_where_the_gradients_oppose_each_other():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", cases(AFTER_8000, *QUICK))
+@pytest.mark.parametrize("name", cases(AFTER_8000, *QUICK, others="slow"))
 def test_paths_are_those_of_float64(name):
     for place, expected in zip(CALM, AFTER_8000[name], strict=True):
         if expected is not None:
@@ -85,7 +85,7 @@ def test_paths_are_those_of_float64(name):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", cases(["unit", "mgda", "imtl_g", "nash", "famo"], "unit"))
+@pytest.mark.parametrize("name", cases(["unit", "mgda", "imtl_g", "nash", "famo"], "unit", others="slow"))
 def test_balanced_methods_reach_the_front_from_everywhere(name):
     for start in toy.STARTS:
         found = end(name, start, toy.STEPS)
@@ -94,7 +94,7 @@ def test_balanced_methods_reach_the_front_from_everywhere(name):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["equal", "cagrad", "gradvac"])
+@pytest.mark.parametrize("name", cases(["equal", "cagrad", "gradvac"], "cagrad", others="slow"))
 def test_methods_that_follow_the_sum_reach_its_optimum_or_stick_on_a_ridge(name):
     for place in CALM:
         np.testing.assert_allclose(end(name, toy.STARTS[place], toy.STEPS), (-5.727, -8.409), atol=0.1)

@@ -48,7 +48,9 @@ def rows(elements):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", cases(restarts.SETS, "arrays", "load fresh", "tfrecord", "mix, shuffled"))
+@pytest.mark.parametrize(
+    "name", cases(restarts.SETS, "arrays", "load fresh", "tfrecord", "mix, shuffled", others="slow")
+)
 def test_it_goes_on_exactly_where_it_stood(made, name):
     dataset = made(name)
     steps = 6 if dataset.cardinality() < 0 else len(dataset)

@@ -113,7 +113,7 @@ def test_workers_train_together_and_one_that_goes_is_named(tmp_path, victim, kin
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_worker_whose_peer_dies_between_the_meeting_and_the_start_does_not_hang(rank):
     addresses = tuple(f"localhost:{port}" for port in free_ports(2))
     program = (

@@ -64,7 +64,7 @@ def test_a_saved_model_gives_and_reads_what_the_task_does(model, images, outputs
     found = signatures[f"{name}.decoded"](image=images)
     assert sorted(found) == sorted(task.read_keys())
     for end, values in task.read(tf.constant(raw)).items():
-        np.testing.assert_array_equal(found[f"{name}{end}"], values)
+        np.testing.assert_array_equal(found["_".join(filter(None, (name, end)))], values)
         assert found[f"{name}{end}"].dtype == values.dtype
     if task.decides:
         decided = found[f"{name}_label"].numpy()

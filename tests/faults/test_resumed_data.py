@@ -79,7 +79,7 @@ DATA = {
 
 # Arrays, which kmtl orders itself, in executions that a backup falls into; a set that is read up to the batch.
 @pytest.mark.long
-@pytest.mark.parametrize("name", cases(DATA, "arrays in executions of three", "shuffled tf.data"))
+@pytest.mark.parametrize("name", cases(DATA, "arrays in executions of three", "shuffled tf.data", others="slow"))
 def test_it_goes_on(tmp_path, name):
     assert_goes_on(tmp_path, **{"moments": ((1, 2),), **DATA[name]})
 

@@ -27,7 +27,7 @@ def test_libmtls_sequence(count, alpha, optimizer, learning_rate):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@pytest.mark.parametrize("alpha", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_lengths_settle_at_the_rate_of_training(alpha):
     balancer = GradNorm(alpha=alpha, first_steps=1, learning_rate=0.02)
     first, later = ops.array([1.0, 2.0, 4.0]), ops.array([1.0, 1.0, 1.0])

@@ -65,7 +65,7 @@ def test_labels_are_counted():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("make", [DWA, DTP, FAMO, STCH])
+@pytest.mark.parametrize("make", [DWA, FAMO, *(pytest.param(m, marks=pytest.mark.slow) for m in (DTP, STCH))])
 def test_a_saved_model_goes_on_with_the_state(make, tmp_path):
     model, _ = trained(make())
     model.save(tmp_path / "model.keras")

@@ -65,8 +65,8 @@ def everyone(count):
     return ops.ones((count,), dtype="bool")
 
 
-@pytest.mark.parametrize("kind", cases(KINDS, "conflict"))
-@pytest.mark.parametrize("count", cases(COUNTS, 1, 3, 9))
+@pytest.mark.parametrize("kind", cases(KINDS, "conflict", others="slow"))
+@pytest.mark.parametrize("count", cases(COUNTS, 1, 3, 9, others="slow"))
 @pytest.mark.parametrize("name", METHODS)
 def test_float32_agrees_with_the_reference(name, count, kind):
     solver, reference = METHODS[name]
@@ -164,7 +164,7 @@ def noisy(generator, count):
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("count", cases([2, 5, 8], 2))
+@pytest.mark.parametrize("count", cases([2, 5, 8], 2, others="slow"))
 def test_an_estimated_gramian_gives_finite_weights_or_says_that_there_are_none(name, count):
     generator = np.random.default_rng(count)
     for _ in range(5):

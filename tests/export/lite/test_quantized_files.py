@@ -215,17 +215,22 @@ def test_all_that_is_wrong_is_told_before_anything_is_converted(pets, small, dat
     assert list(tmp_path.iterdir()) == []
 
 
+# The quickstart's own size and length: one percent is what it may lose.
+SHOWN_BY_HAND = pytest.param((48, 96, 384), 4, 1.0, marks=pytest.mark.slow)
+
+
 @pytest.mark.long
-def test_int8_keeps_what_the_quickstart_learned(prepared, tmp_path):
-    """Trains for about a minute: of a smaller model that learned less, int8 loses more than one percent."""
+@pytest.mark.parametrize(("widths", "epochs", "lost"), [((8, 16, 32), 1, 25.0), SHOWN_BY_HAND])
+def test_int8_keeps_what_the_quickstart_learned(prepared, tmp_path, widths, epochs, lost):
+    """Of the small model of one epoch int8 loses more, as every model that has learned little."""
     keras.utils.set_random_seed(0)
     train, validation, test = kmtl.data.load("digit_poses", data_dir=prepared)
     image = keras.Input((32, 32, 1), name="image")
-    features = kmtl.trunks.convnet(image, widths=(48, 96, 384))
+    features = kmtl.trunks.convnet(image, widths=widths)
     model = kmtl.MultiTaskModel.from_features(image, features, kmtl.data.tasks("digit_poses"))
-    rate = keras.optimizers.schedules.CosineDecay(3e-3, 4 * len(train))
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, epochs * len(train))
     model.compile(keras.optimizers.Adam(rate), loss_weights={"digit": 1.0, "angle": 2.0, "position": 2.0})
-    model.fit(train, epochs=4, verbose=0)
+    model.fit(train, epochs=epochs, verbose=0)
     options = {
         "int8": {"calibration": train},
         "int8_io": {"calibration": train},
@@ -234,7 +239,7 @@ def test_int8_keeps_what_the_quickstart_learned(prepared, tmp_path):
     sizes = {}
     for mode, more in options.items():
         path = tmp_path / f"{mode}.tflite"
-        kmtl.export.litert(model, path, quantize=mode, validation=validation, **more)
+        kmtl.export.litert(model, path, quantize=mode, validation=validation, tolerance=lost / 100, **more)
         sizes[mode] = path.stat().st_size
-        assert quality(model, path, test).worst < 1.0
+        assert quality(model, path, test).worst < lost
     assert sizes["int8"] <= 0.30 * sizes[None]
