@@ -44,7 +44,7 @@ def test_one_finite_float32_weight_a_task(name):
         assert not row.positive or np.min(weights) >= 0
 
 
-@pytest.mark.parametrize("name", rows("long"))
+@pytest.mark.parametrize("name", rows("slow"))
 def test_weights_sum_to_the_number_of_tasks_there_without_another_trace(name):
     found, ready = partly(cases(3, 8)), bench(name)
     weights, directions = ready.run(found)
@@ -113,7 +113,7 @@ def test_a_task_without_a_gradient_is_as_if_it_were_absent(name):
     np.testing.assert_array_equal(weights[:, there], absent[0][:, there])
 
 
-@pytest.mark.parametrize("name", rows("long"))
+@pytest.mark.parametrize("name", rows("slow"))
 def test_an_absent_task_is_as_if_it_were_not_there_on_either_scale(name):
     if TABLE[name].settled >= 5:
         there = np.array([True, False, True, False, True])

@@ -130,7 +130,7 @@ def test_an_unknown_option_is_refused(name):
         TABLE[name].make(scale="summ")
 
 
-@pytest.mark.parametrize("name", rows("long"))
+@pytest.mark.parametrize("name", rows("slow"))
 def test_restored_state_goes_on_where_it_stopped(name):
     ready, found = bench(name), partly(cases(3, 6))
     ready.run(found[:3])
@@ -164,7 +164,7 @@ def test_a_task_that_vanishes_for_some_steps_comes_back_as_it_was(name):
     assert np.isfinite(ready.go_on(found[8:])[1]).all()
 
 
-@pytest.mark.parametrize("name", rows("long"))
+@pytest.mark.parametrize("name", rows("slow"))
 def test_a_batch_without_any_label_moves_no_state_of_a_task(name):
     ready, found = bench(name), cases(3, 2)
     ready.run(found[:1])
@@ -176,7 +176,7 @@ def test_a_batch_without_any_label_moves_no_state_of_a_task(name):
         np.testing.assert_array_equal(value, before[path], err_msg=path)
 
 
-@pytest.mark.parametrize("name", rows("long"))
+@pytest.mark.parametrize("name", rows("slow"))
 def test_what_an_absent_task_brings_reaches_neither_weights_nor_state(name):
     ready, there = bench(name), np.array([True, False, True])
     first, second, third = cases(3, 3)

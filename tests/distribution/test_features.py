@@ -18,15 +18,12 @@ HERE = pathlib.Path(__file__).parent
 DOCS = HERE.parents[1] / "docs" / "distribution.md"
 #: What stands for the rest: each goes another way through the step, or through TensorFlow.
 CORE = [
-    "`fit` with arrays, missing labels",
     "`fit` with tf.data, uneven last batch",
     "`steps_per_execution`",
-    "gradient accumulation",
     "an optimizer by task",
     "mixed_float16",
-    "`BackupAndRestore`, interrupted and resumed",
 ]
-ON_MACHINES = CORE[:3]
+ON_MACHINES = CORE[:2]
 #: What cannot work, by feature: a part of the refusal.
 REFUSED = {"`jit_compile=True`": "keras-team/keras#19005"}
 #: float16 rounds what each replica sums.

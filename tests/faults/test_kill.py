@@ -13,6 +13,11 @@ from kmtl.distribution import Cluster
 from kmtl.distribution.launching import free_ports
 
 TOTAL = EPOCHS * STEPS
+#: Two workers, of which one is killed at moments.
+PAIRS = {
+    "one of two workers": [(TOTAL // 2, 0.03)],
+    "one of two workers, often": killing.moments(np.random.default_rng(7), 6, TOTAL),
+}
 MANY = ["in_memory", "dataset", "stopped_early", "mixed_float16", "executions", "devices"]
 
 
@@ -37,9 +42,12 @@ def assert_equal(variant, tmp_path, moments, pool):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("variant", ["mix", *(pytest.param(name, marks=pytest.mark.slow) for name in MANY)])
+@pytest.mark.parametrize("variant", ["mix", *(pytest.param(name, marks=pytest.mark.slow) for name in [*MANY, *PAIRS])])
 def test_killed_at_random(variant, tmp_path, workers):
     """Before the first step and somewhere later; the other variants differ in what is saved, which other tests see."""
+    if variant in PAIRS:
+        check_one_of_two_workers(tmp_path, PAIRS[variant])
+        return
     generator = np.random.default_rng(list(variant.encode()))
     last = 30 if variant == "stopped_early" else TOTAL
     assert assert_equal(variant, tmp_path, killing.moments(generator, 2, last), workers) == 2
@@ -77,13 +85,8 @@ def one_killed(folder, victim, moment):
     assert named or (not step and f"/job:worker/replica:0/task:{victim}" in errors), errors[-3000:]
 
 
-MIDDLE = [(TOTAL // 2, 0.03)]
-ANYWHERE = killing.moments(np.random.default_rng(7), 6, TOTAL)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("moments", [MIDDLE, pytest.param(ANYWHERE, marks=pytest.mark.slow)], ids=len)
-def test_one_of_two_workers_killed(tmp_path, moments):
+def check_one_of_two_workers(tmp_path, moments):
+    """Two workers of which one is killed at moments end as two that were not."""
     whole = both_finished(tmp_path / "whole")
     assert killing.different(*whole) == []
     for number, moment in enumerate(moments):
