@@ -178,8 +178,8 @@ def test_a_memory_is_saved_and_goes_on(make):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["moco", "db_mtl", "excess", "graddrop", "trimmed_mean"])
-@pytest.mark.parametrize("compiled", cases([False, True], False))
+@pytest.mark.parametrize("name", cases(["moco", "db_mtl", "excess", "graddrop", "trimmed_mean"], "moco", others="slow"))
+@pytest.mark.parametrize("compiled", cases([False, True], False, others="slow"))
 def test_they_run_in_a_graph(name, compiled):
     balancer, plain = balancers.get(name), balancers.get(name)
     for ready in (balancer, plain):

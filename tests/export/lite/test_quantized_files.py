@@ -164,7 +164,7 @@ def test_int8_is_a_quarter_of_float32(tmp_path):
         path = kmtl.export.litert(model, tmp_path / "m.tflite", quantize=mode, calibration=calibration, tolerance=0.05)
         sizes[mode] = path.stat().st_size
     assert model.count_params() > 500_000
-    assert sizes["int8"] <= (0.30 if epochs > 1 else 0.5) * sizes[None]
+    assert sizes["int8"] <= 0.30 * sizes[None]
 
 
 def test_fused_heads_in_mixed_precision_become_int8(tmp_path):
