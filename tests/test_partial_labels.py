@@ -150,7 +150,7 @@ def kind_name(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=cases(WAYS, "eager grouped"))
+@pytest.fixture(scope="module", params=cases(WAYS, "eager grouped", others="slow"))
 def network(request):
     mode, copies = request.param.split()
     return Network(LINEAR, COPIES[copies], mode)

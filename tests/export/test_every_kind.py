@@ -65,7 +65,7 @@ def test_a_saved_model_gives_and_reads_what_the_task_does(model, images, outputs
     assert sorted(found) == sorted(task.read_keys())
     for end, values in task.read(tf.constant(raw)).items():
         np.testing.assert_array_equal(found["_".join(filter(None, (name, end)))], values)
-        assert found[f"{name}{end}"].dtype == values.dtype
+        assert found["_".join(filter(None, (name, end)))].dtype == values.dtype
     if task.decides:
         decided = found[f"{name}_label"].numpy()
         assert decided.shape == (COUNT, *task.label_shape)

@@ -238,8 +238,8 @@ def test_a_roster_is_deserted_only_after_the_last_word(clock):
 # Real processes.
 
 
-@pytest.mark.long
-def test_a_chief_and_two_workers_share_a_search_and_one_may_be_killed(tmp_path, address):
+def shared_search(tmp_path, address):
+    """A chief and two workers share a search, and one is killed."""
     marker = tmp_path / "marker"
     folder = tmp_path / "searches"
     processes = {"chief": start("chief", folder, address, 12), "good": start("good", folder, address, 12)}
@@ -265,8 +265,8 @@ def test_a_chief_and_two_workers_share_a_search_and_one_may_be_killed(tmp_path, 
     assert "is run again by worker 'good'" in told["chief"]
 
 
-@pytest.mark.long
-def test_what_is_promoted_in_a_halving_goes_on_with_another_worker(tmp_path, address):
+def promoted_trial_goes_on(tmp_path, address):
+    """What is promoted in a halving goes on with another worker."""
     marker, folder = tmp_path / "marker", tmp_path / "searches"
     processes = {"chief": start("chief", folder, address, 9, "", 0, "halving")}
     # Candidates train for one epoch; it is killed in the second epoch of the first that goes on.
@@ -310,3 +310,9 @@ def test_a_killed_search_goes_on_without_repeating_what_ended(tmp_path):
     assert result.trials[:2] == before[:2]
     assert result.trials[2].values == before[2].values
     assert result.events == ["trial 2 was running when the search ended before and is run again"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("check", [shared_search, pytest.param(promoted_trial_goes_on, marks=pytest.mark.slow)])
+def test_of_a_chief_and_two_workers_one_may_be_killed(check, tmp_path, address):
+    check(tmp_path, address)
