@@ -68,3 +68,12 @@ def test_bad_class_weights_are_refused(weights):
 def test_class_weights_of_another_form_are_refused(weights):
     with pytest.raises(ValueError, match="`class_weight` must be a dict of class to weight or 'balanced', got "):
         Classification("species", 3, class_weight=weights)
+
+
+@pytest.mark.parametrize("task", [BinaryClassification("zebra"), MultiLabel("zebra", 1)])
+def test_a_half_is_a_no_as_keras_counts_it(task):
+    outputs = ops.array([[0.5], [0.5000001], [0.4999999]])
+    decided = ops.convert_to_numpy(task.decide(outputs)).reshape(-1)
+    assert decided.tolist() == [0, 1, 0]
+    correct = ops.convert_to_numpy(keras.metrics.binary_accuracy(decided[:, None], outputs))
+    np.testing.assert_array_equal(correct.reshape(-1), 1.0)
