@@ -1,5 +1,6 @@
 """Tasks with integer labels."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
