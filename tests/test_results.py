@@ -16,6 +16,7 @@ from kmtl.export import Inspection, Parity, Quality, TaskParity
 from kmtl.export.lite.scoring import TaskQuality
 from kmtl.front import Front, Point, plot_front
 from kmtl.front.trade_off import TradeOff
+from kmtl.gradients import Gramians
 from kmtl.metrics import ClassificationReport
 from kmtl.search import Space, WeightSearch
 from kmtl.search.hypermodel import Trainee, TrialTrainer
@@ -39,7 +40,15 @@ def comparison():
 
 def advice():
     tasks = pd.DataFrame({"loss": [1.0, 2.0], "gradient_norm": [3.0, np.nan]}, index=["zoo", "ant"])
-    pairs = pd.DataFrame([{"task": "zoo", "other": "ant", "cosine": -0.25, "conflicts": 1.0, "batches": 8}])
+    pair = {
+        "task": "zoo",
+        "other": "ant",
+        "norm_similarity": 0.5,
+        "overlap": 0.1,
+        "cosine": np.nan,
+        "conflicts": np.nan,
+    }
+    pairs = pd.DataFrame([{**pair, "batches": 0, "is_measurable": False}])
     return Advice("equal", "Keep <equal> & search.", tasks, pairs)
 
 
@@ -76,6 +85,9 @@ def weight_search():
 RESULTS = {
     "Comparison": comparison,
     "Advice": advice,
+    "Gramians": lambda: Gramians(
+        ["zoo", "ant"], np.ones((2, 2)), np.array([[True, True], [True, False]]), np.ones((2, 2, 2))
+    ),
     "Front": front,
     "WeightSearch": weight_search,
     "Parity": lambda: Parity("m", "ONNX", 9, 5, (TaskParity("zoo", 1e-9, 2.0, 1e-9, None),), 1.0, 2.0),

@@ -152,6 +152,31 @@ class Output(Label):
         """The part of outputs that metrics compare with labels; all of it, unless a head gives more."""
         return outputs
 
+    def constant_outputs(self, labels: Any) -> list[Any]:
+        """What a model that sees no input would best give, for the level of guessing; none where the kind cannot tell.
+
+        How often each class occurs, where an output is a probability a class; mean and median of each element, where
+        outputs are compared with labels element by element.
+
+        Args:
+            labels: Labels of many examples, NumPy.
+
+        Returns:
+            Outputs of one label, `(units,)` each; the one of the least loss counts.
+        """
+        values = np.asarray(labels)
+        there = np.asarray(self.present(values))
+        if self.weighs_classes and self.units == self.classes:
+            counts = np.bincount(values[there].ravel(), minlength=self.classes)[: self.classes]
+            return [counts / max(counts.sum(), 1)]
+        if (self.label_shape[self.dense_axes :] or (1,)) != (self.units,):
+            return []
+        rows = np.where(there, values, np.nan).reshape(-1, self.units)
+        columns = [column[~np.isnan(column)] for column in rows.T]
+        return [
+            np.array([reduce(column) if column.size else 0.0 for column in columns]) for reduce in (np.mean, np.median)
+        ]
+
     def describe(self, label: Any, output: Any) -> str:
         """One line of one example, as a picture's title shows it: `angle 10.0 → 12.5 deg`.
 
