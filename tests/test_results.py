@@ -69,7 +69,7 @@ def front():
 
 def weight_search():
     space = TaskSpace(Space(), {"zoo": 1.0, "ant": 1.0})
-    trainer = TrialTrainer(lambda hp: hp, None)
+    trainer = TrialTrainer(lambda tasks: tasks, TASKS)
     trainee = Trainee(trainer, space, Custom(len), {task.name: task for task in TASKS}, [])
 
     def trial(name, ratio, score, **changes):

@@ -152,13 +152,18 @@ def bad_build(tasks):
         ({"seeds": ()}, "`seeds` must be different"),
         ({"seeds": (1, 1)}, "`seeds` must be different"),
         ({"epochs": 0}, "`epochs` must be a whole number of at least 1"),
+        ({"seeds": 0}, "`seeds` must be different whole numbers, at least one, or how many, got 0"),
+        ({"seeds": 2.5}, "`seeds` must be different"),
+        ({"build": build(TASKS)}, "`build` must be a function build.* got the model"),
+        ({"build": lambda hp, tasks: (hp, tasks)}, r"got <lambda>\(hp, tasks\). Take the tasks first"),
+        ({"tasks": dataset()}, r"`tasks` must hold kmtl tasks.*The order is compare\(build, tasks, train, test"),
+        ({"train": iter([1]), "test": 7}, "(?s)a generator.*`test` must be what fit takes"),
         ({"build": bad_build}, "`build` must return a model of the tasks"),
         ({"build": lambda _: keras.Sequential([keras.Input((2,))])}, "`build` must return a compiled"),
         ({"tasks": [kmtl.Regression("joint")]}, "must not be named 'joint'"),
     ],
-    ids=["no tasks", "no seeds", "seed twice", "no epoch", "other tasks", "plain model", "reserved name"],
 )
 def test_refusals(change, words):
-    given = {"build": build, "tasks": TASKS, "epochs": 1, "seeds": (0,), **change}
+    given = {"build": build, "tasks": TASKS, "epochs": 1, "seeds": (0,), "train": dataset(), "test": dataset()}
     with pytest.raises(ValueError, match=words):
-        compare(given.pop("build"), given.pop("tasks"), dataset(), dataset(), verbose=0, **given)
+        compare(verbose=0, **{**given, **change})
