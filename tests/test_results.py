@@ -3,6 +3,7 @@
 import html.parser
 import pathlib
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -153,6 +154,8 @@ def test_text_and_html_show_the_same_cells_and_the_frame_has_the_rows(name):
     found = Cells(result._repr_html_())
     assert found.rows == rows
     text = str(result)
+    # A console shows what `print` does.
+    assert repr(result) == text
     for row in rows:
         assert any(" ".join(line.split()) == " ".join(" ".join(row).split()) for line in text.splitlines()), row
     for line in (line for part in result.parts() if isinstance(part, str) for line in part.splitlines()):
@@ -244,6 +247,38 @@ def test_learning_curves_are_drawn_a_panel_a_metric_and_a_line_a_seed():
     # The validation's numbers, where there are some.
     assert [line.get_ydata().tolist()[-1] for line in ant.lines] == [0.3, 1.3, 0.3, 1.3]
     assert [text.get_text() for text in zoo.get_legend().get_texts()] == ["joint", "alone"]
+
+
+LOGS = {
+    "loss": [2.0, 1.0],
+    "zoo_loss": [1.0, 0.5],
+    "zoo_mae": [3.0, 2.0],
+    "zoo_weight": [1.0, 1.0],
+    "ant_own": [5.0, 6.0],
+    "val_loss": [2.0, 2.0],
+    "val_zoo_mae": [4.0, 3.0],
+    "val_ant_own": [7.0, 8.0],
+}
+
+
+def test_curves_of_one_training_are_its_losses_and_metrics_with_their_validation():
+    # As `fit` returns it.
+    history = keras.callbacks.History()
+    history.set_model(model_of(TASKS))
+    history.history = LOGS
+    axes = [axis for axis in kmtl.evidence.plot_curves(history).axes if axis.get_visible()]
+    titles = ["zoo: loss, lower is better", "zoo: mae [mm], lower is better", "ant: own"]
+    assert [axis.get_title() for axis in axes] == titles
+    assert [[line.get_ydata().tolist() for line in axis.lines] for axis in axes] == [
+        [[1.0, 0.5]],
+        [[3.0, 2.0], [4.0, 3.0]],
+        [[5.0, 6.0], [7.0, 8.0]],
+    ]
+    bare = kmtl.evidence.plot_curves({"a": [1.0], "val_a": [2.0], "b": [3.0]}).axes
+    assert [axis.get_title() for axis in bare if axis.get_visible()] == ["a", "b"]
+    for wrong in (3, {}, None):
+        with pytest.raises(TypeError, match="plot_curves: `source` must be a Comparison, a History or its dict"):
+            kmtl.evidence.plot_curves(wrong)
 
 
 def test_a_picture_goes_where_it_is_told(tmp_path):

@@ -187,7 +187,9 @@ class Output(Label):
         Returns:
             Text; a wrong decision ends in ` ✗`.
         """
-        return f"{self.name} {short_numbers(label)} → {short_numbers(self.metric_outputs(output))} {self.unit}".rstrip()
+        given = self.metric_outputs(output)
+        digits = decimals(label, given)
+        return f"{self.name} {short_numbers(label, digits)} → {short_numbers(given, digits)} {self.unit}".rstrip()
 
     def draw(self, axis: Any, label: Any, output: Any) -> None:
         """Draws the label and the output of one example over its picture; nothing, unless a kind knows better.
@@ -203,15 +205,33 @@ class Output(Label):
         return self.label_names[number] if self.label_names else str(number)
 
 
-def short_numbers(values: Any) -> str:
+def short_numbers(values: Any, digits: int = 1) -> str:
     """Numbers in short; a missing one is a question mark.
 
-    >>> short_numbers([1.0, float("nan")]), short_numbers(None)
-    ('1.0, ?', '?')
+    Args:
+        values: A number or an array; None where there is none.
+        digits: Digits behind the point.
+
+    >>> short_numbers([1.0, float("nan")]), short_numbers(None), short_numbers([-0.001, 0.1234], 2)
+    ('1.0, ?', '?', '0.00, 0.12')
     """
     if values is None:
         return "?"
-    return ", ".join("?" if np.isnan(value) else f"{value:.1f}" for value in np.ravel(values).astype("float64"))
+    numbers = np.ravel(values).astype("float64")
+    # Adding 0 takes the sign off a zero.
+    return ", ".join("?" if np.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}" for value in numbers)
+
+
+def decimals(*given: Any) -> int:
+    """Digits behind the point that leave three significant ones of the largest of some numbers.
+
+    >>> decimals(0.1, -0.04), decimals([359.0], None), decimals(12.5, 10.0), decimals(0.0)
+    (3, 0, 1, 1)
+    """
+    numbers = np.concatenate([np.ravel(values).astype("float64") for values in given if values is not None] or [[]])
+    known = np.abs(numbers[np.isfinite(numbers)])
+    largest = known.max() if known.size else 0.0
+    return int(max(0, 2 - np.floor(np.log10(largest)))) if largest else 1
 
 
 def named_classes(names: tuple[str, ...] | None, numbers: Any) -> Any:

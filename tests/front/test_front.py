@@ -144,7 +144,7 @@ def test_many_tasks_have_adapters_and_the_rays_to_every_corner():
     rows = generator.normal(size=(512, INPUTS)).astype("float32")
     names = ["zoo", "ant", "bee", "cat", "dog", "elk"]
     labels = {name: np.tanh(rows @ generator.normal(size=(INPUTS, 4))).astype("float32") for name in names}
-    data = tf.data.Dataset.from_tensor_slices((rows, labels)).batch(64)
+    data = (rows, labels)
 
     def build(tasks):
         row = keras.Input((INPUTS,), name="row")
@@ -155,7 +155,7 @@ def test_many_tasks_have_adapters_and_the_rays_to_every_corner():
 
     keras.utils.set_random_seed(1)
     tasks = [kmtl.Regression(name, shape=(4,)) for name in names]
-    found = kmtl.front.train(build, tasks, data, data, epochs=8, verbose=0)
+    found = kmtl.front.train(build, tasks, data, data, epochs=8, batch_size=64, verbose=0)
     assert len(found.points) == 13
     losses = np.array([[point.scores[name]["loss"] for name in names] for point in found.points])
     assert np.all(losses[7:].argmin(axis=1) == np.arange(6)) or found.violations() < 0.3

@@ -303,12 +303,13 @@ def test_a_trial_of_folds_reports_the_mean_of_its_models(tmp_path):
         def on_train_end(self, logs=None):
             trainings.append((self.params["epochs"], logs["val_far_mse"]))
 
-    data = planted.data()
+    rows = planted.data().unbatch().batch(32).get_single_element()
     result = weights(
         planted.build,
         planted.TASKS,
-        data,
+        rows,
         4,
+        batch_size=4,
         objective=DeltaM(planted.BASELINES),
         epochs=2,
         max_trials=1,
