@@ -174,9 +174,9 @@ def _samples(model: Any, batches: Any, names: Sequence[str], count: int) -> Iter
         known = {name: np.asarray(value) for name, value in labels.items()}
         found = len(next(iter(outputs.values())))
         for place in range(found):
-            yield tuple(
-                {name: np.asarray(part[place]) for name, part in parts.items()} for parts in (inputs, known, outputs)
-            )
+            parts = ({name: np.asarray(one[place]) for name, one in part.items()} for part in (inputs, known, outputs))
+            row, label, output = parts
+            yield row, label, output
         left -= found
         if left <= 0:
             return

@@ -228,7 +228,7 @@ def decimals(*given: Any) -> int:
     >>> decimals(0.1, -0.04), decimals([359.0], None), decimals(12.5, 10.0), decimals(0.0)
     (3, 0, 1, 1)
     """
-    numbers = np.concatenate([np.ravel(values).astype("float64") for values in given if values is not None] or [[]])
+    numbers = np.concatenate([np.zeros(0), *(np.ravel(values) for values in given if values is not None)])
     known = np.abs(numbers[np.isfinite(numbers)])
     largest = known.max() if known.size else 0.0
     return int(max(0, 2 - np.floor(np.log10(largest)))) if largest else 1
