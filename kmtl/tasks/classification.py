@@ -1,5 +1,6 @@
 """Tasks with integer labels: one of many classes, yes or no, several at once."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -7,11 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from kmtl._checks import whole
+from kmtl._checks import require, whole
 from kmtl.tasks.base import Task
 from kmtl.tasks.class_options import (
     checked_class_weight,
     checked_names,
+    checked_threshold,
     described_class,
     likelier,
     likeliest,
@@ -79,6 +81,10 @@ class Classification(Task):
         """The loss takes the class's index, `(batch,)`."""
         return ()
 
+    def class_probabilities(self, outputs: Any) -> Any:
+        """The outputs, `(batch, classes)`."""
+        return outputs
+
     def decide(self, outputs: Any) -> Any:
         """The likeliest class, `(batch,)`."""
         return likeliest(outputs)
@@ -109,6 +115,8 @@ class BinaryClassification(Task):
         name: Key of the task in outputs, labels, weights and logs.
         label_names: Names of 0 and of 1.
         class_weight: Weight of each class's examples in training: a dict or `"balanced"`.
+        threshold: Probability above which `decide` says yes, here and in exported files; the metric stays at 0.5.
+            `kmtl.evidence.calibrate` chooses it.
         **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
 
     >>> BinaryClassification("smiling").units
@@ -132,20 +140,32 @@ class BinaryClassification(Task):
         *,
         label_names: Sequence[str] | None = None,
         class_weight: Mapping[int, float] | str | None = None,
+        threshold: float = 0.5,
         **options: Any,
     ) -> None:
         super().__init__(name, **options)
         self.label_names = checked_names(self, label_names, 2)
         self.class_weight = checked_class_weight(self, class_weight, 2)
+        self.threshold = checked_threshold(self, threshold)
 
     @property
     def default_loss(self) -> str:
         """Binary cross-entropy."""
         return "binary_crossentropy"
 
+    def class_probabilities(self, outputs: Any) -> Any:
+        """Those of no and of yes, `(batch, 2)`."""
+        return np.concatenate([1.0 - outputs, outputs], axis=-1)
+
+    def with_threshold(self, threshold: Any) -> "BinaryClassification":
+        """The same task with another threshold."""
+        made = copy.copy(self)
+        made.threshold = checked_threshold(self, threshold)
+        return made
+
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch,)`."""
-        return yes_or_no(outputs[..., 0])
+        return yes_or_no(outputs[..., 0], self.threshold)
 
     def read(self, outputs: Any) -> dict[str, Any]:
         """The likelier of no and yes, by its name if they have names, and its probability, `(batch,)` each."""
@@ -158,7 +178,8 @@ class BinaryClassification(Task):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        return {**super().get_config(), "label_names": self.label_names, "class_weight": self.class_weight}
+        own = {"label_names": self.label_names, "class_weight": self.class_weight, "threshold": self.threshold}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
@@ -174,6 +195,8 @@ class MultiLabel(Task):
         name: Key of the task in outputs, labels, weights and logs.
         labels: Number of labels, at least 1.
         label_names: A name for each label.
+        threshold: Probability above which `decide` says yes, one for all or one a label; the metric stays at 0.5.
+            `kmtl.evidence.calibrate` chooses it.
         **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
 
     >>> MultiLabel("findings", labels=14).label_shape
@@ -192,10 +215,27 @@ class MultiLabel(Task):
     elementwise_losses: ClassVar[frozenset[str]] = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
     classes = 2
 
-    def __init__(self, name: str, labels: int, *, label_names: Sequence[str] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        labels: int,
+        *,
+        label_names: Sequence[str] | None = None,
+        threshold: float | Sequence[float] = 0.5,
+        **options: Any,
+    ) -> None:
         super().__init__(name, **options)
         self.labels = whole(self.owner, "labels", labels, 1)
         self.label_names = checked_names(self, label_names, self.labels)
+        self.threshold = self._checked_thresholds(threshold)
+
+    def _checked_thresholds(self, given: Any) -> float | tuple[float, ...]:
+        """Returns one threshold or one a label, or refuses another number of them."""
+        if not isinstance(given, list | tuple | np.ndarray):
+            return checked_threshold(self, given)
+        rule = f"must be one probability or {self.labels}, one a label"
+        require(len(given) == self.labels, self.owner, "threshold", rule, given)
+        return tuple(checked_threshold(self, one) for one in given)
 
     @property
     def label_shape(self) -> tuple[int | None, ...]:
@@ -212,9 +252,19 @@ class MultiLabel(Task):
         """Binary cross-entropy."""
         return "binary_crossentropy"
 
+    def class_probabilities(self, outputs: Any) -> Any:
+        """Those of no and of yes of each label, `(batch, labels, 2)`."""
+        return np.stack([1.0 - outputs, outputs], axis=-1)
+
+    def with_threshold(self, threshold: Any) -> "MultiLabel":
+        """The same task with another threshold, or one a label."""
+        made = copy.copy(self)
+        made.threshold = self._checked_thresholds(threshold)
+        return made
+
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch, labels)`."""
-        return yes_or_no(outputs)
+        return yes_or_no(outputs, self.threshold)
 
     def read(self, outputs: Any) -> dict[str, Any]:
         """Each label: 1 or 0, or with names its name or nothing; and the probability of that answer."""
@@ -240,4 +290,5 @@ class MultiLabel(Task):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        return {**super().get_config(), "labels": self.labels, "label_names": self.label_names}
+        own = {"labels": self.labels, "label_names": self.label_names, "threshold": self.threshold}
+        return {**super().get_config(), **own}

@@ -118,6 +118,10 @@ class OrdinalRegression(Task):
         reached = ops.pad(ops.cumsum(above, axis=-1), [(0, 0), (1, 0)])
         return keras.layers.Softmax(dtype="float32", name=self.name)(reached + ops.pad(here, [(0, 0), (0, 1)]))
 
+    def class_probabilities(self, outputs: Any) -> Any:
+        """The outputs, `(batch, classes)`."""
+        return outputs
+
     def decide(self, outputs: Any) -> Any:
         """The median class, `(batch,)`."""
         return median_rank(outputs)

@@ -30,6 +30,8 @@ class Output(Label):
     # What the numbers are, for a reader of an exported file.
     meaning: ClassVar[str] = "values"
     unit: str = ""
+    # Probability above which the answer is yes, one or one a label; None where nothing is answered so.
+    threshold: float | tuple[float, ...] | None = None
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     l1: float = 0.0
@@ -122,6 +124,22 @@ class Output(Label):
         return output
 
     # Reading.
+
+    def class_probabilities(self, outputs: Any) -> Any:
+        """A probability for each class that an element of a label may be; None for a task that has none.
+
+        Args:
+            outputs: Array `(batch, *output_shape)`.
+
+        Returns:
+            Array `(batch, *label_shape, classes)`.
+        """
+        del outputs
+        return
+
+    def with_threshold(self, threshold: Any) -> Any:
+        """The same task with another threshold; the other kinds have none."""
+        raise ValueError(refusal(self.name, "threshold", "must belong to a task that answers yes or no", threshold))
 
     def decide(self, outputs: Any) -> Any:
         """The decided classes of outputs, int64, in the shape of labels; None for a task of values.

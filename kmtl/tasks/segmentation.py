@@ -137,6 +137,10 @@ class Segmentation(Task):
             return keras.metrics.MeanIoU(self.classes, sparse_y_pred=False, dtype="float32", name=name)
         return super().own_metric(name)
 
+    def class_probabilities(self, outputs: Any) -> Any:
+        """The outputs, `(batch, height, width, classes)`."""
+        return outputs
+
     def decide(self, outputs: Any) -> Any:
         """The likeliest class of each pixel, `(batch, height, width)`."""
         return likeliest(outputs)
