@@ -96,7 +96,7 @@ class EarlyStopping(Patience):
         *,
         min_delta: float | Mapping[str, float] = 0.0,
         patience: int = 0,
-        restore_best_weights: str | None = None,
+        restore_best_weights: str | bool | None = None,
         start_from_epoch: int = 0,
         verbose: int = 0,
     ) -> None:
@@ -104,7 +104,7 @@ class EarlyStopping(Patience):
             listed = [monitors] if isinstance(monitors, str) else monitors
             if listed is not None and (not listed or not all(isinstance(key, str) for key in listed)):
                 refusals.add("monitors", "must be log keys, as ['val_digit_accuracy']", monitors)
-            if restore_best_weights not in (None, False) and not isinstance(restore_best_weights, str):
+            if restore_best_weights is True:
                 fix = "Say by which: 'val_delta_m', 'val_worst_task', 'val_constrained' or a metric."
                 refusals.add("restore_best_weights", "must be the log key that tells the best", True, fix)
         super().__init__(

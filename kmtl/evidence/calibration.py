@@ -11,7 +11,7 @@ from kmtl import _figures
 from kmtl._checks import Refusals, is_number, near, words
 from kmtl._table import Result, Table
 from kmtl.evidence import calibration_fits as fits
-from kmtl.evidence.labelled_outputs import chosen_tasks, labelled_outputs, of_classes
+from kmtl.evidence.labelled_outputs import chosen_tasks, gives_probabilities, labelled_outputs, of_classes
 from kmtl.tasks.logits import divide_logits, logits_layer
 
 _OWNER = "calibrate"
@@ -143,13 +143,15 @@ def calibrate(
     Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
 
     >>> import keras, kmtl
-    >>> x = keras.Input((1,), name="x")
-    >>> head = keras.layers.Dense(2, "softmax", kernel_initializer=lambda *_, **__: np.array([[-2.0, 2.0]]), name="kind")
+    >>> x, start = keras.Input((1,), name="x"), keras.initializers.Constant([[-2.0, 2.0]])
+    >>> head = keras.layers.Dense(2, "softmax", kernel_initializer=start, name="kind")
     >>> model = kmtl.MultiTaskModel(x, {"kind": head(x)}, tasks=[kmtl.Classification("kind", 2)])
-    >>> # Three of four are right where the model says 98 %: log(3) is the logit of 3 / 4, and 4 was its own.
+    >>> # Three of four are right where the model is sure to 98 %: it gave logits 4 apart where log(3) is enough.
     >>> found = calibrate(model, np.ones((4, 1)), {"kind": np.array([1, 1, 1, 0])})
-    >>> round(found.rows[0].temperature, 3), round(4 / np.log(3), 3), model.predict(np.ones((1, 1)), verbose=0)["kind"].round(3)
-    (3.641, 3.641, array([[0.25, 0.75]], dtype=float32))
+    >>> round(found.rows[0].temperature, 3), float(round(4 / np.log(3), 3))
+    (3.641, 3.641)
+    >>> model.predict(np.ones((1, 1)), verbose=0)["kind"].round(3).tolist()
+    [[0.25, 0.75]]
     """
     rule = _rule(thresholds, costs, bins)
     layers, skipped = _layers(model, tasks)
@@ -205,8 +207,8 @@ def _layers(model: Any, tasks: Any) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _layer(model: Any, name: str, head: Any) -> tuple[Any, str]:
     """The layer that makes a task's logits, or None and the reason."""
-    if not model.tasks[name].decides:
-        return None, "a task of values"
+    if not gives_probabilities(model.tasks[name]):
+        return None, "no task of classes"
     layer = logits_layer(model.output[name])
     if layer is None:
         return None, "no softmax or sigmoid of a linear layer"

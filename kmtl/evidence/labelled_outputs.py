@@ -10,6 +10,7 @@ from kmtl._checks import Refusals, near, require, words
 from kmtl.feeding import feed
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics
+from kmtl.tasks.labels import known_shape
 
 
 def chosen_tasks(refusals: Refusals, model: Any, tasks: Any) -> list[str]:
@@ -59,10 +60,17 @@ def labelled_outputs(model: Any, data: Any, y: Any, owner: str) -> dict[str, tup
         # Arrays are one batch to the look at the data, but many to the model.
         outputs.append(model.predict_on_batch(batch[0]) if given.y is None else model.predict(batch[0], verbose=0))
     check_statistics(statistics, (), owner, all_needed=False)
-    return {
-        name: tuple(np.concatenate([np.asarray(part[name]) for part in parts]) for parts in (labels, outputs))
-        for name in model.tasks
-    }
+    return {name: (_joined(labels, name), _joined(outputs, name)) for name in model.tasks}
+
+
+def _joined(parts: Any, name: str) -> Any:
+    """One task's arrays of all batches."""
+    return np.concatenate([np.asarray(part[name]) for part in parts])
+
+
+def gives_probabilities(task: Any) -> bool:
+    """Whether a task's outputs are read as probabilities of classes."""
+    return task.class_probabilities(np.zeros((1, *known_shape(task.output_shape)), "float32")) is not None
 
 
 def of_classes(task: Any, labels: Any, outputs: Any) -> tuple[Any, Any, Any]:

@@ -55,8 +55,8 @@ def description(
 
     Returns:
         The keys `format`, `name`, `made` (versions, time in UTC), `tasks` (by name: kind, shape of one output, what its
-        numbers mean, label names, unit, threshold of a yes), `inputs` (by name: shape, dtype), `parameters`, `balancer`, `loss_weights`,
-        `metrics`, `about`.
+        numbers mean, label names, unit, threshold of a yes), `inputs` (by name: shape, dtype), `parameters`,
+        `balancer`, `loss_weights`, `metrics`, `about`.
 
     >>> row = keras.Input((4,), name="row")
     >>> model = keras.Model(row, {"width": keras.layers.Dense(2)(row)})

@@ -47,6 +47,7 @@ class Classification(Task):
     label_dtype: ClassVar[str] = "int32"
     activation: ClassVar[str | None] = "softmax"
     decides: ClassVar[bool] = True
+    chooses: ClassVar[bool] = True
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     mean_metrics: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = dict.fromkeys(
         ("accuracy", "acc"), keras.metrics.sparse_categorical_accuracy
@@ -84,6 +85,10 @@ class Classification(Task):
     def class_probabilities(self, outputs: Any) -> Any:
         """The outputs, `(batch, classes)`."""
         return outputs
+
+    def explained(self, outputs: Any, classes: Any) -> Any:
+        """The logit of the class in question, `(batch, 1)`."""
+        return ops.take_along_axis(outputs, classes[:, None], axis=-1)
 
     def decide(self, outputs: Any) -> Any:
         """The likeliest class, `(batch,)`."""

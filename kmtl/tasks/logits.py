@@ -12,9 +12,9 @@ from kmtl.tasks.upsampling import BilinearUpSampling
 
 _ENDS = ("softmax", "sigmoid")
 _KERNELS = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Conv1D, keras.layers.Conv2D)
-# A factor passes through these.
-_HOMOGENEOUS = (keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.Resizing, BilinearUpSampling)
-_HOMOGENEOUS += (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Identity)
+# A factor passes through all of these.
+_RESHAPING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Identity)
+_ENLARGING = (keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.Resizing, BilinearUpSampling)
 
 
 def logits_layer(output: Any) -> Any:
@@ -28,12 +28,12 @@ def logits_layer(output: Any) -> Any:
         enlargement of maps, lies between the layer and the probabilities.
     """
     layer = layer_behind(output)
-    if isinstance(layer, FusedHeads | _KERNELS) and _activation(layer) in _ENDS:
+    if isinstance(layer, (FusedHeads, *_KERNELS)) and _activation(layer) in _ENDS:
         return layer
     if not _is_end(layer):
         return None
     layer = _before(layer)
-    while isinstance(layer, _HOMOGENEOUS):
+    while isinstance(layer, (*_RESHAPING, *_ENLARGING)):
         layer = _before(layer)
     return layer if isinstance(layer, _KERNELS) and _activation(layer) == "linear" else None
 
@@ -67,7 +67,7 @@ def activations_left_out(output: Any) -> Iterator[Any]:
     if _is_end(layer):
         yield layer.input
         return
-    has_end = isinstance(layer, FusedHeads | _KERNELS) and _activation(layer) in _ENDS
+    has_end = isinstance(layer, (FusedHeads, *_KERNELS)) and _activation(layer) in _ENDS
     before = layer.activation if has_end else None
     try:
         if has_end:

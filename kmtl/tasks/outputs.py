@@ -27,6 +27,8 @@ class Output(Label):
     activation: ClassVar[str | None] = None
     # Whether an output is read as a decision; otherwise it is a value.
     decides: ClassVar[bool] = False
+    # Whether an output holds one number a class, of which one is true.
+    chooses: ClassVar[bool] = False
     # What the numbers are, for a reader of an exported file.
     meaning: ClassVar[str] = "values"
     unit: str = ""
@@ -136,6 +138,19 @@ class Output(Label):
         """
         del outputs
         return
+
+    def explained(self, outputs: Any, classes: Any) -> Any:
+        """What an explanation of outputs explains, a number each: of values the values themselves.
+
+        Args:
+            outputs: Tensor `(batch, units)`; of a task of classes logits.
+            classes: The class in question, `(batch,)`; None for a task of values.
+
+        Returns:
+            Tensor `(batch, elements)`.
+        """
+        del classes
+        return self.metric_outputs(outputs)
 
     def with_threshold(self, threshold: Any) -> Any:
         """The same task with another threshold; the other kinds have none."""

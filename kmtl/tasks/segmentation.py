@@ -46,6 +46,7 @@ class Segmentation(Task):
     label_dtype: ClassVar[str] = "int32"
     features: ClassVar[str] = "map"
     decides: ClassVar[bool] = True
+    chooses: ClassVar[bool] = True
     default_metrics: ClassVar[tuple[str, ...]] = ("mean_iou", "accuracy")
     mean_metrics: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = dict.fromkeys(
         ("accuracy", "acc"), keras.metrics.sparse_categorical_accuracy
