@@ -110,7 +110,7 @@ class EarlyStopping(Patience):
         super().__init__(
             listed, min_delta=min_delta, patience=patience, start_from_epoch=start_from_epoch, verbose=verbose
         )
-        self.restore_best_weights = restore_best_weights or None
+        self.restore_best_weights = restore_best_weights if isinstance(restore_best_weights, str) else None
         self.stopped_epoch: int | None = None
 
     @property

@@ -56,6 +56,8 @@ class TaskEarlyStopping(Patience):
         )
         self.restore_best_weights = bool(restore_best_weights)
         self.stopped: dict[str, int] = {}
+        # Of those that stopped, what they weighed.
+        self.weights: dict[str, float] = {}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the monitors against the model and begins anew."""
@@ -71,7 +73,9 @@ class TaskEarlyStopping(Patience):
         self.waits = dict.fromkeys(self.watched, 0)
         # What the heads of stopped tasks stay at, and the best of the others where that is wanted.
         self.kept: dict[str, list[Any]] = {}
-        self.weights: dict[str, float] = {}
+        # A training that was broken off did not end.
+        self.model.set_loss_weights(self.weights)
+        self.weights = {}
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the weights of stopped tasks at 0."""
@@ -106,6 +110,7 @@ class TaskEarlyStopping(Patience):
         del logs
         self._hold()
         self.model.set_loss_weights(self.weights)
+        self.weights = {}
 
     def _stop(self, name: str, epoch: int) -> None:
         """Takes a task out."""

@@ -1,6 +1,7 @@
 """Where in a picture the evidence for each task's answer lies."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,9 +132,8 @@ def grad_cam(
         task = model.tasks[name]
         wanted = _wanted(task, outputs[name], (classes or {}).get(name))
         with activations_left_out(model.output[name]) as output:
-            seen, gradients = activation_gradients(
-                model, tensor, output, images, lambda found, task=task, wanted=wanted: task.explained(found, wanted)
-            )
+            scores = functools.partial(task.explained, classes=wanted)
+            seen, gradients = activation_gradients(model, tensor, output, images, scores)
         for place, gradient in enumerate(gradients):
             row = name if len(gradients) == 1 else f"{name}[{place}]"
             weighted = (gradient.mean(axis=(1, 2), keepdims=True) * seen).sum(axis=-1)

@@ -36,13 +36,6 @@ def checked_class_weight(task: Task, weights: Any, classes: int) -> dict[int, fl
     return {int(key): float(value) for key, value in table.items()}
 
 
-def checked_threshold(task: Task, threshold: Any) -> float:
-    """Returns the probability above which the answer is yes, or refuses one outside of [0, 1]."""
-    good = is_number(threshold) and 0 <= threshold <= 1
-    require(good, task.owner, "threshold", "must be a probability", threshold, "kmtl.evidence.calibrate chooses one.")
-    return float(threshold)
-
-
 def yes_or_no(outputs: Any, threshold: Any = 0.5) -> Any:
     """Decides probabilities: yes above the threshold, one or one a label; int64."""
     return ops.cast(outputs > np.asarray(threshold, "float32"), "int64")

@@ -1,6 +1,5 @@
 """Tasks with integer labels: one of many classes, yes or no, several at once."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -8,12 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from kmtl._checks import require, whole
+from kmtl._checks import whole
 from kmtl.tasks.base import Task
 from kmtl.tasks.class_options import (
     checked_class_weight,
     checked_names,
-    checked_threshold,
     described_class,
     likelier,
     likeliest,
@@ -151,7 +149,7 @@ class BinaryClassification(Task):
         super().__init__(name, **options)
         self.label_names = checked_names(self, label_names, 2)
         self.class_weight = checked_class_weight(self, class_weight, 2)
-        self.threshold = checked_threshold(self, threshold)
+        self.threshold = self.checked_threshold(threshold)
 
     @property
     def default_loss(self) -> str:
@@ -161,12 +159,6 @@ class BinaryClassification(Task):
     def class_probabilities(self, outputs: Any) -> Any:
         """Those of no and of yes, `(batch, 2)`."""
         return np.concatenate([1.0 - outputs, outputs], axis=-1)
-
-    def with_threshold(self, threshold: Any) -> "BinaryClassification":
-        """The same task with another threshold."""
-        made = copy.copy(self)
-        made.threshold = checked_threshold(self, threshold)
-        return made
 
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch,)`."""
@@ -232,15 +224,7 @@ class MultiLabel(Task):
         super().__init__(name, **options)
         self.labels = whole(self.owner, "labels", labels, 1)
         self.label_names = checked_names(self, label_names, self.labels)
-        self.threshold = self._checked_thresholds(threshold)
-
-    def _checked_thresholds(self, given: Any) -> float | tuple[float, ...]:
-        """Returns one threshold or one a label, or refuses another number of them."""
-        if not isinstance(given, list | tuple | np.ndarray):
-            return checked_threshold(self, given)
-        rule = f"must be one probability or {self.labels}, one a label"
-        require(len(given) == self.labels, self.owner, "threshold", rule, given)
-        return tuple(checked_threshold(self, one) for one in given)
+        self.threshold = self.checked_threshold(threshold)
 
     @property
     def label_shape(self) -> tuple[int | None, ...]:
@@ -260,12 +244,6 @@ class MultiLabel(Task):
     def class_probabilities(self, outputs: Any) -> Any:
         """Those of no and of yes of each label, `(batch, labels, 2)`."""
         return np.stack([1.0 - outputs, outputs], axis=-1)
-
-    def with_threshold(self, threshold: Any) -> "MultiLabel":
-        """The same task with another threshold, or one a label."""
-        made = copy.copy(self)
-        made.threshold = self._checked_thresholds(threshold)
-        return made
 
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch, labels)`."""

@@ -1,5 +1,7 @@
 """What an output is: its head, its shape, and how it is read and drawn."""
 
+import copy
+import math
 from collections.abc import Hashable
 from typing import Any, ClassVar
 
@@ -7,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from kmtl._checks import refusal
-from kmtl.tasks.labels import Label
+from kmtl._checks import is_number, refusal
+from kmtl.tasks.labels import Label, known_shape
 
 _FORMS = {"vector": "(batch, width)", "sequence": "(batch, tokens, width)", "map": "(batch, height, width, channels)"}
 _FIXES = {
@@ -152,9 +154,36 @@ class Output(Label):
         del classes
         return self.metric_outputs(outputs)
 
+    def checked_threshold(self, given: Any) -> float | tuple[float, ...]:
+        """Returns one threshold for all elements of a label or one for each, or refuses what is neither.
+
+        Args:
+            given: One probability, or a list of them.
+        """
+        listed = isinstance(given, list | tuple | np.ndarray)
+        values, count = list(given) if listed else [given], math.prod(known_shape(self.label_shape))
+        good = all(is_number(value) and 0 <= value <= 1 for value in values)
+        if not good or (listed and (not self.label_shape or len(values) != count)):
+            rule = f"must be one probability or {count}, one a label" if self.label_shape else "must be a probability"
+            owner = f"{type(self).__name__}({self.name!r})"
+            raise ValueError(refusal(owner, "threshold", rule, given, "kmtl.evidence.calibrate chooses it."))
+        return tuple(map(float, values)) if listed else float(given)
+
     def with_threshold(self, threshold: Any) -> Any:
-        """The same task with another threshold; the other kinds have none."""
-        raise ValueError(refusal(self.name, "threshold", "must belong to a task that answers yes or no", threshold))
+        """The same task with another threshold.
+
+        Args:
+            threshold: One probability or, of a label of several elements, one for each.
+
+        Raises:
+            ValueError: If it is none, or the task has no threshold.
+        """
+        if self.threshold is None:
+            rule = "must belong to a task that answers yes or no"
+            raise ValueError(refusal(f"{type(self).__name__}({self.name!r})", "threshold", rule, threshold))
+        made = copy.copy(self)
+        made.threshold = self.checked_threshold(threshold)
+        return made
 
     def decide(self, outputs: Any) -> Any:
         """The decided classes of outputs, int64, in the shape of labels; None for a task of values.
