@@ -60,17 +60,17 @@ class Calibration(Result):
                 "task": row.task,
                 "labels": row.labels,
                 "temperature": row.temperature,
-                "log loss": row.log_loss[0],
-                "after": row.log_loss[1],
-                "ECE": row.calibration_error[0],
-                "after ": row.calibration_error[1],
+                "log loss before": row.log_loss[0],
+                "log loss after": row.log_loss[1],
+                "ECE before": row.calibration_error[0],
+                "ECE after": row.calibration_error[1],
                 "threshold": _short(row.threshold),
             }
             for row in self.rows
         ]
-        head = "Probabilities on the data that they were calibrated on, before and after:"
+        head = "Probabilities on the data that they were calibrated on:"
         left = [f"left as it was: {name}: {reason}" for name, reason in self.skipped.items()]
-        return [head, Table(shown, {"temperature": ".3f"}), *left]
+        return [head, Table(shown, {"temperature": ".3f", "ECE before": ".4f", "ECE after": ".4f"}), *left]
 
     def plot(self, path: Any = None) -> Any:
         """Draws a reliability diagram a task: how often the model was right, by how sure it was.

@@ -1,21 +1,10 @@
 """The blocks of docs/trust.md and docs/explaining.md run, and what they say of their data is so."""
 
-import re
-from pathlib import Path
-
 import numpy as np
+import pages
 import pytest
 
 pytestmark = pytest.mark.long
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-def run(page):
-    """What the blocks define."""
-    names = {}
-    for code in re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL):
-        exec(compile(code, f"docs/{page}", "exec"), names)
-    return names
 
 
 def quadrant(values):
@@ -26,7 +15,7 @@ def quadrant(values):
 
 def test_trust(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = run("trust.md")
+    page = pages.run("trust.md")
     rows = {row.task: row for row in page["found"].rows}
     # Trained for long on few rows it was too sure, and is less wrong about itself now; on rows that it never saw, too.
     assert all(row.temperature > 1 for row in rows.values())
@@ -43,7 +32,7 @@ def test_trust(tmp_path, monkeypatch):
 
 def test_explaining(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = run("explaining.md")
+    page = pages.run("explaining.md")
     # The spot is the evidence: each map is strongest in its quadrant.
     for maps in page["found"].maps.values():
         for picture, one in zip(page["images"], np.abs(maps), strict=False):
