@@ -1,5 +1,11 @@
 """What an artifact tells, whatever its form; what is none, told in one sentence."""
 
+import os
+import pathlib
+import subprocess
+import sys
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -166,3 +172,35 @@ def test_unregistered_layers_are_exported_all_the_same(tmp_path):
         kmtl.export.litert(model, tmp_path / "m.tflite"),
     ):
         assert kmtl.export.check(model, artifact, rows).worst == 0
+
+
+PLANTED = """
+import sys
+from kmtl import export
+before = list(sys.path)
+try:
+    export.inspect("named.keras")
+except ValueError as error:
+    print(error)
+assert sys.path == before, sys.path
+print("left")
+"""
+
+
+def test_a_file_imports_nothing_from_the_current_folder(tmp_path):
+    """Keras imports what a file says of `keras_hub`; the current folder stands in the path of `python -c`."""
+    with zipfile.ZipFile(saved(tmp_path, "plain", keras.layers.Dense(2))) as plain:
+        parts = {name: plain.read(name) for name in plain.namelist()}
+    parts["config.json"] = parts["config.json"].replace(b'"keras.layers"', b'"keras_hub.layers"')
+    with zipfile.ZipFile(tmp_path / "named.keras", "w") as named:
+        for name, content in parts.items():
+            named.writestr(name, content)
+    (tmp_path / "keras_hub.py").write_text("print('PLANTED'); open('ran', 'w').close()")
+    root = str(pathlib.Path(kmtl.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root}
+    command = [sys.executable, "-c", PLANTED]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "PLANTED" not in done.stdout
+    assert not (tmp_path / "ran").exists()
+    assert "left" in done.stdout
+    assert "load_keras: `path` must hold classes of installed packages, got one of 'keras_hub.layers'" in done.stdout
