@@ -25,7 +25,7 @@ def load_keras(path: str | os.PathLike[str], modules: Sequence[str] = ()) -> Any
 
     The file runs no code: a lambda in it is refused (Keras's `safe_mode` stays on), and what is not Keras's or kmtl's
     own must be registered by a module that the caller names. Packages that the file names (`keras_hub`) are those that
-    are installed: nothing is imported from the current folder on a file's word, wherever that folder stands in `sys.path`.
+    are installed: nothing is imported from the current folder on a file's word, even if it stands in `sys.path`.
 
     Args:
         path: The file, ending in `.keras`.
