@@ -84,7 +84,7 @@ def inspect(artifact: str | os.PathLike[str]) -> Inspection:
     try:
         told, found = look(path)
     except (ValueError, KeyError, RuntimeError, message.DecodeError) as error:
-        got = _checks.words(f"{path}: {str(error).partition(chr(10))[0]}")
+        got = _checks.words(f"{path}: {str(error).partition(chr(10))[0].rstrip('.')}")
         raise ValueError(_checks.refusal("inspect", "artifact", "must be whole", got, "Export it again.")) from error
     return Inspection(path, form, artifacts.size_of(path), versions, told, _ordered(told, found))
 

@@ -9,7 +9,7 @@ from kmtl import _checks
 from kmtl.export.describing import FILE
 
 _MOST_BYTES = 64 * 2**20
-_OBJECTS, _OPTIONAL = ("made", "tasks", "inputs"), ("signatures", "metrics", "images")
+_OBJECTS, _OPTIONAL = ("made", "tasks", "inputs"), ("metrics", "images")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -64,6 +64,10 @@ def _refuse_parts(refusals: _checks.Refusals, told: Mapping[str, Any]) -> None:
     """Records what a part holds that it never does."""
     if not _checks.is_whole(told.get("parameters")):
         refusals.add("parameters", "must be a whole number", told.get("parameters"))
+    # With their forms, or their names alone.
+    signatures = told.get("signatures") or ()
+    if not isinstance(signatures, Mapping | list | tuple) or not all(isinstance(name, str) for name in signatures):
+        refusals.add("signatures", "must be named", signatures)
     if not isinstance(told.get("quantize"), str | None):
         refusals.add("quantize", "must be text", told["quantize"])
     if "time" not in told["made"] or not all(isinstance(value, str) for value in told["made"].values()):
