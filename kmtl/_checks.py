@@ -98,6 +98,15 @@ def near(word: str, known: Iterable[str]) -> str:
     return "Known: " + ", ".join(map(repr, names)) + "."
 
 
+def printable(text: str) -> str:
+    r"""Writes out what a text from outside would do to a screen: colours, cursor moves, bells. Line ends stay.
+
+    >>> print(printable("unit \x1b[31mcm\x07"))
+    unit \x1b[31mcm\x07
+    """
+    return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
+
+
 def non_negative(owner: str, argument: str, value: Any) -> float:
     """Returns `value` as a float, or refuses a negative, NaN, infinite or non-numeric one."""
     if not is_number(value) or value < 0:
