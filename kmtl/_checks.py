@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
-_RESERVED = frozenset({"loss", "val", "serve", "serving_default", "regularization", "delta_m"})
+_RESERVED = frozenset(
+    {"loss", "val", "serve", "serving_default", "regularization", "delta_m", "worst_task", "constrained"}
+)
 
 
 def refusal(owner: str, argument: str, rule: str, got: object, fix: str = "") -> str:

@@ -82,6 +82,9 @@ class Result:
     def __str__(self) -> str:
         return "\n".join(map(str, self.parts()))
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return "".join(part.html() if isinstance(part, Table) else _paragraph(part) for part in self.parts())

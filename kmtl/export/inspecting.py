@@ -22,7 +22,7 @@ _FORMS = ("a folder of versions", "one version", "a .tflite file", "an .onnx fil
 _SHOWN = 12
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Inspection(Result):
     """What `inspect` found: print it, or take its `table()` of tasks.
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,6 +99,18 @@ def read_trials(place: Path) -> list[Trial]:
             )
         )
     return found
+
+
+def epochs_of(trials: Sequence[Trial], epochs: int) -> int:
+    """How many epochs the trials that ended were trained for; one that was promoted went on where it stood.
+
+    Args:
+        trials: The trials.
+        epochs: Of each, unless it tells its own.
+    """
+    until = {trial.name: epochs if trial.epochs is None else trial.epochs for trial in trials}
+    ended = [trial for trial in trials if trial.status in ("COMPLETED", "FAILED", "INVALID")]
+    return sum(until[trial.name] - until.get(trial.origin, 0) for trial in ended)
 
 
 def no_success(trials: list[Trial], place: Path) -> RuntimeError:
