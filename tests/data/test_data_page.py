@@ -1,23 +1,16 @@
 """The blocks of docs/data.md run, and give what they say."""
 
-import pathlib
-import re
-
 import keras
 import numpy as np
+import pages
 import pytest
-
-PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "data.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.long
 def test_the_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     keras.utils.set_random_seed(1)
-    names = {}
-    for code in BLOCKS:
-        exec(compile(code, "docs/data.md", "exec"), names)
+    names = pages.run("data.md")
     lines = capsys.readouterr().out.splitlines()
     rows, held, share, share_held = lines[0].split()
     assert abs(int(rows) - 192) <= 4

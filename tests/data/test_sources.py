@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kmtl.data.mixing.mix import mix
 from kmtl.data.sources import from_arrays, from_folder, from_frame
+from kmtl.feeding.errors import explain_error
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Segmentation
 
 NAN = float("nan")
@@ -445,6 +446,17 @@ def test_broken_images_and_tables_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"must name whole images, got 2 that are not, first 'cut.png', 'cut.jpg'"):
         from_folder(tmp_path, table, [Regression("weight")], image_size=4)
     assert len(list(from_folder(tmp_path, table[:4], [Regression("weight")], image_size=4))) == 1
+    damaged = bytearray((tmp_path / "whole.png").read_bytes())
+    damaged[40:50] = b"\0" * 10
+    (tmp_path / "damaged.png").write_bytes(damaged)
+    table = pd.DataFrame({"file": ["whole.png", "damaged.png"], "weight": [1.0, 2.0]})
+    dataset = from_folder(tmp_path, table, [Regression("weight")], image_size=4)
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        list(dataset)
+    # What `fit` raises in its place.
+    assert "must name whole images, got 1 that are not, first 'damaged.png'" in str(
+        explain_error(caught.value, dataset)
+    )
     for content in (b"", b"\x89PNG\r\n\x1a\n\xff\xfe\0\0", b"a,b\n1,2,3\n1,2,3,4\n"):
         (tmp_path / "labels.csv").write_bytes(content)
         with pytest.raises(ValueError, match=r"`labels` must be a CSV file in UTF-8 .*, got '.*labels.csv'"):
