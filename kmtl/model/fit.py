@@ -1,6 +1,7 @@
 """What `fit` does before and around Keras's own: looks at the data, goes on from backups, tells errors clearly."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -58,11 +59,12 @@ def train(
         given, validation_data = given.split(validation_split)
     if validation_data is not None:
         validation_data = inspection.validation_data(validation_data, options["validation_steps"], check)
-    statistics = inspection.look(given, steps_per_epoch, check)
+    with _explained(model, given.source):
+        statistics = inspection.look(given, steps_per_epoch, check)
     given = given.with_class_weights(class_tables(class_weight, model.tasks, statistics, "fit"))
     callbacks = in_order(callbacks, model.direction)
     refuse_unmonitored(callbacks, validated=validation_data is not None)
-    try:
+    with _explained(model, given.source):
         # From here on machines wait for each other.
         if statistics is not None:
             inspection.learn_scales(statistics, inspection.unlearned())
@@ -73,8 +75,15 @@ def train(
         return _run(
             model, keras_fit, plan, epochs=epochs, callbacks=callbacks, validation_data=validation_data, **options
         )
+
+
+@contextlib.contextmanager
+def _explained(model: Any, source: Any) -> Iterator[None]:
+    """Raises a clearer error for one that the data or the strategy can explain."""
+    try:
+        yield
     except Exception as error:
-        clearer = explain_error(explain_error(error, given.source), model.distribute_strategy)
+        clearer = explain_error(explain_error(error, source), model.distribute_strategy)
         if clearer is error:
             raise
         raise clearer from error
