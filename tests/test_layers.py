@@ -20,6 +20,7 @@ ORDER = [
     "tasks",
     "trunks",
     "losses",
+    "joint_terms",
     "metrics",
     "balancers",
     "gradients",

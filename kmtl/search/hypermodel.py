@@ -61,7 +61,7 @@ class TrialTrainer(Trainer):
         else:
             model = self.model(hp, list(tasks), seed=self.seed, names=[task.name for task in tasks])
         fix = "Leave them out: the search sets them."
-        is_free = len(set(model.loss_weights.values())) == 1
+        is_free = len({model.loss_weights[name] for name in model.tasks}) == 1
         require(is_free, _OWNER, "build", "must not set `loss_weights`", model.loss_weights, fix)
         return model
 

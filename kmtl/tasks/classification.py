@@ -33,7 +33,7 @@ class Classification(Task):
         label_names: A name for each class, for reports and exported files.
         class_weight: Weight of each class's examples in training: a dict (a class left out
             weighs 1) or `"balanced"`, which is `n / (classes * n_c)` from the counts in the training labels.
-        **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
+        **options: `loss`, `losses`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
 
     >>> task = Classification("digit", classes=10)
     >>> task.units, task.missing, task.metric_names(), task.direction("accuracy")
@@ -109,7 +109,7 @@ class BinaryClassification(Task):
         name: Key of the task in outputs, labels, weights and logs.
         label_names: Names of 0 and of 1.
         class_weight: Weight of each class's examples in training: a dict or `"balanced"`.
-        **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
+        **options: `loss`, `losses`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
 
     >>> BinaryClassification("smiling").units
     1
@@ -174,7 +174,7 @@ class MultiLabel(Task):
         name: Key of the task in outputs, labels, weights and logs.
         labels: Number of labels, at least 1.
         label_names: A name for each label.
-        **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
+        **options: `loss`, `losses`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
 
     >>> MultiLabel("findings", labels=14).label_shape
     (14,)
