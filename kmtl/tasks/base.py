@@ -80,7 +80,7 @@ class Task(Output):
             return None
         named = isinstance(losses, Mapping) and losses and None not in losses.values()
         require(bool(named), self.owner, "losses", "must be a dict {name: loss} of one or more", losses)
-        return {task_name(f"{self.owner}, losses", name): self._checked_loss(loss) for name, loss in losses.items()}
+        return {task_name(self.owner, name): self._checked_loss(loss) for name, loss in losses.items()}
 
     def _checked_loss(self, loss: Any) -> Any:
         """Returns the loss, or refuses one that Keras does not know."""
