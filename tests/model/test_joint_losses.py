@@ -191,9 +191,7 @@ def test_its_weight_moves_and_comes_back_from_a_file_with_everything_else(tmp_pa
         one.train_on_batch(X, Y)
     assert_same_weights(model, again)
     assert again.evaluate(X, Y, verbose=0) == model.evaluate(X, Y, verbose=0)
-    with pytest.raises(
-        ValueError, match="`loss_weights` must use task names as keys, got 'firs'. Did you mean 'first'"
-    ):
+    with pytest.raises(ValueError, match=r"`loss_weights` .* got 'firs'\. Did you mean 'first'"):
         again.set_loss_weights({"firs": 1.0})
 
 
@@ -206,7 +204,8 @@ def test_monitors_know_which_end_of_it_is_better():
         "min",
     ]
     untold = kmtl.JointMetric("alive_too", both_right, ["species", "alive"])
-    assert "`direction` needs" in str(pytest.raises(ValueError, untold.direction, "alive_too").value)
+    with pytest.raises(ValueError, match="`direction` needs a metric whose better end is known"):
+        untold.direction("alive_too")
 
 
 def test_loss_scaling_changes_nothing():
@@ -261,9 +260,7 @@ def setting(*losses, **options):
 
 
 ALONE = [
-    Case(
-        "lambda", making("law", lambda labels, outputs: 0.0, ["a"]), "`fn` | with a name | a lambda | `def` | register"
-    ),
+    Case("lambda", making("law", lambda *_: 0.0, ["a"]), "`fn` | with a name | a lambda | `def` | register"),
     Case("partial", making("law", functools.partial(columns), ["a"]), "`fn` | with a name | partial"),
     Case("no function", making("law", "mse", ["a"]), "JointLoss('law'): `fn` | 'mse'"),
     Case("no tasks", making("law", columns, []), "`tasks` must name the tasks"),
