@@ -149,6 +149,8 @@ def test_it_is_the_mean_over_its_rows_in_all_batches_in_fit_and_in_evaluate():
     history = model.fit(X, Y, batch_size=24, verbose=0, validation_data=(X, Y)).history
     assert history["both"][0] == pytest.approx(logs["both"], rel=1e-6)
     assert history["law_loss"][0] == pytest.approx(logs["law_loss"], rel=1e-5)
+    frozen = kmtl.search.from_dynamic(model)
+    assert frozen == pytest.approx({name: weight * 6 / 6.5 for name, weight in model.loss_weights.items()}, rel=1e-5)
     assert {"val_law_loss", "val_first_loss", "val_both"} <= set(history)
     assert not {"val_law_weight", "val_first_weight"} & set(history)
 
