@@ -1,25 +1,21 @@
 """The blocks of docs/losses_and_metrics.md run and show what the page says."""
 
 import re
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from pages import DOCS, run
 
-PAGE = (Path(__file__).parents[2] / "docs" / "losses_and_metrics.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = (DOCS / "losses_and_metrics.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """What the blocks define, run once in a folder of their own."""
-    names = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("page"))
-        for code in BLOCKS:
-            code = code.replace("epochs=20", "epochs=3").replace("epochs=5", "epochs=2")
-            exec(compile(code, "docs/losses_and_metrics.md", "exec"), names)
+        names = run("losses_and_metrics.md", [("epochs=20", "epochs=3"), ("epochs=5", "epochs=2")])
         names["reloaded"] = keras.saving.load_model("physics.keras")
     return names
 
