@@ -23,8 +23,9 @@ class BalancerListener(keras.callbacks.Callback):
 
     def _counts(self) -> tuple[Any, float]:
         """Steps that each task sat out, and steps that were skipped, since the balancer was made."""
-        balancer = self.model.balancer
-        return np.array(balancer.excluded), float(balancer.skipped.numpy())
+        balancer, beside = self.model.balancer, self.model.setup.joint_excluded
+        counts = [np.array(balancer.excluded), *([] if beside is None else [np.array(beside)])]
+        return np.concatenate(counts), float(balancer.skipped.numpy())
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Stops where the model was told to."""
@@ -33,7 +34,7 @@ class BalancerListener(keras.callbacks.Callback):
             return
         excluded, skipped = self._counts()
         if (excluded > self._excluded).any() or skipped > self._skipped:
-            names = [name for name, more in zip(self.model.tasks, excluded > self._excluded, strict=True) if more]
+            names = [name for name, more in zip(self.model.setup.names, excluded > self._excluded, strict=True) if more]
             what = f"of {', '.join(map(repr, names))}" if names else "of the whole step"
             after = " (or one of those before it in the execution)" if self.model.steps_per_execution > 1 else ""
             fix = "compile(on_nonfinite='skip') goes on without."
@@ -51,7 +52,7 @@ class BalancerListener(keras.callbacks.Callback):
         excluded, skipped = self._counts()
         more = {
             name: int(number)
-            for name, number in zip(self.model.tasks, excluded - self._excluded, strict=True)
+            for name, number in zip(self.model.setup.names, excluded - self._excluded, strict=True)
             if number > 0
         }
         if more or skipped > self._skipped:

@@ -16,14 +16,21 @@ class TaskLossTracker(keras.metrics.Metric):
     of the last batch and however the weights moved.
 
     Args:
-        names: Names of the tasks, in order.
+        names: Names of the tasks, in order, and of the losses over several of them.
         regularized: Whether the model has penalties or added losses.
         extra: Log keys of losses that belong to no task.
+        parts: Task and name of each of several losses of one task.
         name: Keras name.
     """
 
     def __init__(
-        self, names: Sequence[str], *, regularized: bool = False, extra: Sequence[str] = (), name: str = "task_losses"
+        self,
+        names: Sequence[str],
+        *,
+        regularized: bool = False,
+        extra: Sequence[str] = (),
+        parts: Sequence[tuple[str, str]] = (),
+        name: str = "task_losses",
     ) -> None:
         super().__init__(name=name, dtype="float32")
         self.names = list(names)
@@ -35,11 +42,20 @@ class TaskLossTracker(keras.metrics.Metric):
         self.weight = self.add_variable(shape, initializer="zeros", name="weight")
         self.penalty = self.add_variable((), initializer="zeros", name="penalty")
         self.extras = self.add_variable((len(self.extra),), initializer="zeros", name="extras") if extra else None
+        self.parts = list(parts)
+        self.owners = [self.names.index(task) for task, _ in self.parts]
+        self.part = self.add_variable((len(self.parts),), initializer="zeros", name="part") if parts else None
         # Each replica brings its part of the penalty, and all of them make one step.
         self.steps = self.add_variable((), initializer="zeros", aggregation="only_first_replica", name="steps")
 
     def update_state(
-        self, sums: Any, counts: Any, weights: Any, regularization: Any = 0.0, extras: Mapping[str, Any] | None = None
+        self,
+        sums: Any,
+        counts: Any,
+        weights: Any,
+        regularization: Any = 0.0,
+        extras: Mapping[str, Any] | None = None,
+        parts: Any = None,
     ) -> None:
         """Adds a batch.
 
@@ -49,10 +65,15 @@ class TaskLossTracker(keras.metrics.Metric):
             weights: What multiplied each task's mean, `(K,)`.
             regularization: Penalties and added losses of the batch; a replica's part of them.
             extras: Losses that belong to no task, by log key; a replica's part of each.
+            parts: Sum of each of several losses of one task, `(P,)`.
         """
         self.total.assign_add(sums)
         self.count.assign_add(counts)
         self.weight.assign_add(counts * weights)
+        if self.part is not None:
+            # A task that is not counted sat out.
+            there = ops.take(counts, self.owners) > 0
+            self.part.assign_add(ops.where(there, parts, 0.0))
         if self.regularized:
             self.penalty.assign_add(ops.cast(regularization, "float32"))
         if self.extras is not None and extras:
@@ -75,5 +96,8 @@ class TaskLossTracker(keras.metrics.Metric):
             logs[key] = value
             logs["loss"] = logs["loss"] + value
         logs.update({f"{name}_loss": losses[place] for place, name in enumerate(self.names)})
+        if self.part is not None:
+            parts = ops.where(ops.take(seen, self.owners), self.part / ops.take(count, self.owners), float("nan"))
+            logs.update({f"{task}_{part}_loss": parts[place] for place, (task, part) in enumerate(self.parts)})
         logs.update({f"{name}_weight": weights[place] for place, name in enumerate(self.names)})
         return logs

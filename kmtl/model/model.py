@@ -221,6 +221,9 @@ class MultiTaskModel(CompiledGraph):
         name = key.removeprefix("val_")
         if name in {"loss", "regularization", *ADDED}:
             return "min"
+        joint = {} if self.setup is None else self.setup.joint.by_key
+        if name in joint:
+            return joint[name].direction(key)
         owners = [task for task in self.tasks if name.startswith(f"{task}_")]
         if not owners:
             fix = near(name, self.metrics_names if self.compiled else self.tasks)
