@@ -20,6 +20,12 @@ def is_dataset(data: Any) -> bool:
     return isinstance(data, tf.data.Dataset)
 
 
+def size_of(data: Any) -> float | None:
+    """Number of elements of a dataset, infinity for one without end, None if unknown."""
+    size = int(data.cardinality())
+    return {tf.data.INFINITE_CARDINALITY: math.inf, tf.data.UNKNOWN_CARDINALITY: None}.get(size, size)
+
+
 def is_distributed(data: Any) -> bool:
     """Whether it is a dataset that a strategy has distributed."""
     return isinstance(data, tf.distribute.DistributedDataset)
@@ -40,18 +46,21 @@ class DatasetFeed(Feed):
 
     @classmethod
     def checked(
-        cls, x: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, form: InputForm | None
+        cls, x: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, form: InputForm | None, values: bool
     ) -> "DatasetFeed":
         """Checks the element's structure and fills absent tasks as missing."""
+        # An evaluation counts in its own graph what cannot be.
+        del values
         with Refusals(owner) as refusals:
             spec = _checked_spec(refusals, x, tasks, all_needed=all_needed, form=form)
-        return cls(_completed(x, spec, tasks), tasks, x)
+        given = cls(_completed(x, spec, tasks), tasks, x)
+        given.absent = frozenset(name for name in tasks if name not in spec[1])
+        return given
 
     @property
     def size(self) -> float | None:
         """Number of batches, infinity for a dataset without end, None if unknown."""
-        size = int(self.x.cardinality())
-        return {tf.data.INFINITE_CARDINALITY: math.inf, tf.data.UNKNOWN_CARDINALITY: None}.get(size, size)
+        return size_of(self.x)
 
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
         """Yields the elements from the start."""
@@ -76,7 +85,9 @@ class DatasetFeed(Feed):
             return x, y, result
 
         changed = transform_stream(self.x, lambda data: data.map(add, num_parallel_calls=tf.data.AUTOTUNE))
-        return DatasetFeed(changed, self.tasks, self.source)
+        weighed = DatasetFeed(changed, self.tasks, self.source)
+        weighed.absent = self.absent
+        return weighed
 
     def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
         """The dataset's own stream, in its own order."""

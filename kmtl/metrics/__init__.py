@@ -4,7 +4,7 @@ from kmtl.metrics.conflicts import ConflictTracker
 from kmtl.metrics.delta_m import check_baselines, delta_m
 from kmtl.metrics.masked import Reported, TaskMetrics, reported, resolve
 from kmtl.metrics.report import ClassificationReport
-from kmtl.metrics.tracking import TaskLossTracker
+from kmtl.metrics.tracking import TaskLossTracker, without_empty_loss
 
 __all__ = [
     "ClassificationReport",
@@ -16,4 +16,5 @@ __all__ = [
     "delta_m",
     "reported",
     "resolve",
+    "without_empty_loss",
 ]

@@ -8,9 +8,10 @@ import keras
 import tensorflow as tf
 
 from kmtl import balancers
-from kmtl._checks import Refusals, near, refusal, require, words
+from kmtl._checks import Refusals, known_keywords, near, refusal, require, whole, words
 from kmtl._keras_private import accept_trainable, check_strategy, extend_optimizer, in_scope, loss_tracker
 from kmtl._replicas import sum_over_replicas
+from kmtl.metrics import without_empty_loss
 from kmtl.model.compile_arguments import checked_weights, refuse_overrides, serialized_losses, settings
 from kmtl.model.graph import TaskGraph
 from kmtl.model.optimizers import assign_owners, resolved_optimizer
@@ -36,6 +37,7 @@ class CompiledGraph(TaskGraph):
     train_function: Any
     test_function: Any
 
+    @known_keywords
     @in_scope
     def compile(
         self,
@@ -87,6 +89,7 @@ class CompiledGraph(TaskGraph):
         known = ("skip", "raise")
         fix = near(str(on_nonfinite), known)
         require(on_nonfinite in known, "compile", "on_nonfinite", "must be 'skip' or 'raise'", on_nonfinite, fix)
+        whole("compile", "steps_per_execution", steps_per_execution, 1)
         optimizer = resolved_optimizer(self, optimizer)
         check_strategy(self.distribute_strategy, optimizer, jit_compile)
         compiled = settings(self.tasks, loss, loss_weights, metrics, weighted_metrics)
@@ -214,6 +217,11 @@ class CompiledGraph(TaskGraph):
         return {
             key: value for key, value in logs.items() if not (self._evaluating and key in self._setup.training_keys)
         }
+
+    def told_logs(self, logs: dict[str, Any], return_dict: bool) -> Any:
+        """The logs at their end as Keras returns them: a dict, or values in the order of `metrics_names`."""
+        logs = logs if self._step.extra_names else without_empty_loss(logs, self.tasks)
+        return logs if return_dict else [logs[name] for name in self.metrics_names]
 
     @contextmanager
     def _evaluation(self) -> Iterator[None]:

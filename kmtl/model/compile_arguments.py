@@ -11,7 +11,7 @@ from kmtl._checks import Refusals, known_keys, near, words
 from kmtl.losses import TaskGroup
 from kmtl.metrics import Reported, TaskMetrics, reported, resolve
 from kmtl.tasks import Task
-from kmtl.tasks.keras_losses import loss_name, loss_values, serialized_loss
+from kmtl.tasks.keras_losses import loss_name, loss_values, serialized_loss, summed
 from kmtl.tasks.labels import known_shape
 from kmtl.tasks.metric_directions import metric_name
 
@@ -102,6 +102,8 @@ def _losses(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -> dict[s
         except (ValueError, TypeError):
             refusals.add("loss", f"of {name!r} must be a Keras loss", chosen, near(str(chosen), _LOSSES))
             continue
+        if wrong := summed(losses[name]):
+            refusals.add("loss", f"of {name!r} {wrong[0]}", wrong[1], wrong[2])
         if chosen is not None or task.loss is not None:
             _try_loss(refusals, task, losses[name])
     return losses
@@ -194,7 +196,8 @@ def checked_weights(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -
             fix = "Pass its number, and move it during training with kmtl.callbacks.LossWeightScheduler."
             refusals.add("loss_weights", f"of {name!r} must be a number", words("a keras.Variable"), fix)
         elif not _is_weight(value):
-            refusals.add("loss_weights", f"of {name!r} must be a finite number of at least 0", value)
+            rule = f"of {name!r} must be a number of at least 0 that is finite in float32"
+            refusals.add("loss_weights", rule, value)
         elif name in weights:
             weights[name] = float(value)
     if given and all(weight == 0 for weight in weights.values()):
@@ -203,9 +206,9 @@ def checked_weights(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -
 
 
 def _is_weight(value: Any) -> bool:
-    """Whether it is a finite number of at least 0."""
+    """Whether it is a number of at least 0 that float32 holds."""
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return number and 0 <= float(value) < float("inf")
+    return number and 0 <= float(value) <= float(np.finfo(np.float32).max)
 
 
 def _metrics(refusals: Refusals, argument: str, tasks: Mapping[str, Task], given: Any) -> dict[str, list[Any]]:

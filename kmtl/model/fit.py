@@ -10,6 +10,7 @@ from kmtl.callbacks.backup import BackupAndRestore
 from kmtl.callbacks.balancer_events import BalancerListener
 from kmtl.feeding import class_tables, explain_error
 from kmtl.feeding.plan import Plan, Start, current_seed, plan_stream, remaining_callbacks, steps_of
+from kmtl.model.loop_arguments import check_loop
 
 
 def train(
@@ -51,12 +52,15 @@ def train(
     Returns:
         A `keras.callbacks.History`.
     """
-    inspection = model.inspection
+    inspection, held_out = model.inspection, None
+    loop = {"batch_size": batch_size, "epochs": epochs, "initial_epoch": initial_epoch, "callbacks": callbacks}
+    check_loop("fit", {**options, **loop, "shuffle": shuffle, "steps_per_epoch": steps_per_epoch})
     given = inspection.training_feed(*data, check)
     if validation_split and validation_data is None:
         given, validation_data = given.split(validation_split)
     if validation_data is not None:
-        validation_data = inspection.validation_data(validation_data, options["validation_steps"], check)
+        held_out = inspection.validation_feed(validation_data, options["validation_steps"], check)
+        options["validation_data"] = held_out.as_keras_takes_it
     statistics = inspection.look(given, steps_per_epoch, check)
     given = given.with_class_weights(class_tables(class_weight, model.tasks, statistics, "fit"))
     callbacks = in_order(callbacks, model.direction)
@@ -68,11 +72,10 @@ def train(
         batches = statistics.batches if statistics is not None and statistics.complete else None
         plan = _planned(model, plan, callbacks, batches, epochs)
         callbacks = remaining_callbacks(callbacks, plan, options["verbose"], epochs, model)
-        return _run(
-            model, keras_fit, plan, epochs=epochs, callbacks=callbacks, validation_data=validation_data, **options
-        )
+        return _run(model, keras_fit, plan, epochs=epochs, callbacks=callbacks, **options)
     except Exception as error:
-        clearer = explain_error(explain_error(error, given.source), model.distribute_strategy)
+        clearer = explain_error(given.explain(error), model.distribute_strategy)
+        clearer = clearer if held_out is None else held_out.explain(clearer)
         if clearer is error:
             raise
         raise clearer from error
