@@ -1,7 +1,7 @@
 """Streams of batches that TensorFlow makes: tf.data."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -13,6 +13,8 @@ from kmtl.feeding.batches import check_keys
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.resume import stream_from, transform_stream
 from kmtl.tasks import Task
+
+_COMPLETED = "completed_by_kmtl"
 
 
 def is_dataset(data: Any) -> bool:
@@ -157,7 +159,23 @@ def _completed(data: Any, spec: Any, tasks: Mapping[str, Task]) -> Any:
         dense = {name: tasks[name].shaped_weights(value) for name, value in spread.items() if tasks[name].dense_axes}
         return x, labels, {**spread, **dense}
 
-    return transform_stream(data, lambda batches: batches.map(complete, num_parallel_calls=tf.data.AUTOTUNE))
+    return _kept(
+        data,
+        list(tasks.values()),
+        lambda: transform_stream(data, lambda batches: batches.map(complete, num_parallel_calls=tf.data.AUTOTUNE)),
+    )
+
+
+def _kept(data: Any, tasks: list[Task], make: Callable[[], Any]) -> Any:
+    """What was made of a dataset for some tasks, made once: tf.data traces a function whenever it maps one.
+
+    It is kept with the dataset itself. It holds on to the dataset, so that a table of them would free neither.
+    """
+    known, made = getattr(data, _COMPLETED, ([], None))
+    if len(known) != len(tasks) or any(one is not other for one, other in zip(known, tasks, strict=True)):
+        made = make()
+        setattr(data, _COMPLETED, (tasks, made))
+    return made
 
 
 def _lacks_axes(weights: Mapping[str, Any], tasks: Mapping[str, Task]) -> bool:

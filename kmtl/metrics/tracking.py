@@ -77,8 +77,8 @@ class TaskLossTracker(keras.metrics.Metric):
         for key, value in unbalanced.items():
             logs[key] = value
             logs["loss"] = logs["loss"] + value
-        logs.update({f"{name}_loss": losses[place] for place, name in enumerate(self.names)})
-        logs.update({f"{name}_weight": weights[place] for place, name in enumerate(self.names)})
+        for kind, values in (("loss", losses), ("weight", weights)):
+            logs.update({f"{n}_{kind}": value for n, value in zip(self.names, ops.unstack(values), strict=True)})
         return logs
 
 

@@ -1,6 +1,6 @@
 """What `compile` makes of a model that knows its tasks: its setup, its step, its logs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,6 +34,8 @@ class CompiledGraph(TaskGraph):
     optimizer: Any
     _arguments: dict[str, Any]
     _evaluating = False
+    # Of the logs that were made last, in their order.
+    _keys: Sequence[str] = ()
     train_function: Any
     test_function: Any
 
@@ -214,14 +216,16 @@ class CompiledGraph(TaskGraph):
             return logs
         if self._setup.balancer.needs != "losses":
             logs["solver_failures"] = self._setup.balancer.failures + 0.0
-        return {
-            key: value for key, value in logs.items() if not (self._evaluating and key in self._setup.training_keys)
-        }
+        hidden = self._setup.training_keys if self._evaluating else set()
+        logs = {key: value for key, value in logs.items() if key not in hidden}
+        self.attach("_keys", list(logs))
+        return logs
 
     def told_logs(self, logs: dict[str, Any], return_dict: bool) -> Any:
         """The logs at their end as Keras returns them: a dict, or values in the order of `metrics_names`."""
+        hidden = self._compiled_setup("metrics_names").training_keys
         logs = logs if self._step.extra_names else without_empty_loss(logs, self.tasks)
-        return logs if return_dict else [logs[name] for name in self.metrics_names]
+        return logs if return_dict else [logs[key] for key in self._keys if key not in hidden]
 
     @contextmanager
     def _evaluation(self) -> Iterator[None]:
