@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kmtl._checks import refusal, words
 from kmtl.feeding.batches import (
@@ -200,9 +201,14 @@ def arrays_feed(
     labels, weights = complete_batch(x, y, sample_weight, tasks, owner, all_needed=all_needed, form=form, values=values)
     if values and not number_of_examples(x):
         raise ValueError(empty(owner))
-    given = ArraysFeed(x, labels, weights, tasks=tasks)
+    given = ArraysFeed(keras.tree.map_structure(_text_as_tensor, x), labels, weights, tasks=tasks)
     given.absent = frozenset(name for name in tasks if as_mapping(y).get(name) is None)
     return given
+
+
+def _text_as_tensor(array: Any) -> Any:
+    """Text as a tensor of strings: Keras takes no array of them to a device."""
+    return tf.constant(array) if array.dtype.kind in "OSU" else array
 
 
 class PassedFeed(Feed):
