@@ -11,6 +11,7 @@ from kmtl._checks import Refusals, words
 from kmtl.feeding.arrays import Feed
 from kmtl.feeding.batches import check_keys
 from kmtl.feeding.inputs import InputForm
+from kmtl.feeding.label_statistics import DataStatistics, check_statistics
 from kmtl.feeding.resume import stream_from, transform_stream
 from kmtl.tasks import Task
 
@@ -40,7 +41,12 @@ class DatasetFeed(Feed):
         x: The dataset, its labels complete.
         tasks: The tasks by name.
         source: The dataset as the user gave it.
+
+    Attributes:
+        owner: Who was given it, for the messages.
     """
+
+    owner = "fit"
 
     def __init__(self, x: Any, tasks: Mapping[str, Task], source: Any) -> None:
         super().__init__(x, source=source)
@@ -56,6 +62,7 @@ class DatasetFeed(Feed):
         with Refusals(owner) as refusals:
             spec = _checked_spec(refusals, x, tasks, all_needed=all_needed, form=form)
         given = cls(_completed(x, spec, tasks), tasks, x)
+        given.owner = owner
         given.absent = frozenset(name for name in tasks if name not in spec[1])
         return given
 
@@ -68,6 +75,22 @@ class DatasetFeed(Feed):
         """Yields the elements from the start."""
         data = self.x if limit is None else self.x.take(limit)
         return iter(data.as_numpy_iterator())
+
+    def explain(self, error: BaseException) -> BaseException:
+        """Returns a clearer error for one met while reading it, or the same.
+
+        A class out of range stops a step somewhere inside of TensorFlow; the look that was left out then finds it.
+        """
+        error = super().explain(error)
+        if not isinstance(error, tf.errors.InvalidArgumentError) or self.size == math.inf:
+            return error
+        try:
+            check_statistics(DataStatistics.of(self.tasks, self.batches(None)), (), self.owner, all_needed=False)
+        except ValueError as found:
+            return found
+        except tf.errors.OpError:
+            return error
+        return error
 
     def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
@@ -88,7 +111,7 @@ class DatasetFeed(Feed):
 
         changed = transform_stream(self.x, lambda data: data.map(add, num_parallel_calls=tf.data.AUTOTUNE))
         weighed = DatasetFeed(changed, self.tasks, self.source)
-        weighed.absent = self.absent
+        weighed.absent, weighed.owner = self.absent, self.owner
         return weighed
 
     def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:

@@ -116,7 +116,7 @@ class MultiTaskModel(CompiledGraph):
             validation_steps: Batches of validation data.
             validation_batch_size: Of arrays.
             validation_freq: Epochs from one validation to the next.
-            check: False skips the look; a number limits it to so many batches.
+            check: False skips the look, but for values of arrays; a number limits it to so many batches.
 
         Returns:
             A `keras.callbacks.History`.
@@ -170,12 +170,7 @@ class MultiTaskModel(CompiledGraph):
 
     @known_keywords
     def predict(
-        self,
-        x: Any,
-        batch_size: int | None = None,
-        verbose: Any = "auto",
-        steps: int | None = None,
-        callbacks: Any = None,
+        self, x: Any, batch_size: Any = None, verbose: Any = "auto", steps: Any = None, callbacks: Any = None
     ) -> Any:
         """Predicts as `keras.Model.predict` does: `{task: outputs}`."""
         loop = {"batch_size": batch_size, "verbose": verbose, "steps": steps, "callbacks": callbacks}

@@ -117,6 +117,13 @@ def test_a_bad_batch_behind_the_look_is_told_as_the_look_tells_it(model):
         model.fit(batches(), verbose=0)
 
 
+def test_what_stops_a_step_is_told_by_the_look_that_was_left_out(model):
+    with pytest.raises(
+        ValueError, match=r"^fit: `y\['species'\]` must lie in 0\.\.3, or be -1 where missing, got 4\.\.7"
+    ):
+        model.fit(dataset(y=ABOVE), check=False, verbose=0)
+
+
 def test_an_untrained_evaluation_of_tasks_without_scales_passes():
     found = compiled(run_eagerly=True).evaluate(X, {"alive": Y["alive"]}, verbose=0, return_dict=True)
     assert found["loss"] == found["alive_loss"] > 0
