@@ -195,3 +195,24 @@ def group_tasks(
         part for found in alike.values() for part in ([found] if len(found) >= _STACK_FROM else [[t] for t in found])
     ]
     return [TaskGroup(part, losses[part[0].name], scalers) for part in parts]
+
+
+def possible_labels(labels: Mapping[str, Any], tasks: Mapping[str, Task]) -> tuple[dict[str, Any], Any]:
+    """Replaces labels that no label of their task can be by missing ones.
+
+    Args:
+        labels: `{task: label}`.
+        tasks: The tasks by name.
+
+    Returns:
+        The labels, and how many elements of each task's were replaced, `(K,)`, in task order.
+
+    >>> from kmtl.tasks import Classification
+    >>> labels, counts = possible_labels({"digit": ops.array([3, -2, 10, -1])}, {"digit": Classification("digit", 10)})
+    >>> labels["digit"].numpy().tolist(), counts.numpy().tolist()
+    ([3, -1, -1, -1], [2.0])
+    """
+    given = {name: ops.cast(labels[name], task.label_dtype) for name, task in tasks.items()}
+    kept = {name: task.possible(given[name]) for name, task in tasks.items()}
+    replaced = {name: ops.where(kept[name], given[name], task.missing) for name, task in tasks.items()}
+    return replaced, ops.stack([ops.sum(ops.cast(~kept[name], "float32")) for name in tasks])

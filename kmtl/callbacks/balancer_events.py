@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kmtl.metrics import without_empty_loss
+
 
 class BalancerListener(keras.callbacks.Callback):
     """Tells the balancer of finished epochs, and the user of tasks that sat out because a number went wrong.
@@ -59,4 +61,7 @@ class BalancerListener(keras.callbacks.Callback):
             told = ", ".join(f"{name!r} {number}" for name, number in more.items())
             text = f"fit: steps of epoch {epoch + 1} that a task sat out, its loss or gradient not finite: {told or 0}"
             warnings.warn(f"{text}; steps skipped: {int(skipped - self._skipped)}.", RuntimeWarning, stacklevel=2)
+        if logs and not self.model.step.extra_names:
+            # In place: the callbacks that follow read the same logs.
+            logs.update(without_empty_loss(logs, self.model.tasks, needed=more))
         self._excluded, self._skipped = excluded, skipped

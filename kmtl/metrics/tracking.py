@@ -1,9 +1,10 @@
 """The logs of the losses: parts that add up to the whole."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -40,6 +41,8 @@ class TaskLossTracker(keras.metrics.Metric):
         self.total = self.add_variable(shape, initializer="zeros", name="total")
         self.count = self.add_variable(shape, initializer="zeros", name="count")
         self.weight = self.add_variable(shape, initializer="zeros", name="weight")
+        # Labels of an evaluation that no label of their task can be.
+        self.impossible = self.add_variable(shape, initializer="zeros", name="impossible")
         self.penalty = self.add_variable((), initializer="zeros", name="penalty")
         self.extras = self.add_variable((len(self.extra),), initializer="zeros", name="extras") if extra else None
         self.parts = list(parts)
@@ -95,9 +98,27 @@ class TaskLossTracker(keras.metrics.Metric):
         for key, value in unbalanced.items():
             logs[key] = value
             logs["loss"] = logs["loss"] + value
-        logs.update({f"{name}_loss": losses[place] for place, name in enumerate(self.names)})
+        logs.update({f"{name}_loss": value for name, value in zip(self.names, ops.unstack(losses), strict=True)})
         if self.part is not None:
             parts = ops.where(ops.take(seen, self.owners), self.part / ops.take(count, self.owners), float("nan"))
             logs.update({f"{task}_{part}_loss": parts[place] for place, (task, part) in enumerate(self.parts)})
-        logs.update({f"{name}_weight": weights[place] for place, name in enumerate(self.names)})
+        logs.update({f"{name}_weight": value for name, value in zip(self.names, ops.unstack(weights), strict=True)})
         return logs
+
+
+def without_empty_loss(logs: Mapping[str, Any], names: Collection[str], needed: Iterable[str] = ()) -> dict[str, Any]:
+    """Returns logs at their end, whose `loss` is NaN where it stands for no task, or lacks one that is needed.
+
+    A sum without terms is 0, which a callback would take for the best of all.
+
+    Args:
+        logs: The logs.
+        names: Names of the tasks; one of them must have a loss.
+        needed: Names of tasks that must have one.
+
+    >>> without_empty_loss({"loss": 0.0, "age_loss": float("nan")}, ["age"])["loss"]
+    nan
+    """
+    empty = {name for name in names if f"{name}_loss" in logs and np.isnan(logs[f"{name}_loss"])}
+    spoilt = len(empty) == len(names) or not empty.isdisjoint(needed)
+    return {**logs, "loss": float("nan")} if spoilt else dict(logs)

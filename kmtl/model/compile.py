@@ -1,6 +1,6 @@
 """What `compile` makes of a model that knows its tasks: its setup, its step, its logs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,9 +8,10 @@ import keras
 import tensorflow as tf
 
 from kmtl import balancers
-from kmtl._checks import Refusals, near, refusal, require, words
+from kmtl._checks import Refusals, known_keywords, near, refusal, require, whole, words
 from kmtl._keras_private import accept_trainable, check_strategy, extend_optimizer, in_scope, loss_tracker
 from kmtl._replicas import sum_over_replicas
+from kmtl.metrics import without_empty_loss
 from kmtl.model.compile_arguments import checked_weights, refuse_overrides, serialized_losses, settings
 from kmtl.model.graph import TaskGraph
 from kmtl.model.hyperparameters import hyperparameters, task_table
@@ -35,9 +36,12 @@ class CompiledGraph(TaskGraph):
     optimizer: Any
     _arguments: dict[str, Any]
     _evaluating = False
+    # Of the logs that were made last, in their order.
+    _keys: Sequence[str] = ()
     train_function: Any
     test_function: Any
 
+    @known_keywords
     @in_scope
     def compile(
         self,
@@ -95,6 +99,7 @@ class CompiledGraph(TaskGraph):
         known = ("skip", "raise")
         fix = near(str(on_nonfinite), known)
         require(on_nonfinite in known, "compile", "on_nonfinite", "must be 'skip' or 'raise'", on_nonfinite, fix)
+        whole("compile", "steps_per_execution", steps_per_execution, 1)
         optimizer = resolved_optimizer(self, optimizer)
         check_strategy(self.distribute_strategy, optimizer, jit_compile)
         given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
@@ -243,9 +248,16 @@ class CompiledGraph(TaskGraph):
             return logs
         if self._setup.balancer.needs != "losses":
             logs["solver_failures"] = self._setup.balancer.failures + 0.0
-        return {
-            key: value for key, value in logs.items() if not (self._evaluating and key in self._setup.training_keys)
-        }
+        hidden = self._setup.training_keys if self._evaluating else set()
+        logs = {key: value for key, value in logs.items() if key not in hidden}
+        self.attach("_keys", list(logs))
+        return logs
+
+    def told_logs(self, logs: dict[str, Any], return_dict: bool) -> Any:
+        """The logs at their end as Keras returns them: a dict, or values in the order of `metrics_names`."""
+        hidden = self._compiled_setup("metrics_names").training_keys
+        logs = logs if self._step.extra_names else without_empty_loss(logs, self.tasks)
+        return logs if return_dict else [logs[key] for key in self._keys if key not in hidden]
 
     @contextmanager
     def _evaluation(self) -> Iterator[None]:

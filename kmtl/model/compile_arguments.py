@@ -13,7 +13,7 @@ from kmtl.metrics import Reported, TaskMetrics, reported, resolve
 from kmtl.model.joint_arguments import check_log_keys, joint_terms
 from kmtl.model.trials import FAILURES, Trial, first_line, shape_of
 from kmtl.tasks import Task
-from kmtl.tasks.keras_losses import loss_name, loss_values, serialized_loss
+from kmtl.tasks.keras_losses import loss_name, loss_values, serialized_loss, summed
 from kmtl.tasks.labels import known_shape
 from kmtl.tasks.metric_directions import metric_name
 from kmtl.tasks.several_losses import SeveralLosses
@@ -125,9 +125,11 @@ def _losses(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -> dict[s
         except (ValueError, TypeError):
             refusals.add("loss", f"of {name!r} must be a Keras loss", chosen, near(str(chosen), _LOSSES))
             continue
-        if chosen is not None or task.loss is not None or task.losses is not None:
-            several = isinstance(losses[name], SeveralLosses)
-            for one in losses[name].losses.values() if several else [losses[name]]:
+        several = isinstance(losses[name], SeveralLosses)
+        for one in losses[name].losses.values() if several else [losses[name]]:
+            if wrong := summed(one):
+                refusals.add("loss", f"of {name!r} {wrong[0]}", wrong[1], wrong[2])
+            if chosen is not None or task.loss is not None or task.losses is not None:
                 _try_loss(refusals, task, one)
     return losses
 
@@ -222,7 +224,8 @@ def checked_weights(refusals: Refusals, defaults: Mapping[str, float], given: An
             fix = "Pass its number, and move it during training with kmtl.callbacks.LossWeightScheduler."
             refusals.add("loss_weights", f"of {name!r} must be a number", words("a keras.Variable"), fix)
         elif not _is_weight(value):
-            refusals.add("loss_weights", f"of {name!r} must be a finite number of at least 0", value)
+            rule = f"of {name!r} must be a number of at least 0 that is finite in float32"
+            refusals.add("loss_weights", rule, value)
         elif name in weights:
             weights[name] = float(value)
     if given and all(weight == 0 for weight in weights.values()):
@@ -231,9 +234,9 @@ def checked_weights(refusals: Refusals, defaults: Mapping[str, float], given: An
 
 
 def _is_weight(value: Any) -> bool:
-    """Whether it is a finite number of at least 0."""
+    """Whether it is a number of at least 0 that float32 holds."""
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return number and 0 <= float(value) < float("inf")
+    return number and 0 <= float(value) <= float(np.finfo(np.float32).max)
 
 
 def _metrics(refusals: Refusals, argument: str, tasks: Mapping[str, Task], given: Any) -> dict[str, list[Any]]:

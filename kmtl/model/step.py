@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kmtl import _keras_private, gradients
 from kmtl._replicas import branch, sum_over_replicas
-from kmtl.losses import Examples, group_sums
+from kmtl.losses import Examples, group_sums, possible_labels
 from kmtl.model.forward_pass import Pass
 from kmtl.model.graph import TaskGraph
 from kmtl.model.setup import Setup
@@ -280,8 +280,14 @@ class Step:
             setup.conflicts.update_state(balanced.gram, known.present)
 
     def evaluate(self, batch: Sequence[Any]) -> None:
-        """Adds a batch to the losses and metrics; the losses weigh what `loss_weights` says."""
-        seen = self.forward(batch, training=False)
+        """Adds a batch to the losses and metrics; the losses weigh what `loss_weights` says.
+
+        A class out of range is left out, and counted for `evaluate` to tell: nobody has looked at the data before.
+        """
+        x, labels, sample_weight = batch
+        labels, impossible = possible_labels(labels, self.model.tasks)
+        self.setup.task_losses.impossible.assign_add(impossible)
+        seen = self.forward((x, labels, sample_weight), training=False)
         weights = self.setup.loss_weights.value
         self.setup.task_losses.update_state(seen.sums, seen.counts, weights, seen.penalty, parts=seen.parts)
         self._report_metrics(seen)

@@ -8,7 +8,15 @@ import keras
 from keras import ops
 
 from kmtl._checks import non_negative, refusal, require, sizes, task_name
-from kmtl.tasks.keras_losses import is_of_keras, is_stackable, loss_identity, loss_name, loss_values, serialized_loss
+from kmtl.tasks.keras_losses import (
+    is_of_keras,
+    is_stackable,
+    loss_identity,
+    loss_name,
+    loss_values,
+    serialized_loss,
+    summed,
+)
 from kmtl.tasks.labels import elements_of
 from kmtl.tasks.metric_directions import better_end, metric_name
 from kmtl.tasks.outputs import Output
@@ -24,8 +32,8 @@ class Task(Output):
     Args:
         name: Key of the task in outputs, labels, weights and logs.
         loss: A Keras loss (name, object or function) in place of the kind's own.
-            An object's `reduction` is not used: kmtl takes one value an example
-            and averages over the labelled ones.
+            kmtl takes one value an example and averages over the labelled ones; an object
+            whose `reduction` asks for a sum is refused.
         losses: `{name: loss}` in place of `loss`: several losses, whose sum is the task's. Each is logged as
             `<task>_<name>_loss` and weighs 1, or what `compile(loss_weights={task: {name: weight}})` says. A label
             counts where every one of them can be taken of it.
@@ -95,6 +103,8 @@ class Task(Output):
                 raise ValueError(refusal(self.owner, "loss", "must be a Keras loss", loss)) from error
         elif loss is not None and not callable(loss):
             raise ValueError(refusal(self.owner, "loss", "must be a name, a keras.losses.Loss or a function", loss))
+        if wrong := summed(loss):
+            raise ValueError(refusal(self.owner, "loss", *wrong))
         return loss
 
     def _checked_metrics(self, metrics: Any) -> list[Any]:
