@@ -1,5 +1,6 @@
 """Every result prints as text, shows as HTML in a notebook, gives a frame, and draws what it has."""
 
+import dataclasses
 import html.parser
 import pathlib
 
@@ -12,7 +13,16 @@ import kmtl
 from kmtl import _figures
 from kmtl._table import Result, Table
 from kmtl.distribution import StepCost
-from kmtl.evidence import Advice, Comparison, Run
+from kmtl.evidence import (
+    Advice,
+    Calibration,
+    Comparison,
+    Conformal,
+    Coverage,
+    GradCAM,
+    Run,
+    TaskCalibration,
+)
 from kmtl.export import Inspection, Parity, Quality, TaskParity
 from kmtl.export.lite.scoring import TaskQuality
 from kmtl.front import Front, Point, plot_front
@@ -51,6 +61,21 @@ def advice():
     }
     pairs = pd.DataFrame([{**pair, "batches": 0, "is_measurable": False}])
     return Advice("equal", "Keep <equal> & search.", tasks, pairs)
+
+
+def calibration():
+    bins = (np.array([0.5]), np.array([0.75]), np.array([1.0]))
+    ant = TaskCalibration("ant", 9, 1.5, (0.7, 0.6), (0.25, 0.125), (0.25, 0.5), (bins, bins))
+    return Calibration((ant, dataclasses.replace(ant, task="owl", threshold=None)), {"zoo": "no <softmax>"})
+
+
+def conformal():
+    return Conformal(model_of(TASKS), 0.1, "lac", {"zoo": np.array([2.5])}, {"zoo": np.array([9])})
+
+
+def grad_cam():
+    maps, images = np.array([[[0.0, 0.0], [3.0, 0.0]]]), np.zeros((1, 4, 4, 1))
+    return GradCAM("<map>", {"zoo": maps, "ant": 0 * maps}, {"zoo": ["2 mm"], "ant": ["<0>"]}, {"zoo": True}, images)
 
 
 def model_of(tasks):
@@ -106,6 +131,10 @@ RESULTS = {
         {"go": {"inputs": {"row": {"dtype": "float32", "shape": [None, 2]}}, "outputs": {}}},
     ),
     "ClassificationReport": lambda: ClassificationReport(TASKS[1], np.array([0, 1, 2, 2]), np.eye(3)[[0, 1, 2, 0]]),
+    "Calibration": calibration,
+    "Conformal": conformal,
+    "Coverage": lambda: Coverage(0.9, ({"task": "zoo", "labels": 9, "covered": 0.875, "size": 2.5, "unit": "mm"},)),
+    "GradCAM": grad_cam,
     "StepCost": lambda: StepCost(0.1, 0.025, 4_000, 3, 0.05),
 }
 

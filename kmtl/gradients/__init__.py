@@ -1,5 +1,6 @@
 """Per-task gradients of the shared weights, and what balancers make of them."""
 
+from kmtl.gradients.activations import activation_gradients
 from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.gate import Gate
 from kmtl.gradients.measuring import Gramians, first_batches, measure_gramians, over_batches
@@ -31,6 +32,7 @@ __all__ = [
     "Gramians",
     "Known",
     "SecondPass",
+    "activation_gradients",
     "all_finite",
     "exact_route",
     "first_batches",

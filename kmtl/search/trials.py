@@ -1,5 +1,6 @@
 """The trials of a search as they stand on disk."""
 
+import contextlib
 import json
 import os
 import re
@@ -53,10 +54,21 @@ class Trial(NamedTuple):
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a file whole or not at all: a kill in the middle must not leave half of it."""
+    """Writes a file whole or not at all: a kill in the middle must not leave half of it.
+
+    Raises:
+        OSError: If it cannot be written; names the file, and nothing is left beside it.
+    """
     part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(part, path)
+    try:
+        part.write_text(json.dumps(content), encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        got = words(f"{path} ({error.strerror or error})")
+        fix = "Free some space; the same call goes on from what is there."
+        raise OSError(error.errno, refusal(_OWNER, "directory", "must take what is written", got, fix)) from error
 
 
 def read_trials(place: Path) -> list[Trial]:

@@ -1,5 +1,7 @@
 """What an output is: its head, its shape, and how it is read and drawn."""
 
+import copy
+import math
 from collections.abc import Hashable
 from typing import Any, ClassVar
 
@@ -7,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from kmtl._checks import refusal
-from kmtl.tasks.labels import Label
+from kmtl._checks import is_number, refusal
+from kmtl.tasks.labels import Label, known_shape
 
 _FORMS = {"vector": "(batch, width)", "sequence": "(batch, tokens, width)", "map": "(batch, height, width, channels)"}
 _FIXES = {
@@ -27,9 +29,13 @@ class Output(Label):
     activation: ClassVar[str | None] = None
     # Whether an output is read as a decision; otherwise it is a value.
     decides: ClassVar[bool] = False
+    # Whether an output holds one number a class, of which one is true.
+    chooses: ClassVar[bool] = False
     # What the numbers are, for a reader of an exported file.
     meaning: ClassVar[str] = "values"
     unit: str = ""
+    # Probability above which the answer is yes, one or one a label; None where nothing is answered so.
+    threshold: float | tuple[float, ...] | None = None
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     l1: float = 0.0
@@ -122,6 +128,62 @@ class Output(Label):
         return output
 
     # Reading.
+
+    def class_probabilities(self, outputs: Any) -> Any:
+        """A probability for each class that an element of a label may be; None for a task that has none.
+
+        Args:
+            outputs: Array `(batch, *output_shape)`.
+
+        Returns:
+            Array `(batch, *label_shape, classes)`.
+        """
+        del outputs
+        return
+
+    def explained(self, outputs: Any, classes: Any) -> Any:
+        """What an explanation of outputs explains, a number each: of values the values themselves.
+
+        Args:
+            outputs: Tensor `(batch, units)`; of a task of classes logits.
+            classes: The class in question, `(batch,)`; None for a task of values.
+
+        Returns:
+            Tensor `(batch, elements)`.
+        """
+        del classes
+        return self.metric_outputs(outputs)
+
+    def checked_threshold(self, given: Any) -> float | tuple[float, ...]:
+        """Returns one threshold for all elements of a label or one for each, or refuses what is neither.
+
+        Args:
+            given: One probability, or a list of them.
+        """
+        listed = isinstance(given, list | tuple | np.ndarray)
+        values, count = list(given) if listed else [given], math.prod(known_shape(self.label_shape))
+        good = all(is_number(value) and 0 <= value <= 1 for value in values)
+        if not good or (listed and (not self.label_shape or len(values) != count)):
+            rule = f"must be one probability or {count}, one a label" if self.label_shape else "must be a probability"
+            owner = f"{type(self).__name__}({self.name!r})"
+            raise ValueError(refusal(owner, "threshold", rule, given, "kmtl.evidence.calibrate chooses it."))
+        return tuple(map(float, values)) if listed else float(given)
+
+    def with_threshold(self, threshold: Any) -> Any:
+        """The same task with another threshold.
+
+        Args:
+            threshold: One probability or, of a label of several elements, one for each.
+
+        Raises:
+            ValueError: If it is none, or the task has no threshold.
+        """
+        if self.threshold is None:
+            rule = "must belong to a task that answers yes or no"
+            raise ValueError(refusal(f"{type(self).__name__}({self.name!r})", "threshold", rule, threshold))
+        made = copy.copy(self)
+        made.threshold = self.checked_threshold(threshold)
+        return made
 
     def decide(self, outputs: Any) -> Any:
         """The decided classes of outputs, int64, in the shape of labels; None for a task of values.
