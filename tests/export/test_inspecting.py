@@ -229,7 +229,7 @@ def test_odd_descriptions_are_told_in_the_one_form(forms, tmp_path):
 
 @pytest.fixture
 def planted(tmp_path):
-    """A folder with a file that names a class of `keras_hub`, and a `keras_hub.py` beside it that tells when it runs."""
+    """A folder with a file that names a class of `keras_hub`, beside a `keras_hub.py` that tells when it runs."""
     with zipfile.ZipFile(saved(tmp_path, "plain", keras.layers.Dense(2))) as plain:
         parts = {name: plain.read(name) for name in plain.namelist()}
     parts["config.json"] = parts["config.json"].replace(b'"keras.layers"', b'"keras_hub.layers"')
