@@ -38,7 +38,9 @@ def checked_class_weight(task: Task, weights: Any, classes: int) -> dict[int, fl
 
 def yes_or_no(outputs: Any, threshold: Any = 0.5) -> Any:
     """Decides probabilities: yes above the threshold, one or one a label; int64."""
-    return ops.cast(outputs > np.asarray(threshold, "float32"), "int64")
+    if isinstance(threshold, tuple):
+        outputs, threshold = ops.cast(outputs, "float32"), np.asarray(threshold, "float32")
+    return ops.cast(outputs > threshold, "int64")
 
 
 def likelier(answers: Any, outputs: Any) -> Any:
