@@ -1,6 +1,6 @@
 """Every private name of Keras that kmtl reads, sets, calls or overrides; `tests/test_keras_private.py` watches them."""
 
-from kmtl._keras_private.functional import first_reader, layer_behind, read_positions, replay, shared_tensors
+from kmtl._keras_private.functional import Path, first_reader, layer_behind, model_path, path, replay, shared_tensors
 from kmtl._keras_private.losses_and_metrics import loss_arguments, metric_function
 from kmtl._keras_private.optimizer import apply_summed, built_variables, check_strategy, extend_optimizer
 from kmtl._keras_private.tensors import has_mask, logits_behind, put_logits_behind
@@ -16,6 +16,7 @@ from kmtl._keras_private.training import (
 __all__ = [
     "MODEL_OF_CALLBACK",
     "OVERRIDDEN",
+    "Path",
     "accept_trainable",
     "apply_summed",
     "built_variables",
@@ -30,8 +31,9 @@ __all__ = [
     "loss_arguments",
     "loss_tracker",
     "metric_function",
+    "model_path",
+    "path",
     "put_logits_behind",
-    "read_positions",
     "replay",
     "shared_tensors",
 ]

@@ -18,6 +18,7 @@ def compare(
     epochs: int,
     validation: Any = None,
     seeds: Iterable[int] = (0, 1, 2),
+    separate: Comparison | None = None,
     callbacks: Callable[[], list[Any]] | None = None,
     verbose: Any = "auto",
 ) -> Comparison:
@@ -34,6 +35,8 @@ def compare(
         epochs: Of every training.
         validation: The same, for the learning curves; None draws them from the training logs.
         seeds: Random seeds, one training of each model a seed.
+        separate: An earlier comparison of the same tasks under the same seeds, whose single-task runs stand in for
+            new ones: so several joint models, of other widths or heads, are held against one set of baselines.
         callbacks: Makes fresh callbacks for a training.
         verbose: As in `fit`; what is trained is announced unless it is 0.
 
@@ -45,22 +48,23 @@ def compare(
             something other than a compiled model of the tasks.
     """
     tasks, seeds = list(tasks), list(seeds)
-    _check(tasks, seeds, epochs)
+    _check(tasks, seeds, epochs, separate)
     trainer = Trainer(build, owner="compare", callbacks=callbacks, verbose=verbose)
-    joint: list[Run] = []
-    separate: dict[str, list[Run]] = {task.name: [] for task in tasks}
-    models: dict[str, Any] = {}
+    alone = [] if separate else [(task.name, [task]) for task in tasks]
+    runs: dict[str, list[Run]] = {"joint": [], **(separate.separate if separate else {name: [] for name, _ in alone})}
+    models: dict[str, Any] = dict(separate.models, joint=None) if separate else {}
     for seed in seeds:
-        for name, chosen in [("joint", tasks), *((task.name, [task]) for task in tasks)]:
+        for name, chosen in [("joint", tasks), *alone]:
             _announce(name, seed, chosen, verbose)
             model, run = trainer.run(chosen, train, test, epochs=epochs, seed=seed, validation=validation)
-            models.setdefault(name, model)
-            (joint if name == "joint" else separate[name]).append(run)
-    return Comparison(tasks, joint, separate, models)
+            if models.get(name) is None:
+                models[name] = model
+            runs[name].append(run)
+    return Comparison(tasks, runs.pop("joint"), runs, models)
 
 
-def _check(tasks: list[Task], seeds: list[int], epochs: int) -> None:
-    """Refuses an empty comparison."""
+def _check(tasks: list[Task], seeds: list[int], epochs: int, separate: Comparison | None) -> None:
+    """Refuses an empty comparison, and baselines of another one."""
     with Refusals("compare") as refusals:
         if not tasks or not all(isinstance(task, Task) for task in tasks):
             refusals.add("tasks", "must hold kmtl tasks", tasks)
@@ -70,6 +74,16 @@ def _check(tasks: list[Task], seeds: list[int], epochs: int) -> None:
             refusals.add("seeds", "must be different whole numbers, at least one", seeds)
         if not isinstance(epochs, int) or epochs < 1:
             refusals.add("epochs", "must be a whole number of at least 1", epochs)
+        if separate is not None and not refusals.messages:
+            _check_baselines(refusals, {task.name: seeds for task in tasks}, separate)
+
+
+def _check_baselines(refusals: Refusals, wanted: dict[str, list[int]], separate: Comparison) -> None:
+    """Records baselines of other tasks, or of other seeds: changes are paired by seed."""
+    held = {name: [run.seed for run in runs] for name, runs in separate.separate.items()}
+    if held != wanted:
+        fix = "Compare under its tasks and seeds, or leave it out."
+        refusals.add("separate", f"must hold runs of every task under the same seeds, {wanted}", held, fix)
 
 
 def _announce(name: str, seed: int, tasks: Sequence[Task], verbose: Any) -> None:

@@ -70,10 +70,11 @@ class TaskLossTracker(keras.metrics.Metric):
         whole = ops.maximum(self.steps, 1.0)
         unbalanced = {"regularization": self.penalty / whole} if self.regularized else {}
         if self.extras is not None:
-            unbalanced.update({key: self.extras[place] / whole for place, key in enumerate(self.extra)})
+            unbalanced.update(zip(self.extra, ops.unstack(self.extras / whole), strict=True))
         for key, value in unbalanced.items():
             logs[key] = value
             logs["loss"] = logs["loss"] + value
-        logs.update({f"{name}_loss": losses[place] for place, name in enumerate(self.names)})
-        logs.update({f"{name}_weight": weights[place] for place, name in enumerate(self.names)})
+        # One operation for all tasks; an index each would be four.
+        for end, values in (("loss", losses), ("weight", weights)):
+            logs.update(zip([f"{name}_{end}" for name in self.names], ops.unstack(values), strict=True))
         return logs

@@ -129,6 +129,20 @@ def test_same_seed_same_numbers(real):
     assert again.separate["kind_age"][0].scores == real.separate["kind_age"][1].scores
 
 
+@pytest.mark.long
+def test_another_joint_model_is_held_against_the_same_single_models(real):
+    again = compare(build, TASKS, dataset(), dataset(seed=1), epochs=1, seeds=(3, 5), separate=real, verbose=0)
+    assert again.separate == real.separate
+    assert again.models["kind"] is real.models["kind"]
+    assert again.model is not real.model
+    assert [len(run.history["loss"]) for run in again.joint] == [1, 1]
+
+
+def test_single_models_of_other_seeds_are_refused(by_hand):
+    with pytest.raises(ValueError, match=r"^compare: `separate` must hold runs of every task under the same seeds"):
+        compare(build, TASKS, dataset(), dataset(), epochs=1, seeds=(0,), separate=by_hand)
+
+
 def test_samples_are_drawn_with_their_labels_and_predictions():
     figure = plot_samples(build(TASKS), dataset(seed=1), count=5)
     shown = [axis for axis in figure.axes if axis.get_visible()]
