@@ -9,6 +9,7 @@ has gone the same way, so that no row pays for what is loaded once.
 
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -65,6 +66,8 @@ def worker(count, fuse):
 def measured(count, form, rounds):
     """The least of some rounds."""
     command = [sys.executable, __file__, "--worker", str(count), "--form", form]
+    # Before TensorFlow is imported: docs/speed.md.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     found = [json.loads(subprocess.check_output(command, text=True).splitlines()[-1]) for _ in range(rounds)]
     return [min(row) for row in zip(*(seconds for seconds, _ in found), strict=True)], found[0][1]
 
