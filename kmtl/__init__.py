@@ -1,5 +1,6 @@
 """Multi-task learning for Keras 3 on TensorFlow: one model, a shared trunk, many named heads."""
 
+import kmtl._backend  # noqa: F401  # the first of all: it refuses other backends
 from kmtl import (
     balancers,
     callbacks,
@@ -14,6 +15,7 @@ from kmtl import (
     tasks,
     trunks,
 )
+from kmtl.joint_terms import JointLoss, JointMetric
 from kmtl.model.model import MultiTaskModel
 from kmtl.search import from_data as weighting
 from kmtl.tasks import (
@@ -31,6 +33,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "JointLoss",
+    "JointMetric",
     "MultiLabel",
     "MultiTaskModel",
     "OrdinalRegression",

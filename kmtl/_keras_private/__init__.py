@@ -1,6 +1,15 @@
 """Every private name of Keras that kmtl reads, sets, calls or overrides; `tests/test_keras_private.py` watches them."""
 
-from kmtl._keras_private.functional import Path, first_reader, layer_behind, model_path, path, replay, shared_tensors
+from kmtl._keras_private.functional import (
+    Path,
+    first_reader,
+    layer_behind,
+    model_path,
+    path,
+    replay,
+    shared_tensors,
+    tensors_needed,
+)
 from kmtl._keras_private.losses_and_metrics import loss_arguments, metric_function
 from kmtl._keras_private.optimizer import apply_summed, built_variables, check_strategy, extend_optimizer
 from kmtl._keras_private.tensors import has_mask, logits_behind, put_logits_behind
@@ -36,4 +45,5 @@ __all__ = [
     "put_logits_behind",
     "replay",
     "shared_tensors",
+    "tensors_needed",
 ]

@@ -182,11 +182,9 @@ class TaskMetrics(keras.metrics.Metric):
 
     def result(self) -> dict[str, Any]:
         """The value of every metric, under its log key."""
-        # One operation for all of them; an index each would be four.
-        means = ops.unstack(
-            ops.where(self.count > 0, self.total / ops.where(self.count > 0, self.count, 1.0), float("nan"))
-        )
-        values = {row.key: means[self.places[row.key]] for row in self.means}
+        means = ops.where(self.count > 0, self.total / ops.where(self.count > 0, self.count, 1.0), float("nan"))
+        each = ops.unstack(means)
+        values = {row.key: each[self.places[row.key]] for row in self.means}
         counts = ops.unstack(self.count) if self.others else []
         for row, metric in self.others:
             values[row.key] = ops.where(counts[self.places[row.key]] > 0, metric.result(), float("nan"))
