@@ -1,9 +1,11 @@
 """Every private name of Keras that kmtl reads, sets, calls or overrides; `tests/test_keras_private.py` watches them."""
 
 from kmtl._keras_private.functional import (
+    Path,
     first_reader,
     layer_behind,
-    read_positions,
+    model_path,
+    path,
     replay,
     shared_tensors,
     tensors_needed,
@@ -23,6 +25,7 @@ from kmtl._keras_private.training import (
 __all__ = [
     "MODEL_OF_CALLBACK",
     "OVERRIDDEN",
+    "Path",
     "accept_trainable",
     "apply_summed",
     "built_variables",
@@ -37,8 +40,9 @@ __all__ = [
     "loss_arguments",
     "loss_tracker",
     "metric_function",
+    "model_path",
+    "path",
     "put_logits_behind",
-    "read_positions",
     "replay",
     "shared_tensors",
     "tensors_needed",
