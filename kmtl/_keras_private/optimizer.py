@@ -63,7 +63,7 @@ def check_strategy(strategy: Any, optimizer: Any, jit_compile: Any) -> None:
         if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):
             fix = "Use kmtl.distribution.strategy('multi_worker')."
             refusals.add("strategy", "must keep replicas in sync", words("a ParameterServerStrategy"), fix)
-        parts = _parts(optimizer) if isinstance(optimizer, keras.optimizers.Optimizer) else []
+        parts = parts_of(optimizer) if isinstance(optimizer, keras.optimizers.Optimizer) else []
         if any(part._distribution_strategy is not strategy for part in parts):
             fix = "Make model and optimizer inside of one `with strategy.scope():`, or give the optimizer's name."
             refusals.add("optimizer", "must be made in the model's strategy", words("one of another"), fix)
@@ -109,7 +109,7 @@ def extend_optimizer(optimizer: Any, variables: Sequence[Any], prepare: Callable
     return wider
 
 
-def _parts(optimizer: Any) -> list[Any]:
+def parts_of(optimizer: Any) -> list[Any]:
     """The Keras optimizers that an optimizer is made of: itself, or what it wraps."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return list(getattr(inner, "parts", {"": inner}).values())
@@ -119,7 +119,7 @@ def _parts(optimizer: Any) -> list[Any]:
 def _summed(optimizer: Any) -> Iterator[None]:
     """Takes the sum over replicas, and conditions around it, out of an optimizer."""
     with ExitStack() as stack:
-        for part in _parts(optimizer):
+        for part in parts_of(optimizer):
             stack.enter_context(_summed_part(part))
         yield
 

@@ -60,6 +60,8 @@ class Balancer(keras.layers.Layer):
     """
 
     needs: ClassVar[str] = "losses"
+    #: Options that hold the name of one task.
+    task_options: ClassVar[tuple[str, ...]] = ()
     #: Whether `after_update` wants the losses of the same batch after the step.
     looks_again: ClassVar[bool] = False
     # How gradients are taken; methods that need them may have options for it.

@@ -1,6 +1,6 @@
 """What `compile` makes of a model that knows its tasks: its setup, its step, its logs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from kmtl._keras_private import accept_trainable, check_strategy, extend_optimiz
 from kmtl._replicas import sum_over_replicas
 from kmtl.model.compile_arguments import checked_weights, refuse_overrides, serialized_losses, settings
 from kmtl.model.graph import TaskGraph
+from kmtl.model.learning_rates import assign_multipliers, checked_multipliers
 from kmtl.model.optimizers import assign_owners, resolved_optimizer
 from kmtl.model.setup import Setup, choose_route
 from kmtl.model.step import Step
@@ -52,6 +53,7 @@ class CompiledGraph(TaskGraph):
         balancer: Any = "equal",
         track_conflicts: bool = False,
         on_nonfinite: str = "skip",
+        learning_rate_multipliers: Mapping[str, float] | None = None,
     ) -> None:
         """Compiles as `keras.Model.compile` does; what is left out comes from the tasks.
 
@@ -76,6 +78,9 @@ class CompiledGraph(TaskGraph):
                 task sits out of the step, a step with nothing finite is skipped, and `fit` warns after the epoch.
                 `"raise"`: `fit` stops after the step with a `FloatingPointError` that names tasks and step; it looks
                 after every execution, so the device waits for the host.
+            learning_rate_multipliers: What the optimizer's rate is multiplied by, for what tasks share (`"shared"`), a
+                task's head, or a layer; what is named twice moves as its layer says, what is not named at the rate
+                itself. Every optimizer's update and weight decay follow; at 0 weights stand still.
 
         Raises:
             ValueError: With all offenders.
@@ -88,18 +93,20 @@ class CompiledGraph(TaskGraph):
         fix = near(str(on_nonfinite), known)
         require(on_nonfinite in known, "compile", "on_nonfinite", "must be 'skip' or 'raise'", on_nonfinite, fix)
         optimizer = resolved_optimizer(self, optimizer)
+        checked_multipliers(self, learning_rate_multipliers)
         check_strategy(self.distribute_strategy, optimizer, jit_compile)
         compiled = settings(self.tasks, loss, loss_weights, metrics, weighted_metrics)
         chosen = balancers.get(balancer)
         choose_route(self, chosen, track_conflicts=track_conflicts)
         flags = {"run_eagerly": run_eagerly, "steps_per_execution": steps_per_execution, "jit_compile": jit_compile}
         super().compile(optimizer=optimizer, auto_scale_loss=auto_scale_loss, **flags)
-        assign_owners(self, self.optimizer)
-        # Slots that exist can be restored from a weights file; Keras would make them in the first step.
-        self.optimizer.build(self.trainable_variables)
         given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
         own = {"balancer": chosen, "track_conflicts": track_conflicts, "on_nonfinite": on_nonfinite}
+        own["learning_rate_multipliers"] = learning_rate_multipliers
         self.attach("_arguments", {**given, **flags, "auto_scale_loss": auto_scale_loss, **own})
+        self._assign_parts(self.optimizer)
+        # Slots that exist can be restored from a weights file; Keras would make them in the first step.
+        self.optimizer.build(self.trainable_variables)
         setup = Setup(self, chosen, compiled, track_conflicts=track_conflicts, raises=on_nonfinite == "raise")
         self.attach("_setup", setup)
         self.attach("_step", Step(self, setup))
@@ -182,11 +189,21 @@ class CompiledGraph(TaskGraph):
         setup = self._compiled_setup(owner)
         if not setup.is_current(self):
             setup.follow(self)
-            wider = extend_optimizer(self.optimizer, self.trainable_variables, lambda made: assign_owners(self, made))
-            if wider is not self.optimizer:
-                self.optimizer = wider
+            self.widen_optimizer(self.trainable_variables)
             accept_trainable(self)
             self.train_function = None
+
+    def widen_optimizer(self, variables: Sequence[Any]) -> None:
+        """Lets the optimizer hold state of these variables too; what it holds stays."""
+        wider = extend_optimizer(self.optimizer, variables, self._assign_parts)
+        if wider is not self.optimizer:
+            self.optimizer = wider
+        self._assign_parts(wider)
+
+    def _assign_parts(self, optimizer: Any) -> None:
+        """Tells an optimizer which weights move by which rule and at which rate."""
+        assign_owners(self, optimizer)
+        assign_multipliers(self, optimizer, self._arguments["learning_rate_multipliers"])
 
     # The logs.
 

@@ -154,6 +154,9 @@ class Setup(keras.layers.Layer):
 def choose_route(model: TaskGraph, balancer: balancers.Balancer, *, track_conflicts: bool) -> tuple[str, list[Any]]:
     """Tells how a step gets its gradients, and the shared variables that it needs for it.
 
+    While all that tasks share is frozen, the sum of the losses moves the heads as any method would: it weighs the
+    trunk's gradient alone.
+
     Raises:
         ValueError: If the balancer needs gradients of shared weights and there are none, or forks and there are none.
     """
@@ -162,8 +165,10 @@ def choose_route(model: TaskGraph, balancer: balancers.Balancer, *, track_confli
     if by_losses:
         return ("tracked" if shared else "losses"), shared
     if len(model.tasks) > 1 and not shared:
-        fix = "Unfreeze the trunk, or use balancer='equal'."
-        rule = f"needs {balancer.needs} of trainable weights that tasks share"
+        if model.shares_weights:
+            return "losses", shared
+        fix = "Let the heads start from one trunk, or use balancer='equal'."
+        rule = f"needs {balancer.needs} of weights that tasks share"
         raise ValueError(refusal("compile", "balancer", rule, words("a model with none"), fix))
     if not shared:
         return "exact", shared
