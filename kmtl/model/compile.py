@@ -1,5 +1,6 @@
 """What `compile` makes of a model that knows its tasks: its setup, its step, its logs."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -97,7 +98,10 @@ class CompiledGraph(TaskGraph):
         check_strategy(self.distribute_strategy, optimizer, jit_compile)
         compiled = settings(self.tasks, loss, loss_weights, metrics, weighted_metrics)
         chosen = balancers.get(balancer)
-        choose_route(self, chosen, track_conflicts=track_conflicts)
+        route, _ = choose_route(self, chosen, track_conflicts=track_conflicts)
+        if route == "losses" and chosen.needs != "losses":
+            text = "compile: all that tasks share is frozen: the balancer weighs nothing until some of it is trainable."
+            warnings.warn(text, UserWarning, stacklevel=3)
         flags = {"run_eagerly": run_eagerly, "steps_per_execution": steps_per_execution, "jit_compile": jit_compile}
         super().compile(optimizer=optimizer, auto_scale_loss=auto_scale_loss, **flags)
         given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}

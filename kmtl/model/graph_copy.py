@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from kmtl._checks import near, refusal, words
+from kmtl._checks import near, refusal, require, words
 from kmtl._keras_private import Origin, copy_state, layer_behind, read_positions, shared_tensors
 from kmtl.model.graph import TaskGraph
 from kmtl.sharing import Fork
@@ -62,6 +62,7 @@ class _Copying:
         self.owner, self.model, self.names, self.added = owner, model, names, added
         self.part = keras.Model(model.input, {name: model.output[name] for name in names})
         self.layer_names = self._layer_names()
+        self._check_renamed()
         # The old layer, and names of its heads that the copy has, by id of the new one.
         self.old: dict[int, Any] = {}
         self.new: dict[int, Any] = {}
@@ -75,7 +76,7 @@ class _Copying:
         if self.added is not None:
             if isinstance(self.added.layer, keras.layers.InputLayer):
                 self.features = next(one for one in copy.inputs if one.name == self.added.layer.output.name)
-            self._check_layer_names(copy)
+            self._check_layer_names(copy, self.added.task.name)
             outputs[self.added.task.name] = self.added.task.head(self.features)
         origins: dict[int, Origin] = {}
         for key, layer in self.new.items():
@@ -92,6 +93,13 @@ class _Copying:
             if layer.name == old or layer.name.startswith(f"{old}_")
         }
 
+    def _check_renamed(self) -> None:
+        """Refuses names that other layers bear."""
+        new = [self.layer_names.get(layer.name, layer.name) for layer in self.part.layers]
+        twice = sorted({name for name in self.layer_names.values() if new.count(name) > 1})
+        fix = "Choose others."
+        require(not twice, self.owner, "names", "must not be names of other layers", words(", ".join(twice)), fix)
+
     # A layer more.
 
     def clone(self, layer: Any) -> Any:
@@ -99,11 +107,11 @@ class _Copying:
         heads = self._heads(layer)
         if heads is None:
             made = self._again(layer, {"name": self.layer_names.get(layer.name, layer.name)})
-        elif not heads and not self._takes(layer):
+        elif not heads and not self._new_heads(layer):
             # The copies of a fork that no task is left for are read by another task's head.
             made = keras.layers.Identity(name=layer.name)
         else:
-            named = [self.names[name] for name in heads] + ([self.added.task.name] if self._takes(layer) else [])
+            named = [self.names[name] for name in heads] + self._new_heads(layer)
             made = self._again(layer, {"names": named, "name": self._name_of_several(layer, named)})
         self.old[id(made)], self.new[id(made)] = layer, made
         if heads is not None:
@@ -114,11 +122,15 @@ class _Copying:
         """A layer of the same config but for some entries."""
         try:
             config = layer.get_config()
-            return type(layer).from_config({**config, **{key: value for key, value in changes.items() if key in config}})
+            return type(layer).from_config(
+                {**config, **{key: value for key, value in changes.items() if key in config}}
+            )
         except Exception as error:
             fix = "Write a keras.layers.Layer with `get_config` in its place."
             got = words(f"{layer.name!r}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-            raise ValueError(refusal(self.owner, "model", "must be of layers that can be made again", got, fix)) from error
+            raise ValueError(
+                refusal(self.owner, "model", "must be of layers that can be made again", got, fix)
+            ) from error
 
     def _heads(self, layer: Any) -> list[str] | None:
         """Names of the tasks that a layer which hands out one output a task keeps; None for any other layer."""
@@ -131,7 +143,9 @@ class _Copying:
         if read - set(self.names):
             fix = "Take that one out, too."
             got = words(f"{sorted(read - set(self.names))}")
-            raise ValueError(refusal(self.owner, "name", "must not be of a task whose output another one reads", got, fix))
+            raise ValueError(
+                refusal(self.owner, "name", "must not be of a task whose output another one reads", got, fix)
+            )
         return [name for name in layer.names if name in read]
 
     def _name_of_several(self, layer: Any, named: Sequence[str]) -> str:
@@ -139,9 +153,9 @@ class _Copying:
         told = f"{layer.names[0]}_and_{len(layer.names) - 1}_more"
         return f"{named[0]}_and_{len(named) - 1}_more" if layer.name == told else layer.name
 
-    def _takes(self, layer: Any) -> bool:
-        """Whether the new head gets its features from a layer."""
-        return self.added is not None and layer is self.added.layer
+    def _new_heads(self, layer: Any) -> list[str]:
+        """The new task's name, if its head gets its features from a layer."""
+        return [self.added.task.name] if self.added is not None and layer is self.added.layer else []
 
     # A call more.
 
@@ -150,7 +164,7 @@ class _Copying:
         old = self.old[id(layer)]
         if id(layer) not in self.heads:
             outputs = layer(*args, **kwargs)
-            self.features = outputs if self._takes(old) else self.features
+            self.features = outputs if self._new_heads(old) else self.features
             return outputs
         heads = self.heads[id(layer)]
         if isinstance(layer, keras.layers.Identity):
@@ -159,8 +173,8 @@ class _Copying:
         if isinstance(given, list | tuple):
             given = [one for name, one in zip(old.names, given, strict=True) if name in heads]
         outputs = layer(given, *args[1:], **kwargs)
-        if self._takes(old):
-            self.features = outputs[self.added.task.name]
+        for name in self._new_heads(old):
+            self.features = outputs[name]
         # What is left out is read by nobody, or is a copy of what a fork was given.
         rest = given if isinstance(old, Fork) else next(iter(outputs.values()))
         return {name: outputs[self.names[name]] if name in heads else rest for name in old.names}
@@ -170,7 +184,7 @@ class _Copying:
     def _fill(self, old: Any, new: Any) -> dict[int, Origin]:
         """Gives a new layer the state of the old one; tells where each weight comes from."""
         heads = self.heads.get(id(new))
-        if not isinstance(old, keras.layers.Layer) or isinstance(new, keras.layers.Identity) and heads is not None:
+        if not isinstance(old, keras.layers.Layer) or (isinstance(new, keras.layers.Identity) and heads is not None):
             return {}
         if heads is None or isinstance(old, Fork) or heads == old.names:
             copy_state(old, new)
@@ -185,11 +199,10 @@ class _Copying:
                 target.assign(source)
         return origins
 
-    def _check_layer_names(self, copy: Any) -> None:
+    def _check_layer_names(self, copy: Any, name: str) -> None:
         """Refuses a new task that bears the name of a layer."""
-        name = self.added.task.name
-        if any(layer.name == name for layer in copy.layers):
-            raise ValueError(refusal(self.owner, "task", "must not bear the name of a layer", name, "Rename the task."))
+        free = all(layer.name != name for layer in copy.layers)
+        require(free, self.owner, "task", "must not bear the name of a layer", name, "Rename the task.")
 
 
 def _whole(values: Any) -> Any:
@@ -238,7 +251,9 @@ def _named_layer(model: TaskGraph, task: Task, name: Any) -> Any:
     """The layer of a name, if the task's head can read its output."""
     layers = {layer.name: layer for layer in model.layers}
     if not isinstance(name, str) or name not in layers:
-        raise ValueError(refusal("with_task", "features", "must name a layer of the model", name, near(str(name), layers)))
+        raise ValueError(
+            refusal("with_task", "features", "must name a layer of the model", name, near(str(name), layers))
+        )
     layer = layers[name]
     task.check_features(layer.input if isinstance(layer, Fork) else layer.output, "with_task")
     return layer
@@ -251,5 +266,3 @@ def _fits(task: Task, tensor: Any) -> bool:
     except ValueError:
         return False
     return True
-
-

@@ -165,10 +165,13 @@ def choose_route(model: TaskGraph, balancer: balancers.Balancer, *, track_confli
     if by_losses:
         return ("tracked" if shared else "losses"), shared
     if len(model.tasks) > 1 and not shared:
-        if model.shares_weights:
+        frozen = model.shares_weights
+        # Which gradients a memory is of must be known before it is made.
+        if frozen and (balancer.needs == "gram" or balancer.built):
             return "losses", shared
-        fix = "Let the heads start from one trunk, or use balancer='equal'."
-        rule = f"needs {balancer.needs} of weights that tasks share"
+        way = "Freeze it after compile" if frozen else "Let the heads start from one trunk"
+        fix = f"{way}, or use balancer='equal'."
+        rule = f"needs {balancer.needs} of trainable weights that tasks share"
         raise ValueError(refusal("compile", "balancer", rule, words("a model with none"), fix))
     if not shared:
         return "exact", shared

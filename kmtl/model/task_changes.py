@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from kmtl import balancers
-from kmtl._checks import Refusals, known_keys, near, refusal, require, task_name, words
-from kmtl._keras_private import accept_trainable, extend_optimizer, in_scope
+from kmtl._checks import Refusals, known_keys, require, task_name, words
+from kmtl._keras_private import in_scope
 from kmtl.model.carried_training import (
     Names,
     carried_arguments,
@@ -163,9 +163,9 @@ class ChangeableGraph(CompiledGraph):
         model.compile(carried_optimizer(self.optimizer, renamed), **{**arguments, "balancer": chosen})
         model.widen_optimizer(known_variables(self.optimizer, graph.origins, model.variables))
         carry_optimizer(self.optimizer, model.optimizer, renamed, graph.origins)
-        weights = self.loss_weights
-        model.setup.loss_weights.assign({new: weights[old] for old, new in names.items()})
-        carry_balancers(setup, model.setup, names)
+        decided, weights = model._compiled_setup("with_task"), self.loss_weights
+        decided.loss_weights.assign({new: weights[old] for old, new in names.items()})
+        carry_balancers(setup, decided, names)
 
 
 def _named(task: Task, name: str) -> Task:
