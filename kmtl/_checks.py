@@ -81,8 +81,21 @@ def require(condition: bool, owner: str, argument: str, rule: str, got: object, 
         raise ValueError(refusal(owner, argument, rule, got, fix))
 
 
+def near_match(word: Any, known: Iterable[str]) -> str:
+    """Asks for the known word that `word` was probably meant to be, whatever its case; empty if none is near.
+
+    >>> near_match("loss_weigths", ["loss", "loss_weights"]), near_match("UPGrad", ["upgrad"])
+    ("Did you mean 'loss_weights'?", "Did you mean 'upgrad'?")
+    >>> near_match("depth", ["angle", "digit"])
+    ''
+    """
+    by_lower = {name.lower(): name for name in known}
+    match = difflib.get_close_matches(str(word).lower(), by_lower, n=1, cutoff=0.6)
+    return f"Did you mean {by_lower[match[0]]!r}?" if match else ""
+
+
 def near(word: str, known: Iterable[str]) -> str:
-    """Suggests the known word that `word` was probably meant to be.
+    """Suggests the known word that `word` was probably meant to be, or lists them all.
 
     >>> near("digt", ["angle", "digit"])
     "Did you mean 'digit'?"
@@ -90,10 +103,7 @@ def near(word: str, known: Iterable[str]) -> str:
     "Known: 'angle', 'digit'."
     """
     names = list(known)
-    match = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if match:
-        return f"Did you mean {match[0]!r}?"
-    return "Known: " + ", ".join(map(repr, names)) + "."
+    return near_match(word, names) or "Known: " + ", ".join(map(repr, names)) + "."
 
 
 def non_negative(owner: str, argument: str, value: Any) -> float:
