@@ -1,5 +1,6 @@
 """The public face: every name that is promised exists, and importing kmtl is light."""
 
+import os
 import subprocess
 import sys
 
@@ -47,3 +48,12 @@ def test_import_stays_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_another_backend_is_refused_by_name():
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import kmtl"], capture_output=True, text=True, env=environment, check=False
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: kmtl: `KERAS_BACKEND` must be 'tensorflow', got 'jax'.")
