@@ -139,15 +139,25 @@ def _summed_part(inner: Any) -> Iterator[None]:
             due = tf.equal((inner._iterations.value + 1) % frequency, 0)
             branch(due, lambda: _overwrite(inner), lambda: tf.constant(0.0))
 
+    kind = type(inner)
     # Attributes of the object hide those of its class; without steps and frequency no condition is left within.
     hidden = {"_all_reduce_sum_gradients": list, "_backend_apply_gradients": take}
     inner.__dict__.update(hidden, gradient_accumulation_steps=None, ema_overwrite_frequency=None)
+    if steps:
+        object.__setattr__(inner, "__class__", _counting_updates(kind, steps))
     try:
         yield
     finally:
+        object.__setattr__(inner, "__class__", kind)
         for name in hidden:
             del inner.__dict__[name]
         inner.__dict__.update(gradient_accumulation_steps=steps, ema_overwrite_frequency=frequency)
+
+
+def _counting_updates(kind: type, steps: int) -> type:
+    """The class of an optimizer that is told of no accumulation, and counts updates all the same."""
+    count = property(lambda self: tf.math.floordiv(tf.convert_to_tensor(self._iterations.value), steps))
+    return type(kind.__name__, (kind,), {"iterations": count})
 
 
 def _accumulate(inner: Any, own: Any, gradients: list[Any], variables: list[Any], steps: int) -> None:

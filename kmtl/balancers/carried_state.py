@@ -50,7 +50,7 @@ def carry_state(old: Balancer, new: Balancer, names: Mapping[str, str]) -> None:
     >>> from kmtl.tasks import Regression
     >>> old, new = DWA(window=1), DWA(window=1)
     >>> old.prepare([Regression("angle"), Regression("size")])
-    >>> old.last.assign([0.5, 1.5])
+    >>> _ = old.last.assign([0.5, 1.5])
     >>> new.prepare([Regression("size"), Regression("depth")])
     >>> carry_state(old, new, {"size": "size"})
     >>> new.last.numpy().tolist()

@@ -180,7 +180,7 @@ def _optimizer_by_task():
 @feature("learning-rate multipliers")
 def _multipliers():
     rates = {"shared": 0.1, "age": 0.5, "box_standardized": 0.0}
-    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.1, use_ema=True, ema_overwrite_frequency=2)
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.1, use_ema=True, gradient_accumulation_steps=2)
     return trained(made(optimizer, learning_rate_multipliers=rates))
 
 
