@@ -5,14 +5,19 @@ sentence, and so that all offenders are told at once.
 """
 
 import difflib
+import functools
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Set
 from numbers import Integral, Real
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
-_RESERVED = frozenset({"loss", "val", "serve", "serving_default", "regularization", "delta_m"})
+_RESERVED = frozenset(
+    {"loss", "val", "serve", "serving_default", "regularization", "delta_m", "worst_task", "constrained"}
+)
 
 
 def refusal(owner: str, argument: str, rule: str, got: object, fix: str = "") -> str:
@@ -106,6 +111,15 @@ def near(word: str, known: Iterable[str]) -> str:
     return near_match(word, names) or "Known: " + ", ".join(map(repr, names)) + "."
 
 
+def printable(text: str) -> str:
+    r"""Writes out what a text from outside would do to a screen: colours, cursor moves, bells. Line ends stay.
+
+    >>> print(printable("unit \x1b[31mcm\x07"))
+    unit \x1b[31mcm\x07
+    """
+    return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
+
+
 def non_negative(owner: str, argument: str, value: Any) -> float:
     """Returns `value` as a float, or refuses a negative, NaN, infinite or non-numeric one."""
     if not is_number(value) or value < 0:
@@ -167,3 +181,28 @@ def known_keys(
         if key not in names:
             advice = fix(str(key)) if fix else near(str(key), names)
             refusals.add(argument, "must use task names as keys", key, advice)
+
+
+def known_keywords(function: _Function) -> _Function:
+    """Lets a function refuse misspelt keywords in the one form, with their near match.
+
+    One that begins with an underscore is passed on: it is between Keras's own methods.
+
+    >>> known_keywords(lambda epochs=1: epochs)(epoch=3)
+    Traceback (most recent call last):
+    ...
+    TypeError: <lambda>: `epoch` must be an argument that it takes, got 3. Did you mean 'epochs'?
+    """
+    parameters = inspect.signature(function).parameters
+    taken = [name for name, found in parameters.items() if found.kind is not inspect.Parameter.VAR_KEYWORD]
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        with Refusals(function.__name__, TypeError) as refusals:
+            for name in kwargs:
+                if name not in taken and not name.startswith("_"):
+                    got = kwargs[name] if isinstance(kwargs[name], str | int | float | dict) else type(kwargs[name])
+                    refusals.add(name, "must be an argument that it takes", got, near_match(name, taken))
+        return function(*args, **kwargs)
+
+    return checked  # type: ignore[return-value]

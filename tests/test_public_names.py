@@ -9,15 +9,15 @@ import pytest
 import kmtl
 
 PROMISED = {
-    "kmtl": "BinaryClassification Classification MultiLabel MultiTaskModel Regression Task",
+    "kmtl": "BinaryClassification Classification JointLoss JointMetric MultiLabel MultiTaskModel Regression Task",
     "tasks": "OrdinalRegression Segmentation build_heads",
     "balancers": "Balancer get names",
     "trunks": "Options backbone convnet inception pool resnet vgg",
     "data": "from_arrays from_folder from_frame load mix only split_by_task tasks",
     "metrics": "ClassificationReport delta_m",
-    "callbacks": "ClassificationReports DeltaM LossWeightScheduler",
+    "callbacks": "ClassificationReports Constrained DeltaM EarlyStopping TaskEarlyStopping WorstTask",
     "weighting": "by_difficulty by_initial_loss by_label_count",
-    "evidence": "advise compare plot_curves plot_samples",
+    "evidence": "advise calibrate compare conformal grad_cam plot_curves plot_samples",
     "front": "FiLM Front LowRankAdapter Point condition fold hypervolume lattice non_dominated plot_front train",
     "search": "Constrained DeltaM Space WeightSearch as_chief as_worker from_dynamic front weights",
     "export": "Images check inspect litert load_keras onnx quality request_examples saved_model serving_config",

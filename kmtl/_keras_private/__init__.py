@@ -1,6 +1,13 @@
 """Every private name of Keras that kmtl reads, sets, calls or overrides; `tests/test_keras_private.py` watches them."""
 
-from kmtl._keras_private.functional import first_reader, layer_behind, read_positions, replay, shared_tensors
+from kmtl._keras_private.functional import (
+    first_reader,
+    layer_behind,
+    read_positions,
+    replay,
+    shared_tensors,
+    tensors_needed,
+)
 from kmtl._keras_private.layer_state import copy_state
 from kmtl._keras_private.learning_rate import scale_rates
 from kmtl._keras_private.losses_and_metrics import loss_arguments, metric_function
@@ -41,4 +48,5 @@ __all__ = [
     "replay",
     "scale_rates",
     "shared_tensors",
+    "tensors_needed",
 ]

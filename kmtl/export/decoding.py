@@ -9,6 +9,7 @@ from keras import ops
 from kmtl import _checks
 from kmtl._keras_private import loss_arguments
 from kmtl.tasks import Task
+from kmtl.tasks.several_losses import SeveralLosses
 
 
 def refuse(refusals: _checks.Refusals, model: Any, outputs: Iterable[str]) -> None:
@@ -34,7 +35,8 @@ def refuse(refusals: _checks.Refusals, model: Any, outputs: Iterable[str]) -> No
 def _gives_logits(task: Task) -> bool:
     """Whether a task's loss says that its output is no probability yet."""
     loss = task.resolved_loss()
-    return bool(getattr(loss, "from_logits", False) or loss_arguments(loss).get("from_logits", False))
+    found = loss.losses.values() if isinstance(loss, SeveralLosses) else [loss]
+    return any(getattr(one, "from_logits", False) or loss_arguments(one).get("from_logits", False) for one in found)
 
 
 def _is_unicode(label: str) -> bool:

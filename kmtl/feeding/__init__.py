@@ -6,7 +6,8 @@ from kmtl.feeding.errors import explain_error, register_explanation
 from kmtl.feeding.feed import feed
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.inspection import Inspection
-from kmtl.feeding.label_statistics import DataStatistics, check_statistics
+from kmtl.feeding.label_statistics import DataStatistics, check_statistics, empty
+from kmtl.feeding.training_data import as_dataset, unpacked
 
 __all__ = [
     "DataStatistics",
@@ -14,9 +15,12 @@ __all__ = [
     "InputForm",
     "Inspection",
     "arrays_feed",
+    "as_dataset",
     "check_statistics",
     "class_tables",
+    "empty",
     "explain_error",
     "feed",
     "register_explanation",
+    "unpacked",
 ]

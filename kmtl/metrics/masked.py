@@ -183,7 +183,8 @@ class TaskMetrics(keras.metrics.Metric):
     def result(self) -> dict[str, Any]:
         """The value of every metric, under its log key."""
         means = ops.where(self.count > 0, self.total / ops.where(self.count > 0, self.count, 1.0), float("nan"))
-        values = {row.key: means[self.places[row.key]] for row in self.means}
+        each = ops.unstack(means)
+        values = {row.key: each[self.places[row.key]] for row in self.means}
         for row, metric in self.others:
             values[row.key] = ops.where(self.count[self.places[row.key]] > 0, metric.result(), float("nan"))
         return {key: values[key] for key in self.keys}

@@ -7,6 +7,7 @@ from typing import Any, Self
 import keras
 
 from kmtl._checks import near, refusal, words
+from kmtl.model.heads import Head, heads
 from kmtl.sharing import Fork
 from kmtl.tasks import Task, Unstandardize, build_heads, features_by_task, matched_outputs, named_tasks
 
@@ -184,6 +185,10 @@ class TaskGraph(keras.Model):
         apart = {id(layer) for layer in self.layers if getattr(layer, "serves_outputs_apart", False)}
         shared = others | apart | {id(layer) for layer in self.layers if isinstance(layer, keras.layers.InputLayer)}
         return [layer for layer in layers_behind(self, task) if id(layer) not in shared]
+
+    def heads(self) -> dict[str, Head]:
+        """The head of each task, whose weights can be taken out and put back; see `kmtl.model.heads`."""
+        return heads(self)
 
 
 def layers_behind(model: TaskGraph, task: str) -> list[Any]:

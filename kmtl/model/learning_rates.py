@@ -6,7 +6,7 @@ from typing import Any
 from kmtl._checks import Refusals, is_number, near, words
 from kmtl._keras_private import scale_rates
 from kmtl.model.graph import TaskGraph, every_layer
-from kmtl.model.optimizers import SHARED
+from kmtl.model.optimizers import SHARED, assign_owners
 
 
 def checked_multipliers(model: TaskGraph, given: Any) -> None:
@@ -50,14 +50,17 @@ def _check_fused(refusals: Refusals, model: TaskGraph, given: Mapping[str, Any])
                 refusals.add("learning_rate_multipliers", "must be one for tasks that share a kernel", got, fix)
 
 
-def assign_multipliers(model: TaskGraph, optimizer: Any, given: Mapping[str, float] | None) -> None:
-    """Lets an optimizer move what is named at its own multiple of the rate; what is named twice, as its layer says.
+def assign_parts(model: TaskGraph, optimizer: Any, given: Mapping[str, float] | None) -> None:
+    """Tells an optimizer which weights move by which rule and at which multiple of the rate.
+
+    What is named twice moves as its layer says.
 
     Args:
         model: The model.
         optimizer: Its optimizer.
         given: As `checked_multipliers` found it good.
     """
+    assign_owners(model, optimizer)
     given = given or {}
     factors: dict[int, float] = {}
     if SHARED in given:

@@ -164,8 +164,10 @@ class ChangeableGraph(CompiledGraph):
         model.widen_optimizer(known_variables(self.optimizer, graph.origins, model.variables))
         carry_optimizer(self.optimizer, model.optimizer, renamed, graph.origins)
         decided, weights = model._compiled_setup("with_task"), self.loss_weights
-        decided.loss_weights.assign({new: weights[old] for old, new in names.items()})
-        carry_balancers(setup, decided, names)
+        # Joint losses have weights and a place in the balancing, too.
+        weighed = {name: names.get(name, name) for name in weights if name in names or name not in self.tasks}
+        decided.loss_weights.assign({new: weights[old] for old, new in weighed.items()})
+        carry_balancers(setup, decided, weighed)
 
 
 def _named(task: Task, name: str) -> Task:

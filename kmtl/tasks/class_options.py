@@ -36,9 +36,11 @@ def checked_class_weight(task: Task, weights: Any, classes: int) -> dict[int, fl
     return {int(key): float(value) for key, value in table.items()}
 
 
-def yes_or_no(outputs: Any) -> Any:
-    """Decides probabilities: yes above one half, as Keras's binary accuracy counts; int64."""
-    return ops.cast(outputs > 0.5, "int64")
+def yes_or_no(outputs: Any, threshold: Any = 0.5) -> Any:
+    """Decides probabilities: yes above the threshold, one or one a label; int64."""
+    if isinstance(threshold, tuple):
+        outputs, threshold = ops.cast(outputs, "float32"), np.asarray(threshold, "float32")
+    return ops.cast(outputs > threshold, "int64")
 
 
 def likelier(answers: Any, outputs: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from kmtl._checks import Refusals, is_whole, words
+from kmtl.tasks import strata
 from kmtl.tasks.statistics import ClassCounts, LabelStatistics, Moments
 
 # Leading axes of a label that count places, by the features that a head takes.
@@ -67,7 +68,29 @@ class Label:
         # NaN differs from itself; of Keras's symbolic tensors only `!=` is elementwise.
         return labels != self.missing if self.label_dtype == "int32" else ~(labels != labels)
 
+    def possible(self, labels: Any) -> Any:
+        """Tells which elements of the labels are missing or can be: a class of the task, a finite number.
+
+        Args:
+            labels: Any array or tensor.
+
+        Returns:
+            Booleans of the same shape and sort.
+        """
+        if self.label_dtype != "int32":
+            return abs(labels) != float("inf")
+        return (labels >= self.missing) & (labels < self.classes) if self.classes else labels >= self.missing
+
     # Checks and casts of arrays.
+
+    def unmasked(self, labels: Any) -> Any:
+        """Returns labels as they are, those behind a mask of `np.ma` as missing."""
+        if not np.ma.isMaskedArray(labels):
+            return labels
+        if labels.dtype.kind not in "iufb":
+            return np.asarray(labels)
+        wide = np.result_type(labels.dtype, "int8" if self.label_dtype == "int32" else "float32")
+        return np.ma.filled(labels.astype(wide), self.missing)
 
     def check_labels(self, refusals: Refusals, argument: str, dtype: Any, shape: Sequence[int | None]) -> None:
         """Records labels of a wrong dtype or shape.
@@ -85,7 +108,10 @@ class Label:
             fix = f"Cast to int, {self.missing} where missing; kmtl.data.from_frame does both."
             refusals.add(label, f"must be integers: it is a {what}", words(str(np.dtype(dtype))), fix)
         elif kind not in "iufb":
-            refusals.add(label, "must be numbers", words(str(np.dtype(dtype))), "Encode names as numbers first.")
+            fix = "Encode names as numbers first."
+            if kind == "O":
+                fix = f"Encode names as numbers first, None as {self.missing}; pad labels of unlike lengths."
+            refusals.add(label, "must be numbers", words(str(np.dtype(dtype))), fix)
         if not self.fits(tuple(shape)):
             wanted = ", ".join(["batch", *("any" if size is None else str(size) for size in self.label_shape)])
             refusals.add(label, f"must have shape ({wanted}{'' if self.label_shape else ','})", tuple(shape))
@@ -157,6 +183,19 @@ class Label:
     def statistics(self) -> LabelStatistics:
         """Makes what gathers the labels of a pass over the data; it also tells what is refused in them."""
         return ClassCounts(self) if self.label_dtype == "int32" else Moments(self)
+
+    def strata(self, labels: Any, bins: int) -> Any:
+        """Tells which rows are alike, for a split that keeps them in proportion.
+
+        Args:
+            labels: Array `(rows, ...)` in the task's dtype and shape.
+            bins: Bins between quantiles of what has many values.
+
+        Returns:
+            Booleans `(rows, strata)`, "missing" as a stratum of its own: see `kmtl.tasks.strata`.
+        """
+        whole = self.label_dtype == "int32"
+        return strata.strata(labels, self.present(labels), bins, whole=whole, dense_axes=self.dense_axes)
 
     @property
     def weighs_classes(self) -> bool:

@@ -31,7 +31,8 @@ class Segmentation(Task):
         ignore: Another label value of pixels that have none, as 255.
         label_names: A name for each class, for reports and exported files.
         class_weight: Weight of each class's pixels in training: a dict or `"balanced"`.
-        **options: `loss`, `metrics`, `hidden` (channels of 1x1 convolutions), `dropout`, `l1`, `l2`: see `Task`.
+        **options: `loss`, `losses`, `metrics`, `hidden` (channels of 1x1 convolutions), `dropout`, `l1`, `l2`: see
+            `Task`.
 
     Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, its
     FCN-32s, whose last enlargement is bilinear and fixed, too.
@@ -46,6 +47,7 @@ class Segmentation(Task):
     label_dtype: ClassVar[str] = "int32"
     features: ClassVar[str] = "map"
     decides: ClassVar[bool] = True
+    chooses: ClassVar[bool] = True
     default_metrics: ClassVar[tuple[str, ...]] = ("mean_iou", "accuracy")
     mean_metrics: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = dict.fromkeys(
         ("accuracy", "acc"), keras.metrics.sparse_categorical_accuracy
@@ -136,6 +138,10 @@ class Segmentation(Task):
             # In Keras's own choice, int, sample weights would be cut to whole numbers.
             return keras.metrics.MeanIoU(self.classes, sparse_y_pred=False, dtype="float32", name=name)
         return super().own_metric(name)
+
+    def class_probabilities(self, outputs: Any) -> Any:
+        """The outputs, `(batch, height, width, classes)`."""
+        return outputs
 
     def decide(self, outputs: Any) -> Any:
         """The likeliest class of each pixel, `(batch, height, width)`."""

@@ -1,0 +1,23 @@
+"""The blocks of docs/evidence.md run, and find what they planted."""
+
+import re
+
+import keras
+import pages
+import pytest
+
+
+@pytest.mark.long
+def test_the_blocks_find_the_dead_and_the_unlearned_task(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(3)
+    names = pages.run("evidence.md", [("epochs=10, seeds", "epochs=1, seeds"), ("epochs=3", "epochs=1")])
+    advice = names["advice"]
+    assert advice.tasks["is_dead"].to_dict() == {"digit": True, "angle": False, "noise": False}
+    assert "Dead: no gradient of 'digit' reaches" in advice.verdict
+    (unlearned,) = re.findall("No better than guessing, a constant output: (.*) If that lasts", advice.verdict)
+    assert re.findall(r"'(\w+)' \(loss", unlearned) == ["noise"]
+    assert [run.seed for run in names["comparison"].joint] == [0, 1]
+    assert len(names["figure"].axes) == 12
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"curves.png", "joint_and_alone.png"}
+    assert "delta_m" in capsys.readouterr().out
