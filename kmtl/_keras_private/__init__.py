@@ -1,15 +1,20 @@
 """Every private name of Keras that kmtl reads, sets, calls or overrides; `tests/test_keras_private.py` watches them."""
 
 from kmtl._keras_private.functional import (
+    Path,
     first_reader,
     layer_behind,
-    read_positions,
+    model_path,
+    path,
     replay,
     shared_tensors,
     tensors_needed,
 )
+from kmtl._keras_private.layer_state import copy_state
+from kmtl._keras_private.learning_rate import scale_rates
 from kmtl._keras_private.losses_and_metrics import loss_arguments, metric_function
 from kmtl._keras_private.optimizer import apply_summed, built_variables, check_strategy, extend_optimizer
+from kmtl._keras_private.slots import Origin, copy_slots
 from kmtl._keras_private.tensors import has_mask, logits_behind, put_logits_behind
 from kmtl._keras_private.training import (
     MODEL_OF_CALLBACK,
@@ -23,10 +28,14 @@ from kmtl._keras_private.training import (
 __all__ = [
     "MODEL_OF_CALLBACK",
     "OVERRIDDEN",
+    "Origin",
+    "Path",
     "accept_trainable",
     "apply_summed",
     "built_variables",
     "check_strategy",
+    "copy_slots",
+    "copy_state",
     "extend_optimizer",
     "first_reader",
     "has_mask",
@@ -37,9 +46,11 @@ __all__ = [
     "loss_arguments",
     "loss_tracker",
     "metric_function",
+    "model_path",
+    "path",
     "put_logits_behind",
-    "read_positions",
     "replay",
+    "scale_rates",
     "shared_tensors",
     "tensors_needed",
 ]

@@ -94,7 +94,7 @@ class TaskLossTracker(keras.metrics.Metric):
         whole = ops.maximum(self.steps, 1.0)
         unbalanced = {"regularization": self.penalty / whole} if self.regularized else {}
         if self.extras is not None:
-            unbalanced.update({key: self.extras[place] / whole for place, key in enumerate(self.extra)})
+            unbalanced.update(zip(self.extra, ops.unstack(self.extras / whole), strict=True))
         for key, value in unbalanced.items():
             logs[key] = value
             logs["loss"] = logs["loss"] + value

@@ -12,6 +12,7 @@ from kmtl.callbacks.balancer_events import BalancerListener
 from kmtl.callbacks.monitors import refuse_unmonitored
 from kmtl.feeding import Feed, class_tables, explain_error
 from kmtl.feeding.plan import Plan, Start, current_seed, plan_stream, remaining_callbacks, steps_of
+from kmtl.model import onednn
 from kmtl.model.loop_arguments import check_loop
 
 
@@ -73,6 +74,7 @@ def train(
         # From here on machines wait for each other.
         if statistics is not None:
             inspection.learn_scales(statistics, inspection.unlearned())
+        onednn.tell_once(options["verbose"])
         plan = Plan(given, batch_size, shuffle, steps_per_epoch, initial_epoch)
         batches = statistics.batches if statistics is not None and statistics.complete else None
         plan = _planned(model, plan, callbacks, batches, epochs)

@@ -13,6 +13,8 @@ from kmtl.tasks import Task, Unstandardize, build_heads, features_by_task, match
 
 # Of the files that models are saved in; from 2 on the state of the training stands in `setup`.
 FORMAT = 2
+# What the config of a model holds beside the options of a subclass.
+FUNCTIONAL_KEYS = {"name", "trainable", "layers", "input_layers", "output_layers", "tasks", "format"}
 
 
 class TaskGraph(keras.Model):
@@ -141,6 +143,18 @@ class TaskGraph(keras.Model):
         sliced = {id(variable) for layer in apart for variable in layer.trainable_variables}
         return [item for item in self.trainable_variables if counts.get(id(item), 0) > 1 and id(item) not in sliced]
 
+    @property
+    def shares_weights(self) -> bool:
+        """Whether more than one task's output depends on some weight, be it frozen."""
+        apart = {id(layer) for layer in self.layers if getattr(layer, "serves_outputs_apart", False)}
+        seen: set[int] = set()
+        for name in self.tasks:
+            found = {id(layer) for layer in layers_behind(self, name) if layer.weights} - apart
+            if seen & found:
+                return True
+            seen |= found
+        return False
+
     def task_variables(self, task: str) -> list[Any]:
         """Trainable variables of one task's head; of a fused head, the kernel that holds its slice."""
         if task not in self.tasks:
@@ -148,9 +162,38 @@ class TaskGraph(keras.Model):
         shared = {id(variable) for variable in self.shared_variables}
         return [variable for variable in variables_behind(self, task) if id(variable) not in shared]
 
+    def task_layers(self, task: str) -> list[Any]:
+        """Layers that one task's output alone depends on: its head, as `layer.trainable` freezes and unfreezes it.
+
+        A fused head serves several tasks, so it is no task's own; `from_features(..., fuse=False)` builds heads apart.
+
+        Args:
+            task: Name of the task.
+
+        Raises:
+            ValueError: If there is no such task.
+
+        >>> from kmtl.tasks import Classification, Regression
+        >>> row = keras.Input((8,))
+        >>> model = TaskGraph.from_features(row, row, [Classification("digit", 10, hidden=4), Regression("angle")])
+        >>> [layer.name for layer in model.task_layers("digit")]
+        ['digit_hidden_1', 'digit']
+        """
+        if task not in self.tasks:
+            raise ValueError(refusal("task_layers", "task", "must be a task", task, near(task, self.tasks)))
+        others = {id(layer) for name in self.tasks if name != task for layer in layers_behind(self, name)}
+        apart = {id(layer) for layer in self.layers if getattr(layer, "serves_outputs_apart", False)}
+        shared = others | apart | {id(layer) for layer in self.layers if isinstance(layer, keras.layers.InputLayer)}
+        return [layer for layer in layers_behind(self, task) if id(layer) not in shared]
+
     def heads(self) -> dict[str, Head]:
         """The head of each task, whose weights can be taken out and put back; see `kmtl.model.heads`."""
         return heads(self)
+
+
+def layers_behind(model: TaskGraph, task: str) -> list[Any]:
+    """Layers that a task's output depends on."""
+    return keras.Model(model.input, model.output[task]).layers
 
 
 def variables_behind(model: TaskGraph, task: str) -> list[Any]:

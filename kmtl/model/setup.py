@@ -1,6 +1,7 @@
 """What `compile` decided: one record, of which the state of the training is saved with the model."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -188,6 +189,9 @@ class Setup(keras.layers.Layer):
 def choose_route(model: TaskGraph, balancer: balancers.Balancer, *, track_conflicts: bool) -> tuple[str, list[Any]]:
     """Tells how a step gets its gradients, and the shared variables that it needs for it.
 
+    While all that tasks share is frozen, the sum of the losses moves the heads as any method would: it weighs the
+    trunk's gradient alone.
+
     Raises:
         ValueError: If the balancer needs gradients of shared weights and there are none, or forks and there are none.
     """
@@ -196,7 +200,12 @@ def choose_route(model: TaskGraph, balancer: balancers.Balancer, *, track_confli
     if by_losses:
         return ("tracked" if shared else "losses"), shared
     if len(model.tasks) > 1 and not shared:
-        fix = "Unfreeze the trunk, or use balancer='equal'."
+        frozen = model.shares_weights
+        # Which gradients a memory is of must be known before it is made.
+        if frozen and (balancer.needs == "gram" or balancer.built):
+            return "losses", shared
+        way = "Freeze it after compile" if frozen else "Let the heads start from one trunk"
+        fix = f"{way}, or use balancer='equal'."
         rule = f"needs {balancer.needs} of trainable weights that tasks share"
         raise ValueError(refusal("compile", "balancer", rule, words("a model with none"), fix))
     if not shared:
@@ -205,6 +214,13 @@ def choose_route(model: TaskGraph, balancer: balancers.Balancer, *, track_confli
         _check_forks(model)
         return "features", shared
     return ("online" if balancer.solve == "online" else "sliced" if balancer.gram_fraction < 1 else "exact"), shared
+
+
+def warn_of_frozen(route: str, balancer: balancers.Balancer) -> None:
+    """Tells that a balancer of gradients has nothing to weigh; `compile` asks."""
+    if route == "losses" and balancer.needs != "losses":
+        text = "compile: all that tasks share is frozen: the balancer weighs nothing until some of it is trainable."
+        warnings.warn(text, UserWarning, stacklevel=4)
 
 
 def _check_forks(model: TaskGraph) -> None:

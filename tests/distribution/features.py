@@ -192,6 +192,25 @@ def _optimizer_by_task():
     return trained(made(parts))
 
 
+@feature("learning-rate multipliers")
+def _multipliers():
+    rates = {"shared": 0.1, "age": 0.5, "box_standardized": 0.0}
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.1, use_ema=True, gradient_accumulation_steps=2)
+    return trained(made(optimizer, learning_rate_multipliers=rates))
+
+
+@feature("tasks that come, go and are renamed")
+def _task_changes():
+    model = made(keras.optimizers.Adam(0.01), balancer="uncertainty")
+    trained(model)
+    # A strategy would draw another start of the new head.
+    new = kmtl.BinaryClassification("awake")
+    new = model.without("species").renamed({"age": "years"}).with_task(new)
+    new.get_layer("awake").kernel.assign(np.full((5, 1), 0.1))
+    labels = {"alive": Y["alive"], "box": Y["box"], "years": Y["age"], "awake": Y["alive"]}
+    return trained(new, y=labels)
+
+
 @feature("frozen and unfrozen between two `fit`s")
 def _frozen():
     model = made(keras.optimizers.Adam(0.01))
