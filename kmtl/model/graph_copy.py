@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 
 from kmtl._checks import near, refusal, require, words
-from kmtl._keras_private import Origin, copy_state, layer_behind, read_positions, shared_tensors
+from kmtl._keras_private import Origin, copy_state, layer_behind, model_path, shared_tensors
 from kmtl.model.graph import TaskGraph
 from kmtl.sharing import Fork
 from kmtl.tasks import Task
@@ -139,7 +139,7 @@ class _Copying:
         if not getattr(layer, "serves_outputs_apart", False):
             return None
         flat = sorted(layer.names)
-        read = {flat[place] for place in read_positions(self.part, layer)}
+        read = {flat[place] for place in model_path(self.part).read_positions(layer)}
         if read - set(self.names):
             fix = "Take that one out, too."
             got = words(f"{sorted(read - set(self.names))}")
