@@ -17,7 +17,8 @@ from kmtl.tasks.class_options import (
     likeliest,
     yes_or_no,
 )
-from kmtl.tasks.outputs import named_classes, short_numbers
+from kmtl.tasks.outputs import named_classes
+from kmtl.tasks.short_numbers import short_numbers
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
