@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from kmtl import data as datasets
 from kmtl._checks import Refusals, words
 from kmtl.evidence.comparison import Comparison
 from kmtl.evidence.trainer import Run, Trainer
@@ -46,12 +47,15 @@ def compare(
     """
     tasks, seeds = list(tasks), list(seeds)
     _check(tasks, seeds, epochs)
+    # Alone, a task has no other labels to ask.
+    train, test = datasets.in_task_space(train, tasks), datasets.in_task_space(test, tasks)
+    validation = None if validation is None else datasets.in_task_space(validation, tasks)
     trainer = Trainer(build, owner="compare", callbacks=callbacks, verbose=verbose)
     joint: list[Run] = []
     separate: dict[str, list[Run]] = {task.name: [] for task in tasks}
     models: dict[str, Any] = {}
     for seed in seeds:
-        for name, chosen in [("joint", tasks), *((task.name, [task]) for task in tasks)]:
+        for name, chosen in [("joint", tasks), *((task.name, [task.alone()]) for task in tasks)]:
             _announce(name, seed, chosen, verbose)
             model, run = trainer.run(chosen, train, test, epochs=epochs, seed=seed, validation=validation)
             models.setdefault(name, model)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kmtl import _figures
-from kmtl.tasks import Task
+from kmtl.tasks import Task, TaskSpace
 
 _JOINT, _ALONE = "#1f5fa8", "#d9822b"
 
@@ -63,7 +63,7 @@ def plot_samples(model: Any, data: Any, path: Any = None, *, count: int = 12) ->
     Returns:
         The path, or without one the figure.
     """
-    images, labels = _first(data, count)
+    images, labels = _first(data, count, TaskSpace(model.tasks.values()))
     predictions = model.predict(images, verbose=0)
     figure, axes = _figures.panels(len(images), columns=6, width=2.3, height=2.2 + 0.24 * len(model.tasks))
     for place, axis in enumerate(axes[: len(images)]):
@@ -82,13 +82,13 @@ def plot_samples(model: Any, data: Any, path: Any = None, *, count: int = 12) ->
     return _figures.save(figure, path)
 
 
-def _first(data: Any, count: int) -> tuple[Any, dict[str, list[Any]]]:
+def _first(data: Any, count: int, space: TaskSpace) -> tuple[Any, dict[str, list[Any]]]:
     """The first examples of a dataset of batches; their labels may differ in size."""
     images: list[Any] = []
     labels: list[Mapping[str, Any]] = []
     for batch in data:
         images.append(np.asarray(batch[0]))
-        labels.append({name: np.asarray(value) for name, value in batch[1].items()})
+        labels.append(space.mask({name: np.asarray(value) for name, value in batch[1].items()}))
         if sum(map(len, images)) >= count:
             break
     joined = {name: [label for part in labels for label in part[name]] for name in labels[0]}

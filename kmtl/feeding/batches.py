@@ -8,7 +8,7 @@ import numpy as np
 
 from kmtl._checks import Refusals, known_keys, words
 from kmtl.feeding.inputs import InputForm
-from kmtl.tasks import Task
+from kmtl.tasks import Task, TaskSpace
 from kmtl.tasks.statistics import bad_weights
 
 _LIST = "Pass a dict keyed by task name; Keras would assign a list by sorted name."
@@ -99,7 +99,9 @@ def complete_batch(
         if check_keys(refusals, "y", labels, tasks, all_needed=all_needed):
             labels = {name: as_array(labels[name]) for name in tasks if labels.get(name) is not None}
             _check_labels(refusals, labels, tasks, rows)
-            _check_weights(refusals, given, labels, tasks, rows)
+            # What does not count may have any weight.
+            counting = labels if refusals.messages else TaskSpace(tasks.values()).mask(labels)
+            _check_weights(refusals, given, counting, tasks, rows)
     complete = {
         name: task.cast_labels(labels[name]) if name in labels else task.absent_labels(rows or 0)
         for name, task in tasks.items()

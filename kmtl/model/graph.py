@@ -74,7 +74,7 @@ class TaskGraph(keras.Model):
         """
         named = named_tasks(tasks)
         own = features_by_task(features, list(named.values()))
-        if not isinstance(features, Mapping) or not set(named) <= set(features):
+        if not isinstance(features, Mapping) or not set(own) <= set(features):
             own = _forked(own)
         return cls(inputs, build_heads(own, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
 

@@ -9,6 +9,7 @@ from kmtl.tasks.ordinal_regression import OrdinalRegression
 from kmtl.tasks.regression import Regression
 from kmtl.tasks.segmentation import Segmentation
 from kmtl.tasks.standardization import Unstandardize
+from kmtl.tasks.task_space import TaskSpace
 
 __all__ = [
     "BinaryClassification",
@@ -19,6 +20,7 @@ __all__ = [
     "Regression",
     "Segmentation",
     "Task",
+    "TaskSpace",
     "Unstandardize",
     "build_heads",
     "features_by_task",

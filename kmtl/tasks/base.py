@@ -1,5 +1,6 @@
 """The contract that every kind of task keeps."""
 
+import copy
 import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from kmtl.tasks.keras_losses import is_of_keras, is_stackable, loss_identity, lo
 from kmtl.tasks.labels import elements_of
 from kmtl.tasks.metric_directions import better_end, metric_name
 from kmtl.tasks.outputs import Output
+from kmtl.tasks.task_space import Condition, checked_where
 
 
 class Task(Output):
@@ -31,6 +33,9 @@ class Task(Output):
             without hidden layers, of the features.
         l1: Factor of the L1 penalty on the head's kernels.
         l2: Factor of the L2 penalty on the head's kernels.
+        where: `{other task: value or values}`: the task counts on the examples whose other labels have these values,
+            a class by its number or name, and several conditions all hold; elsewhere, and where such a label is
+            missing, its own label counts as missing. See `docs/task_space.md`.
 
     Raises:
         ValueError: If an option is out of range; the message names it.
@@ -54,6 +59,7 @@ class Task(Output):
         dropout: float = 0.0,
         l1: float = 0.0,
         l2: float = 0.0,
+        where: Mapping[str, Any] | None = None,
     ) -> None:
         owner = type(self).__name__
         self.name = task_name(owner, name)
@@ -65,6 +71,7 @@ class Task(Output):
         require(self.dropout < 1, self.owner, "dropout", "must be below 1", dropout)
         self.l1 = non_negative(self.owner, "l1", l1)
         self.l2 = non_negative(self.owner, "l2", l2)
+        self.where: Condition = checked_where(self.owner, name, where)
 
     def _checked_loss(self, loss: Any) -> Any:
         """Returns the loss, or refuses one that Keras does not know."""
@@ -198,7 +205,7 @@ class Task(Output):
         """Returns what the constructor needs."""
         loss = self.loss if self.loss is None or isinstance(self.loss, str) else serialized_loss(self.loss)
         metrics = [item if isinstance(item, str) else keras.metrics.serialize(item) for item in self.metrics]
-        return {
+        config = {
             "name": self.name,
             "loss": loss,
             "metrics": metrics,
@@ -207,6 +214,18 @@ class Task(Output):
             "l1": self.l1,
             "l2": self.l2,
         }
+        # Only where it is set: a kind whose constructor lists its options by name need not know of it.
+        where = {name: list(values) for name, values in self.where.items()}
+        return {**config, "where": where} if where else config
+
+    def alone(self) -> "Task":
+        """The same task for a model without others: it counts wherever its label is there, and has a head of its own.
+
+        Its condition, if it has one, goes into the data: `kmtl.data.in_task_space`.
+        """
+        twin = copy.copy(self)
+        twin.where, twin.product_of = {}, ()
+        return twin
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Task":

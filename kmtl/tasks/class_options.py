@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from kmtl._checks import is_number, is_whole, refusal, require
+from kmtl._checks import is_number, is_whole, refusal, require, words
 from kmtl.tasks.base import Task
 
 
@@ -34,6 +34,21 @@ def checked_class_weight(task: Task, weights: Any, classes: int) -> dict[int, fl
     rule = f"must map classes 0..{classes - 1} to finite weights of at least 0"
     require(good, task.owner, "class_weight", rule, dict(weights))
     return {int(key): float(value) for key, value in table.items()}
+
+
+def checked_factors(task: Task, names: Any) -> tuple[str, ...]:
+    """Returns the names of the tasks whose outputs make a product, or refuses what are none, and a head beside it."""
+    listed = tuple(names) if isinstance(names, Sequence) and not isinstance(names, str) else (names,)
+    if listed:
+        other = all(isinstance(name, str) and name != task.name for name in listed)
+        rule, fix = "must name at least two other tasks", "For example ('click', 'conversion_given_click')."
+        several = other and len(listed) == len(set(listed)) > 1
+        require(several, task.owner, "product_of", rule, names, fix)
+        head = {"hidden": task.hidden, "dropout": task.dropout, "l1": task.l1, "l2": task.l2}
+        given = [key for key, value in head.items() if value]
+        fix = f"Leave out {', '.join(given)}: the heads of {', '.join(listed)} have their own."
+        require(not given, task.owner, "product_of", "must stand without a head", words(f"{listed} and {given}"), fix)
+    return listed
 
 
 def yes_or_no(outputs: Any) -> Any:

@@ -11,6 +11,7 @@ from kmtl._checks import whole
 from kmtl.tasks.base import Task
 from kmtl.tasks.class_options import (
     checked_class_weight,
+    checked_factors,
     checked_names,
     described_class,
     likelier,
@@ -109,7 +110,10 @@ class BinaryClassification(Task):
         name: Key of the task in outputs, labels, weights and logs.
         label_names: Names of 0 and of 1.
         class_weight: Weight of each class's examples in training: a dict or `"balanced"`.
-        **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
+        product_of: Other such tasks, whose probabilities are multiplied to this one's in place of a head: a conversion
+            is a click and a conversion given the click, and so learns from every example (Ma et al., "Entire Space
+            Multi-Task Model", SIGIR 2018; `docs/task_space.md`).
+        **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`, `where`: see `Task`.
 
     >>> BinaryClassification("smiling").units
     1
@@ -132,9 +136,11 @@ class BinaryClassification(Task):
         *,
         label_names: Sequence[str] | None = None,
         class_weight: Mapping[int, float] | str | None = None,
+        product_of: Sequence[str] = (),
         **options: Any,
     ) -> None:
         super().__init__(name, **options)
+        self.product_of = checked_factors(self, product_of)
         self.label_names = checked_names(self, label_names, 2)
         self.class_weight = checked_class_weight(self, class_weight, 2)
 
@@ -158,7 +164,9 @@ class BinaryClassification(Task):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        return {**super().get_config(), "label_names": self.label_names, "class_weight": self.class_weight}
+        own = {"label_names": self.label_names, "class_weight": self.class_weight}
+        product = {"product_of": list(self.product_of)} if self.product_of else {}
+        return {**super().get_config(), **own, **product}
 
 
 @keras.saving.register_keras_serializable(package="kmtl")

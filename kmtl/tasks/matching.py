@@ -8,6 +8,7 @@ import keras
 from kmtl._checks import Refusals, near, refusal, words
 from kmtl.tasks.base import Task
 from kmtl.tasks.labels import same_shape
+from kmtl.tasks.task_space import TaskSpace
 
 
 def named_tasks(tasks: Any) -> dict[str, Task]:
@@ -27,6 +28,7 @@ def named_tasks(tasks: Any) -> dict[str, Task]:
         names = [task.name for task in made if isinstance(task, Task)]
         for name in sorted({name for name in names if names.count(name) > 1}):
             refusals.add("tasks", "must have different names; twice", name)
+    TaskSpace(made)
     return {task.name: task for task in made}
 
 

@@ -1,6 +1,6 @@
 """What an output is: its head, its shape, and how it is read and drawn."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -30,6 +30,8 @@ class Output(Label):
     # What the numbers are, for a reader of an exported file.
     meaning: ClassVar[str] = "values"
     unit: str = ""
+    # Tasks whose outputs this one's is the product of; it takes no features then.
+    product_of: tuple[str, ...] = ()
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     l1: float = 0.0
@@ -72,6 +74,17 @@ class Output(Label):
             KerasTensor of shape `(batch, *output_shape)`, float32.
         """
         return self.output(self.hidden_layers(features))
+
+    def product(self, factors: Sequence[Any]) -> Any:
+        """Multiplies the outputs of the tasks that `product_of` names.
+
+        Args:
+            factors: One output each.
+
+        Returns:
+            KerasTensor of shape `(batch, *output_shape)`, float32.
+        """
+        return keras.layers.Multiply(dtype="float32", name=self.name)(list(factors))
 
     def hidden_layers(self, features: Any) -> Any:
         """Builds what stands between the features and the output layer."""
