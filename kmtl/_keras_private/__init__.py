@@ -1,6 +1,13 @@
 """Every private name of Keras that kmtl reads, sets, calls or overrides; `tests/test_keras_private.py` watches them."""
 
-from kmtl._keras_private.functional import first_reader, layer_behind, read_positions, replay, shared_tensors
+from kmtl._keras_private.functional import (
+    first_reader,
+    layer_behind,
+    operations_behind,
+    read_positions,
+    replay,
+    shared_tensors,
+)
 from kmtl._keras_private.losses_and_metrics import loss_arguments, metric_function
 from kmtl._keras_private.optimizer import apply_summed, built_variables, check_strategy, extend_optimizer
 from kmtl._keras_private.tensors import has_mask, logits_behind, put_logits_behind
@@ -30,6 +37,7 @@ __all__ = [
     "loss_arguments",
     "loss_tracker",
     "metric_function",
+    "operations_behind",
     "put_logits_behind",
     "read_positions",
     "replay",

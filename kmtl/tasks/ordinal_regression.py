@@ -97,6 +97,11 @@ class OrdinalRegression(Task):
         return ()
 
     @property
+    def final_activation(self) -> str:
+        """An output is a probability a class, whatever the head has in front."""
+        return "softmax"
+
+    @property
     def default_loss(self) -> str:
         """Sparse categorical cross-entropy of the class probabilities: the sum over the questions."""
         return "sparse_categorical_crossentropy"

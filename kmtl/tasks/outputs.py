@@ -49,6 +49,11 @@ class Output(Label):
 
     # The head.
 
+    @property
+    def final_activation(self) -> str | None:
+        """The activation that an output ends in to be what the kind says; None where any number may be one."""
+        return self.activation
+
     def check_features(self, features: Any, owner: str) -> None:
         """Refuses features that the head cannot take.
 
