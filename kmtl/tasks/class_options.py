@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from keras import ops
 
 from kmtl._checks import is_number, is_whole, refusal, require, words
@@ -64,13 +63,3 @@ def likelier(answers: Any, outputs: Any) -> Any:
 def likeliest(outputs: Any) -> Any:
     """The class of the highest probability, int64."""
     return ops.cast(ops.argmax(outputs, axis=-1), "int64")
-
-
-def described_class(task: Task, label: Any, output: Any) -> str:
-    """One line: the label's class, the decided one, and a cross where they differ."""
-    decided = int(ops.convert_to_numpy(task.decide(np.asarray(output)[None])).ravel()[0])
-    known = label is not None and bool(np.all(task.present(np.asarray(label))))
-    truth = int(np.ravel(label)[0]) if known else None
-    cross = " ✗" if known and truth != decided else ""
-    shown = "?" if truth is None else task.class_name(truth)
-    return f"{task.name} {shown} → {task.class_name(decided)}{cross}"

@@ -13,7 +13,6 @@ from kmtl.tasks.class_options import (
     checked_class_weight,
     checked_factors,
     checked_names,
-    described_class,
     likelier,
     likeliest,
     yes_or_no,
@@ -89,10 +88,6 @@ class Classification(Task):
         best = named_classes(self.label_names, self.decide(outputs))
         return {"label": best, "probability": ops.max(outputs, axis=-1)}
 
-    def describe(self, label: Any, output: Any) -> str:
-        """The label's class and the decided one: `digit 3 → 5 ✗`."""
-        return described_class(self, label, output)
-
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
         own = {"classes": self.classes, "label_names": self.label_names, "class_weight": self.class_weight}
@@ -157,10 +152,6 @@ class BinaryClassification(Task):
         """The likelier of no and yes, by its name if they have names, and its probability, `(batch,)` each."""
         answers = self.decide(outputs)
         return {"label": named_classes(self.label_names, answers), "probability": likelier(answers, outputs[..., 0])}
-
-    def describe(self, label: Any, output: Any) -> str:
-        """The label's answer and the decided one."""
-        return described_class(self, label, output)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""

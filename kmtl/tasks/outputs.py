@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from kmtl._checks import refusal
-from kmtl.tasks.labels import Label
+from kmtl.tasks.labels import Label, known_shape
 
 _FORMS = {"vector": "(batch, width)", "sequence": "(batch, tokens, width)", "map": "(batch, height, width, channels)"}
 _FIXES = {
@@ -157,21 +157,25 @@ class Output(Label):
             outputs: Array or tensor `(batch, *output_shape)`.
 
         Returns:
-            Tensors `(batch, ...)`; of a task of values the values themselves under `""`, shaped as its labels.
+            Tensors `(batch, ...)`; of a task that decides, what it decides under `"label"`, by the names of its
+            classes; of a task of values the values themselves under `""`, shaped as its labels.
         """
+        if self.decides:
+            return {"label": named_classes(self.label_names, self.decide(outputs))}
         same = len(self.label_shape) == self.dense_axes and self.units == 1
         return {"": ops.squeeze(outputs, axis=-1) if same else outputs}
 
     def read_keys(self) -> list[str]:
         """Full names of what `read` gives."""
-        return [f"{self.name}_label", f"{self.name}_probability"] if self.decides else [self.name]
+        found = self.read(ops.zeros((1, *known_shape(self.output_shape))))
+        return ["_".join(filter(None, (self.name, end))) for end in found]
 
     def metric_outputs(self, outputs: Any) -> Any:
         """The part of outputs that metrics compare with labels; all of it, unless a head gives more."""
         return outputs
 
     def describe(self, label: Any, output: Any) -> str:
-        """One line of one example, as a picture's title shows it: `angle 10.0 → 12.5 deg`.
+        """One line of one example, as a picture's title shows it: `angle 10.0 → 12.5 deg`, `digit 3 → 5 ✗`.
 
         Args:
             label: The label; None where there is none.
@@ -180,7 +184,17 @@ class Output(Label):
         Returns:
             Text; a wrong decision ends in ` ✗`.
         """
+        if self.decides and not self.label_shape:
+            return self._decision(label, output)
         return f"{self.name} {short_numbers(label)} → {short_numbers(self.metric_outputs(output))} {self.unit}".rstrip()
+
+    def _decision(self, label: Any, output: Any) -> str:
+        """The label's class and the decided one, by their names."""
+        decided = int(ops.convert_to_numpy(self.decide(np.asarray(output)[None])).ravel()[0])
+        known = label is not None and bool(np.all(self.present(np.asarray(label))))
+        truth = int(np.ravel(label)[0]) if known else None
+        shown = "?" if truth is None else self.class_name(truth)
+        return f"{self.name} {shown} → {self.class_name(decided)}{' ✗' if known and truth != decided else ''}"
 
     def draw(self, axis: Any, label: Any, output: Any) -> None:
         """Draws the label and the output of one example over its picture; nothing, unless a kind knows better.
