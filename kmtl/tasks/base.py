@@ -11,6 +11,7 @@ from keras import ops
 from kmtl._checks import non_negative, refusal, require, sizes, task_name
 from kmtl.tasks.keras_losses import is_of_keras, is_stackable, loss_identity, loss_name, loss_values, serialized_loss
 from kmtl.tasks.labels import elements_of
+from kmtl.tasks.measures import ignored_class, one_hot, takes_one_hot
 from kmtl.tasks.metric_directions import better_end, metric_name
 from kmtl.tasks.outputs import Output
 from kmtl.tasks.task_space import Condition, checked_where
@@ -145,7 +146,10 @@ class Task(Output):
         if self.is_elementwise(loss):
             values = loss_values(loss, ops.expand_dims(labels, -1), ops.expand_dims(predictions, -1))
             return mean_of_present(values, present, axes)
-        values = loss_values(loss, labels, predictions)
+        ignored = ignored_class(loss)
+        if ignored is not None:
+            present = present & (labels != ignored)
+        values = loss_values(loss, self.labels_for(loss, labels), predictions)
         counted = ops.all(present, axis=trailing(axes)) if axes else present
         if len(values.shape) != len(counted.shape):
             places = ("height", "width") if self.dense_axes == 2 else ("tokens",) * self.dense_axes
@@ -155,6 +159,15 @@ class Task(Output):
                 fix = "Return one value an example: keep the batch axis and reduce the others."
             raise ValueError(refusal(self.owner, "loss", rule, tuple(values.shape), fix))
         return values, counted
+
+    def labels_for(self, measure: Any, labels: Any) -> Any:
+        """Labels as a loss or metric takes them: one-hot for those of Keras's that want it, else as they are.
+
+        Args:
+            measure: Keras loss or metric, object or function.
+            labels: `(..., *loss_shape)`, harmless where missing.
+        """
+        return one_hot(labels, self.classes) if self.scores_classes and takes_one_hot(measure) else labels
 
     def stand_in(self, labels: Any, predictions: Any) -> Any:
         """Labels at which a loss and its slope are finite: class 0, or a number near the prediction.

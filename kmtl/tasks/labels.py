@@ -80,6 +80,11 @@ class Label:
         """
         kind = np.dtype(dtype).kind
         label = f"{argument}[{self.name!r}]"
+        if self.weighs_classes and not self.fits(tuple(shape)) and shape[1:] == (*self.label_shape, self.classes):
+            fix = f"Pass numpy.argmax(labels, axis=-1), and {self.missing} where missing."
+            got = words(f"shape {tuple(shape)}, which looks one-hot")
+            refusals.add(label, "must hold the number of a class", got, fix)
+            return
         if self.label_dtype == "int32" and kind == "f":
             what = "classification" if self.classes else "task of whole numbers"
             fix = f"Cast to int, {self.missing} where missing; kmtl.data.from_frame does both."

@@ -165,6 +165,11 @@ class Output(Label):
         same = len(self.label_shape) == self.dense_axes and self.units == 1
         return {"": ops.squeeze(outputs, axis=-1) if same else outputs}
 
+    @property
+    def scores_classes(self) -> bool:
+        """Whether the label is the number of a class, and the output one number a class."""
+        return self.weighs_classes and self.units == self.classes and len(self.loss_shape) == self.dense_axes
+
     def read_keys(self) -> list[str]:
         """Full names of what `read` gives."""
         found = self.read(ops.zeros((1, *known_shape(self.output_shape))))

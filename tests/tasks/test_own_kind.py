@@ -1,4 +1,4 @@
-"""A kind of the user's own whose output has fewer units than its label has classes: read, reported and drawn its way."""
+"""A kind of the user's own whose output has fewer units than its label has classes is read and drawn its way."""
 
 from typing import ClassVar
 
@@ -31,11 +31,11 @@ class Level(kmtl.Task):
     units = 3
     activation = "sigmoid"
     decides = True
-    default_loss = steps_lost
     loss_shape = ()
     label_names: ClassVar = ("low", "mid", "high", "top")
 
-    def resolved_loss(self):
+    @property
+    def default_loss(self):
         return steps_lost
 
     def decide(self, outputs):
@@ -49,10 +49,10 @@ class DrawnLevel(Level):
         return {"label": self.decide(outputs), "steps": outputs}
 
     def describe(self, label, output):
-        return f"{int(self.decide(output[None])[0])} of 3"
+        return f"{int(self.decide(output[None])[0])} of 3, {label}"
 
     def draw(self, axis, label, output):
-        axis.text(0, 0, f"drawn {np.shape(output)}")
+        axis.text(0, 0, f"drawn {np.shape(output)}, {label}")
 
 
 OUTPUTS = np.array([[0.9, 0.8, 0.1], [0.3, 0.2, 0.1]], "float32")
@@ -86,7 +86,7 @@ def test_a_line_and_a_report_tell_what_it_decides():
 
 
 @pytest.mark.parametrize(
-    ("kind", "title", "drawn"), [(Level, "level low → ", []), (DrawnLevel, " of 3", ["drawn (3,)"])]
+    ("kind", "title", "drawn"), [(Level, "level low → ", []), (DrawnLevel, " of 3, 0", ["drawn (3,), 0"])]
 )
 def test_its_picture_is_its_own(kind, title, drawn):
     image = keras.Input((2, 2, 1))
