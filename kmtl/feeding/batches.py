@@ -120,7 +120,10 @@ def number_of_examples(inputs: Any) -> int:
 def _check_labels(refusals: Refusals, labels: Mapping[str, Any], tasks: Mapping[str, Task], rows: int | None) -> None:
     """Records labels of a wrong dtype, shape or length."""
     for name, array in labels.items():
+        before = len(refusals.messages)
         tasks[name].check_labels(refusals, "y", array.dtype, array.shape)
+        if len(refusals.messages) == before:
+            tasks[name].check_digits(refusals, f"y[{name!r}]", array)
         if rows is not None and array.ndim and len(array) != rows:
             refusals.add(f"y[{name!r}]", f"must hold {rows} labels, one an example", len(array))
 

@@ -95,6 +95,19 @@ class Label:
             wanted = ", ".join(["batch", *("any" if size is None else str(size) for size in self.label_shape)])
             refusals.add(label, f"must have shape ({wanted}{'' if self.label_shape else ','})", tuple(shape))
 
+    def check_digits(self, refusals: Refusals, argument: str, labels: Any) -> None:
+        """Records numbers whose digits the cast to float32 would lose, as those of timestamps.
+
+        Args:
+            refusals: Where to record.
+            argument: What the user calls these labels.
+            labels: Array of the task's shape, before the cast.
+        """
+        if self.label_dtype == "float32" and labels.dtype.kind in "iuf" and labels.dtype.itemsize > 4:
+            statistics = self.statistics()
+            statistics.update(labels)
+            statistics.refuse_lost_digits(refusals, argument)
+
     def fits(self, shape: Sequence[int | None]) -> bool:
         """Whether labels of a shape, batch axis included, are this task's; a scalar may come as `(batch, 1)`."""
         accepted = [tuple(self.label_shape)] if self.label_shape else [(), (1,)]
@@ -231,6 +244,19 @@ class Label:
         if not self.weighs_classes or self.dense_axes:
             return None
         return {name: place for place, name in enumerate(self.label_names or ())}
+
+    @property
+    def renumbered(self) -> dict[str, int]:
+        """Label names that are numbers, of other classes than their own: in a table `3` might mean either."""
+        return {name: place for name, place in (self.label_codes or {}).items() if _number(name) not in (None, place)}
+
+
+def _number(text: str) -> float | None:
+    """The number that a text spells; None if none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def same_shape(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:

@@ -39,3 +39,9 @@ def test_bad_shapes_are_refused(shape):
 def test_a_unit_is_text():
     with pytest.raises(ValueError, match=r"^Regression\('place'\): `unit` must be text, got 3"):
         Regression("place", unit=3)
+
+
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_whether_it_standardizes_is_said_by_true_or_false(value):
+    with pytest.raises(ValueError, match="`standardize` must be True or False, got"):
+        Regression("age", standardize=value)
