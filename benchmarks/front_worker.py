@@ -132,7 +132,8 @@ class Bench:
         """One training for all preferences."""
         clock = Clock()
         found = kmtl.front.train(
-            lambda: self.problem.build(units=units, seed=self.seed),
+            lambda tasks: self.problem.build(tasks, units=units, seed=self.seed),
+            self.tasks,
             self.problem.data("train", self.seed),
             self.validation,
             epochs=units * self.problem.epochs,

@@ -39,7 +39,7 @@ def main():
     space = TaskSpace(Space(), {task.name: 1.0 for task in tasks})
     aim = Custom(lambda scores: scores["angle"]["mae"])
     split = Split(problem.data("train"), problem.data("validation"))
-    trainer = TrialTrainer(lambda _: problem.build(), None)
+    trainer = TrialTrainer(problem.build, tasks)
     trainee = Trainee(trainer, space, aim, {task.name: task for task in tasks}, [split])
     rows = []
     for epochs in (1, 3):

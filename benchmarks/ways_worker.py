@@ -128,10 +128,10 @@ class Ways:
         """Searches by KerasTuner; `epochs` is what that trains in all."""
         started = time.perf_counter()
         result = kmtl.search.weights(
-            lambda _, tasks: self.plain(tasks, self.epochs),
+            lambda tasks: self.plain(tasks, self.epochs),
+            self.tasks,
             self.train,
             self.validation,
-            tasks=self.tasks,
             objective=kmtl.search.DeltaM(self.baselines[0]),
             epochs=self.epochs,
             max_trials=trials,
@@ -146,8 +146,9 @@ class Ways:
     def front(self):
         """One training of the whole budget's length for every preference; the best one, folded."""
         epochs, started = self.budget * self.epochs, time.perf_counter()
-        build = lambda: self.trainer.model(self.tasks, epochs, seed=self.seed)  # noqa: E731
-        found = kmtl.front.train(build, self.train, self.validation, epochs=epochs, seed=self.seed, verbose=0)
+        build = lambda tasks: self.trainer.model(tasks, epochs, seed=self.seed)  # noqa: E731
+        options = {"epochs": epochs, "seed": self.seed, "verbose": 0}
+        found = kmtl.front.train(build, self.tasks, self.train, self.validation, **options)
         self.spend(epochs, time.perf_counter() - started)
         point = found.select(delta_m=self.baselines[0])
         return found.model(point), words(dict(zip([one.name for one in self.tasks], point.preference, strict=True)))

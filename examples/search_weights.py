@@ -24,8 +24,7 @@ def main():
     train, validation, test = kmtl.data.load("digit_poses", splits=splits)
     tasks, epochs, candidates = kmtl.data.tasks("digit_poses"), 3 if options.smoke else 6, 3 if options.smoke else 20
 
-    def build(hp, tasks=tasks):
-        del hp  # What it draws is searched, too: hp.Choice("width", [16, 32]).
+    def build(tasks):  # With a second parameter `hp`, what it draws is searched, too: hp.Choice("width", [16, 32]).
         image = keras.Input((32, 32, 1), name="image")
         features = kmtl.trunks.convnet(image, widths=(8, 16, 32))
         model = kmtl.MultiTaskModel.from_features(image, features, tasks)
@@ -34,9 +33,9 @@ def main():
 
     result = kmtl.search.weights(
         build,
+        tasks,
         train,
         validation,
-        tasks=tasks,
         epochs=epochs,
         max_trials=candidates,
         tuner="halving",  # Most candidates get an epoch, the best of them all.
@@ -47,13 +46,11 @@ def main():
     print("picture", result.plot(options.out / "trials.png"))
 
     print("\nOn the test set, each trained anew; delta_m against single-task models, negative is better:")
-    comparison = kmtl.evidence.compare(
-        lambda tasks: build(None, tasks), tasks, train, test, epochs=epochs, seeds=[1], verbose=0
-    )
+    comparison = kmtl.evidence.compare(build, tasks, train, test, epochs=epochs, seeds=[1], verbose=0)
     print(f"  equal weights  {comparison.delta_m[0]:+7.2f} %")
     for name, weights in {"uncertainty": {}, "found weights": result.best_weights}.items():
         keras.utils.set_random_seed(1)
-        model = build(None)
+        model = build(tasks)
         if name == "uncertainty":
             model.compile(model.optimizer, balancer="uncertainty")
         model.set_loss_weights(weights)

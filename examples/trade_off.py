@@ -19,10 +19,10 @@ import kmtl
 def builder(steps):
     """Returns the build function: a fresh, compiled model each time."""
 
-    def build():
+    def build(tasks):
         image = keras.Input((32, 32, 1), name="image")
         features = kmtl.trunks.convnet(image, widths=(32, 64, 128))
-        model = kmtl.MultiTaskModel.from_features(image, features, kmtl.data.tasks("digit_poses"))
+        model = kmtl.MultiTaskModel.from_features(image, features, tasks)
         model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)))
         return model
 
@@ -40,7 +40,8 @@ def main():
     train, validation, test = kmtl.data.load("digit_poses", fresh=True, splits=splits)
     epochs = 1 if options.smoke else 12
     keras.utils.set_random_seed(0)
-    found = kmtl.front.train(builder(epochs * len(train)), train, validation, epochs=epochs, verbose=2)
+    tasks, build = kmtl.data.tasks("digit_poses"), builder(epochs * len(train))
+    found = kmtl.front.train(build, tasks, train, validation, epochs=epochs, verbose=2)
     print(f"\n{found}\n")
     print("picture", kmtl.front.plot_front(found, options.out / "front.png"))
 

@@ -1,5 +1,6 @@
 """Multi-task learning for Keras 3 on TensorFlow: one model, a shared trunk, many named heads."""
 
+import kmtl._backend  # noqa: F401  # the first of all: it refuses other backends
 from kmtl import (
     balancers,
     callbacks,

@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
-_RESERVED = frozenset({"loss", "val", "serve", "serving_default", "regularization", "delta_m"})
+_RESERVED = frozenset(
+    {"loss", "val", "serve", "serving_default", "regularization", "delta_m", "worst_task", "constrained"}
+)
 
 
 def refusal(owner: str, argument: str, rule: str, got: object, fix: str = "") -> str:
@@ -94,6 +96,15 @@ def near(word: str, known: Iterable[str]) -> str:
     if match:
         return f"Did you mean {match[0]!r}?"
     return "Known: " + ", ".join(map(repr, names)) + "."
+
+
+def printable(text: str) -> str:
+    r"""Writes out what a text from outside would do to a screen: colours, cursor moves, bells. Line ends stay.
+
+    >>> print(printable("unit \x1b[31mcm\x07"))
+    unit \x1b[31mcm\x07
+    """
+    return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
 
 
 def non_negative(owner: str, argument: str, value: Any) -> float:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+from kmtl._checks import printable
+
 _NONE = "-"
 
 
@@ -35,8 +37,9 @@ class Table:
         self, rows: Any, formats: Mapping[str, str] | None = None, *, frame: Any = None, align: str = "right"
     ) -> None:
         given = rows if isinstance(rows, Sequence) else rows.to_dict("records")
-        self.columns = list(dict.fromkeys(str(name) for row in given for name in row))
-        self.cells = [[_cell(row.get(name), (formats or {}).get(name, "")) for name in self.columns] for row in given]
+        names = list(dict.fromkeys(str(name) for row in given for name in row))
+        self.columns = [_line(name) for name in names]
+        self.cells = [[_line(_cell(row.get(name), (formats or {}).get(name, ""))) for name in names] for row in given]
         self.align = align
         self._rows, self._frame = rows, frame
 
@@ -79,6 +82,9 @@ class Result:
     def __str__(self) -> str:
         return "\n".join(map(str, self.parts()))
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return "".join(part.html() if isinstance(part, Table) else _paragraph(part) for part in self.parts())
@@ -87,6 +93,11 @@ class Result:
 def _paragraph(text: str) -> str:
     """Text as HTML."""
     return f"<p>{html.escape(text).replace(chr(10), '<br>')}</p>" if text else ""
+
+
+def _line(text: str) -> str:
+    """Text from anywhere as one line that does nothing to a screen."""
+    return printable(text).replace("\n", r"\n")
 
 
 def _cell(value: Any, form: str) -> str:

@@ -1,6 +1,8 @@
 """The command: what the functions do, and a message in place of a traceback."""
 
 import importlib.metadata
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -61,7 +63,8 @@ def test_all_forms_in_one_folder(saved, tmp_path, capsys):
 def refused(saved):
     keras_file = saved / "birds.keras"
     return [
-        (["inspect", saved / "gone"], "`artifact` must be"),
+        (["inspect", saved / "gone"], "inspect: `artifact` must be"),
+        (["export", keras_file, "--to", saved / "new", "--version", 2**70], "`version` must be a whole number of at"),
         (["export", saved / "gone.keras", "--to", saved / "new"], "`path` must be a .keras file"),
         (["export", keras_file, "--to", saved / "new", "--tasks", "brid"], "Did you mean 'bird'"),
         (["export", keras_file, "--to", saved / "new", "--import", "no_such_module"], "`modules` must be modules"),
@@ -84,8 +87,19 @@ def test_what_is_wrong_is_one_message_and_a_status(saved, capsys):
         assert (status, out) == (2, "")
         assert err.startswith(f"kmtl {arguments[0]}: ")
         assert words in err
+        assert "inspect: inspect:" not in err
         assert "Traceback" not in err
     assert not (saved / "new").exists()
+
+
+def test_help_does_not_wait_for_tensorflow():
+    code = "import sys, atexit, kmtl_command; atexit.register(lambda: print(sorted(sys.modules))); kmtl_command.main()"
+    root = str(pathlib.Path(kmtl.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root}
+    command = [sys.executable, "-c", code, "export", "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "--quantize" in done.stdout
+    assert not {"'tensorflow'", "'keras'", "'numpy'"} & set(done.stdout.splitlines()[-1].strip("[]").split(", "))
 
 
 @pytest.mark.long

@@ -9,6 +9,7 @@ import kmtl
 ROOT = pathlib.Path(kmtl.__file__).parent
 # The path of a batch. A room is a file or a folder; files of one folder may import each other, without a cycle.
 ORDER = [
+    "_backend",
     "_checks",
     "_extras",
     "_table",

@@ -1,5 +1,6 @@
 """The public face: every name that is promised exists, and importing kmtl is light."""
 
+import os
 import subprocess
 import sys
 
@@ -14,9 +15,9 @@ PROMISED = {
     "trunks": "Options backbone convnet inception pool resnet vgg",
     "data": "from_arrays from_folder from_frame load mix only split_by_task tasks",
     "metrics": "ClassificationReport delta_m",
-    "callbacks": "ClassificationReports DeltaM LossWeightScheduler",
+    "callbacks": "ClassificationReports Constrained DeltaM EarlyStopping TaskEarlyStopping WorstTask",
     "weighting": "by_difficulty by_initial_loss by_label_count",
-    "evidence": "advise compare plot_curves plot_samples",
+    "evidence": "advise calibrate compare conformal grad_cam plot_curves plot_samples",
     "front": "FiLM Front LowRankAdapter Point condition fold hypervolume lattice non_dominated plot_front train",
     "search": "Constrained DeltaM Space WeightSearch as_chief as_worker from_dynamic front weights",
     "export": "Images check inspect litert load_keras onnx quality request_examples saved_model serving_config",
@@ -47,3 +48,12 @@ def test_import_stays_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_another_backend_is_refused_by_name():
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import kmtl"], capture_output=True, text=True, env=environment, check=False
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: kmtl: `KERAS_BACKEND` must be 'tensorflow', got 'jax'.")

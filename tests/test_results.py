@@ -1,8 +1,10 @@
 """Every result prints as text, shows as HTML in a notebook, gives a frame, and draws what it has."""
 
+import dataclasses
 import html.parser
 import pathlib
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,11 +13,21 @@ import kmtl
 from kmtl import _figures
 from kmtl._table import Result, Table
 from kmtl.distribution import StepCost
-from kmtl.evidence import Advice, Comparison, Run
+from kmtl.evidence import (
+    Advice,
+    Calibration,
+    Comparison,
+    Conformal,
+    Coverage,
+    GradCAM,
+    Run,
+    TaskCalibration,
+)
 from kmtl.export import Inspection, Parity, Quality, TaskParity
 from kmtl.export.lite.scoring import TaskQuality
 from kmtl.front import Front, Point, plot_front
 from kmtl.front.trade_off import TradeOff
+from kmtl.gradients import Gramians
 from kmtl.metrics import ClassificationReport
 from kmtl.search import Space, WeightSearch
 from kmtl.search.hypermodel import Trainee, TrialTrainer
@@ -39,8 +51,31 @@ def comparison():
 
 def advice():
     tasks = pd.DataFrame({"loss": [1.0, 2.0], "gradient_norm": [3.0, np.nan]}, index=["zoo", "ant"])
-    pairs = pd.DataFrame([{"task": "zoo", "other": "ant", "cosine": -0.25, "conflicts": 1.0, "batches": 8}])
+    pair = {
+        "task": "zoo",
+        "other": "ant",
+        "norm_similarity": 0.5,
+        "overlap": 0.1,
+        "cosine": np.nan,
+        "conflicts": np.nan,
+    }
+    pairs = pd.DataFrame([{**pair, "batches": 0, "is_measurable": False}])
     return Advice("equal", "Keep <equal> & search.", tasks, pairs)
+
+
+def calibration():
+    bins = (np.array([0.5]), np.array([0.75]), np.array([1.0]))
+    ant = TaskCalibration("ant", 9, 1.5, (0.7, 0.6), (0.25, 0.125), (0.25, 0.5), (bins, bins))
+    return Calibration((ant, dataclasses.replace(ant, task="owl", threshold=None)), {"zoo": "no <softmax>"})
+
+
+def conformal():
+    return Conformal(model_of(TASKS), 0.1, "lac", {"zoo": np.array([2.5])}, {"zoo": np.array([9])})
+
+
+def grad_cam():
+    maps, images = np.array([[[0.0, 0.0], [3.0, 0.0]]]), np.zeros((1, 4, 4, 1))
+    return GradCAM("<map>", {"zoo": maps, "ant": 0 * maps}, {"zoo": ["2 mm"], "ant": ["<0>"]}, {"zoo": True}, images)
 
 
 def model_of(tasks):
@@ -60,7 +95,7 @@ def front():
 
 def weight_search():
     space = TaskSpace(Space(), {"zoo": 1.0, "ant": 1.0})
-    trainer = TrialTrainer(lambda hp: hp, None)
+    trainer = TrialTrainer(lambda tasks: tasks, TASKS)
     trainee = Trainee(trainer, space, Custom(len), {task.name: task for task in TASKS}, [])
 
     def trial(name, ratio, score, **changes):
@@ -76,6 +111,9 @@ def weight_search():
 RESULTS = {
     "Comparison": comparison,
     "Advice": advice,
+    "Gramians": lambda: Gramians(
+        ["zoo", "ant"], np.ones((2, 2)), np.array([[True, True], [True, False]]), np.ones((2, 2, 2))
+    ),
     "Front": front,
     "WeightSearch": weight_search,
     "Parity": lambda: Parity("m", "ONNX", 9, 5, (TaskParity("zoo", 1e-9, 2.0, 1e-9, None),), 1.0, 2.0),
@@ -93,6 +131,10 @@ RESULTS = {
         {"go": {"inputs": {"row": {"dtype": "float32", "shape": [None, 2]}}, "outputs": {}}},
     ),
     "ClassificationReport": lambda: ClassificationReport(TASKS[1], np.array([0, 1, 2, 2]), np.eye(3)[[0, 1, 2, 0]]),
+    "Calibration": calibration,
+    "Conformal": conformal,
+    "Coverage": lambda: Coverage(0.9, ({"task": "zoo", "labels": 9, "covered": 0.875, "size": 2.5, "unit": "mm"},)),
+    "GradCAM": grad_cam,
     "StepCost": lambda: StepCost(0.1, 0.025, 4_000, 3, 0.05),
 }
 
@@ -141,6 +183,8 @@ def test_text_and_html_show_the_same_cells_and_the_frame_has_the_rows(name):
     found = Cells(result._repr_html_())
     assert found.rows == rows
     text = str(result)
+    # A console shows what `print` does.
+    assert repr(result) == text
     for row in rows:
         assert any(" ".join(line.split()) == " ".join(" ".join(row).split()) for line in text.splitlines()), row
     for line in (line for part in result.parts() if isinstance(part, str) for line in part.splitlines()):
@@ -232,6 +276,38 @@ def test_learning_curves_are_drawn_a_panel_a_metric_and_a_line_a_seed():
     # The validation's numbers, where there are some.
     assert [line.get_ydata().tolist()[-1] for line in ant.lines] == [0.3, 1.3, 0.3, 1.3]
     assert [text.get_text() for text in zoo.get_legend().get_texts()] == ["joint", "alone"]
+
+
+LOGS = {
+    "loss": [2.0, 1.0],
+    "zoo_loss": [1.0, 0.5],
+    "zoo_mae": [3.0, 2.0],
+    "zoo_weight": [1.0, 1.0],
+    "ant_own": [5.0, 6.0],
+    "val_loss": [2.0, 2.0],
+    "val_zoo_mae": [4.0, 3.0],
+    "val_ant_own": [7.0, 8.0],
+}
+
+
+def test_curves_of_one_training_are_its_losses_and_metrics_with_their_validation():
+    # As `fit` returns it.
+    history = keras.callbacks.History()
+    history.set_model(model_of(TASKS))
+    history.history = LOGS
+    axes = [axis for axis in kmtl.evidence.plot_curves(history).axes if axis.get_visible()]
+    titles = ["zoo: loss, lower is better", "zoo: mae [mm], lower is better", "ant: own"]
+    assert [axis.get_title() for axis in axes] == titles
+    assert [[line.get_ydata().tolist() for line in axis.lines] for axis in axes] == [
+        [[1.0, 0.5]],
+        [[3.0, 2.0], [4.0, 3.0]],
+        [[5.0, 6.0], [7.0, 8.0]],
+    ]
+    bare = kmtl.evidence.plot_curves({"a": [1.0], "val_a": [2.0], "b": [3.0]}).axes
+    assert [axis.get_title() for axis in bare if axis.get_visible()] == ["a", "b"]
+    for wrong in (3, {}, None):
+        with pytest.raises(TypeError, match="plot_curves: `source` must be a Comparison, a History or its dict"):
+            kmtl.evidence.plot_curves(wrong)
 
 
 def test_a_picture_goes_where_it_is_told(tmp_path):

@@ -7,6 +7,7 @@ from kmtl._keras_private.functional import (
     read_positions,
     replay,
     shared_tensors,
+    tensors_needed,
 )
 from kmtl._keras_private.losses_and_metrics import loss_arguments, metric_function
 from kmtl._keras_private.optimizer import apply_summed, built_variables, check_strategy, extend_optimizer
@@ -42,4 +43,5 @@ __all__ = [
     "read_positions",
     "replay",
     "shared_tensors",
+    "tensors_needed",
 ]

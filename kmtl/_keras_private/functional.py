@@ -1,6 +1,6 @@
 """The graph of a functional model: its nodes, and what each tensor comes from."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -81,6 +81,31 @@ def shared_tensors(model: Any, apart: Callable[[Any], bool]) -> list[Any]:
         else:
             read += node.input_tensors
     return list({id(tensor): tensor for tensor in read if id(tensor) in produced}.values())
+
+
+def tensors_needed(model: Any, names: Iterable[str]) -> list[tuple[Any, Any]]:
+    """Finds what all of some outputs of a functional model are computed from.
+
+    Args:
+        model: A functional model with a dict of outputs.
+        names: Keys of outputs.
+
+    Returns:
+        `(layer, tensor)` from the inputs, which are left out, to the outputs, for each value of a layer's call that
+        every one of the outputs needs.
+    """
+    wanted = set(names)
+    needed: dict[int, set[str]] = {}
+    for name in wanted:
+        needed.setdefault(id(model.output[name]), set()).add(name)
+    nodes, found = [node for node in _nodes(model) if not node.is_input], []
+    for node in nodes:
+        own = set().union(*(needed.get(id(tensor), set()) for tensor in node.outputs))
+        for tensor in node.input_tensors:
+            needed.setdefault(id(tensor), set()).update(own)
+    for node in reversed(nodes):
+        found += [(node.operation, tensor) for tensor in node.outputs if needed.get(id(tensor)) == wanted]
+    return found
 
 
 def replay(model: Any, call: Callable[..., Any]) -> Any:

@@ -1,8 +1,20 @@
-"""Callbacks over several tasks: moving loss weights, the joint score, per-class reports; and backups."""
+"""Callbacks over several tasks: stopping, scores to monitor, moving loss weights, per-class reports; and backups."""
 
 from kmtl.callbacks.backup import BackupAndRestore
-from kmtl.callbacks.joint_score import DeltaM
+from kmtl.callbacks.constrained import Constrained
+from kmtl.callbacks.early_stopping import EarlyStopping
+from kmtl.callbacks.joint_score import DeltaM, WorstTask
 from kmtl.callbacks.loss_weights import LossWeightScheduler
 from kmtl.callbacks.reports import ClassificationReports
+from kmtl.callbacks.task_stopping import TaskEarlyStopping
 
-__all__ = ["BackupAndRestore", "ClassificationReports", "DeltaM", "LossWeightScheduler"]
+__all__ = [
+    "BackupAndRestore",
+    "ClassificationReports",
+    "Constrained",
+    "DeltaM",
+    "EarlyStopping",
+    "LossWeightScheduler",
+    "TaskEarlyStopping",
+    "WorstTask",
+]

@@ -76,7 +76,8 @@ class Backups:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir()
+            # Weights and data positions are their owner's business, whatever others may read of new files.
+            beside.mkdir(mode=0o700)
             (beside / _META).write_text(json.dumps(write(beside)))
             files = {path.name: _fingerprint(path) for path in sorted(beside.iterdir())}
             (beside / _MANIFEST).write_text(json.dumps({"format": _FORMAT, "files": files}))

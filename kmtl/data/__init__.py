@@ -6,6 +6,7 @@ from kmtl.data.built_in.preparing import register
 from kmtl.data.hiding import hide_labels
 from kmtl.data.mixing.mix import mix, steps_per_epoch
 from kmtl.data.mixing.splitting import only, split_by_task
+from kmtl.data.partition.split import split
 from kmtl.data.shards.from_shards import from_shards
 from kmtl.data.shards.verifying import check_shards
 from kmtl.data.shards.writing import write_shards
@@ -25,6 +26,7 @@ __all__ = [
     "names",
     "only",
     "register",
+    "split",
     "split_by_task",
     "steps_per_epoch",
     "tasks",

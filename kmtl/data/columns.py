@@ -81,7 +81,12 @@ def checked_labels(refusals: Refusals, labels: Any, tasks: Sequence[Task], rows:
         refusals.add("labels", "must be a dict of arrays or a frame", words(type(labels).__name__), fix)
         return {}
     given = {name: labels[name] for name in labels}
-    known_keys(refusals, "labels", given, names)
+    others = [str(name) for name in given if name not in names]
+    if others and hasattr(labels, "columns"):
+        fix = f"Pass the columns of the tasks alone: labels[{[name for name in names if name in given] or names}]."
+        refusals.add("labels", "must have no other columns than the tasks", some(others), fix)
+    else:
+        known_keys(refusals, "labels", given, names)
     if not any(name in given for name in names):
         refusals.add("labels", f"must hold labels of at least one of {names}", list(given))
     return {

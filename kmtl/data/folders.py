@@ -9,9 +9,13 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals, near, words
 from kmtl.data.frames import check_frame
+from kmtl.data.label_images import is_below
 from kmtl.data.mixing.proportions import is_whole
 
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+# How PNG and JPEG end; nothing within them looks like that, but others may have written behind it.
+_ENDS = (b"IEND\xaeB`\x82", b"\xff\xd9")
+_TAIL = 1024
 _SHOWN = 3
 
 
@@ -23,7 +27,12 @@ def label_table(refusals: Refusals, labels: Any) -> Any:
         if not Path(labels).is_file():
             refusals.add("labels", "must be a CSV file or a pandas DataFrame", str(labels), "No file is there.")
             refusals.check()
-        labels = pd.read_csv(labels)
+        try:
+            labels = pd.read_csv(labels)
+        except ValueError as error:  # of pandas and of Unicode: empty, binary, ragged
+            got = words(f"{str(labels)!r}: {str(error).strip()}")
+            refusals.add("labels", "must be a CSV file in UTF-8 with a line of column names", got)
+            refusals.check()
     check_frame(refusals, "labels", labels)
     return labels
 
@@ -53,17 +62,38 @@ def image_paths(refusals: Refusals, directory: Path, table: Any, column: str) ->
     if unnamed:
         refusals.add("file_column", "must hold a file name in every row", words(f"{unnamed} rows without"))
     paths = [directory / str(name) for name in names.dropna()]
-    _add_files(refusals, f"must name files below {directory}", [path for path in paths if not path.is_file()])
-    _add_files(
-        refusals, "must name PNG or JPEG files", [path for path in paths if path.is_file() and not _is_image(path)]
-    )
+    there = [path for path in paths if is_below(directory, path) and path.is_file()]
+    images = [path for path in there if _is_image(path)]
+    _add_files(refusals, f"must name files below {directory}", _others(paths, there))
+    _add_files(refusals, "must name PNG or JPEG files", _others(there, images))
+    _add_files(refusals, "must name whole images", [path for path in images if _is_broken(path)])
     return [str(path) for path in paths]
+
+
+def _others(paths: list[Path], kept: list[Path]) -> list[Path]:
+    """The paths that are not among those kept."""
+    known = set(kept)
+    return [path for path in paths if path not in known]
 
 
 def _is_image(path: Path) -> bool:
     """Tells by its first bytes whether a file is a PNG or a JPEG."""
     with path.open("rb") as file:
         return file.read(8).startswith(_SIGNATURES)
+
+
+def _is_broken(path: Path) -> bool:
+    """Whether a file lacks the mark of an image's end, and cannot be decoded without."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - _TAIL, 0))
+        tail = file.read()
+    if any(mark in tail for mark in _ENDS):
+        return False
+    try:
+        tf.io.decode_image(path.read_bytes(), expand_animations=False)
+    except tf.errors.InvalidArgumentError:
+        return True
+    return False
 
 
 def _add_files(refusals: Refusals, rule: str, paths: list[Path]) -> None:

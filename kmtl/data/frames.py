@@ -32,8 +32,24 @@ def check_frame(refusals: Refusals, argument: str, frame: Any) -> None:
 def feature_arrays(refusals: Refusals, frame: Any, features: Any) -> Any:
     """Returns numeric columns as one float32 matrix `(rows, columns)`, or one a name for a mapping."""
     if isinstance(features, Mapping):
-        return {name: _matrix(refusals, frame, _listed(names)) for name, names in features.items()}
+        return {name: _input(refusals, frame, names) for name, names in features.items()}
     return _matrix(refusals, frame, _listed(features))
+
+
+def _input(refusals: Refusals, frame: Any, names: Any) -> Any:
+    """One input of several: a matrix of numbers, or the text of a single column, `(rows,)`."""
+    if not isinstance(names, str) or names not in frame.columns or not _is_text(frame[names]):
+        return _matrix(refusals, frame, _listed(names))
+    absent = int(frame[names].isna().sum())
+    if absent:
+        fix = "Fill them, for example with fillna('')."
+        refusals.add("features", f"must be text in every row of column {names!r}", words(f"{absent} missing"), fix)
+    return frame[names].fillna("").astype(object).to_numpy()
+
+
+def _is_text(series: Any) -> bool:
+    """Whether a column holds text, gaps aside."""
+    return series.notna().any() and all(isinstance(value, str) for value in series.dropna())
 
 
 def feature_columns(features: Any) -> list[str]:
@@ -66,7 +82,11 @@ def _feature(refusals: Refusals, frame: Any, column: Any) -> Any:
         return nothing
     numbers, kinds = as_numbers(frame[column])
     if not kinds <= set("biuf"):
-        fix = "Encode it as numbers first, for example with pandas.get_dummies."
+        fix = "Encode categories as numbers first, for example with pandas.get_dummies."
+        if _is_text(frame[column]):
+            fix = (
+                f"Make text an input of its own, features={{{column!r}: {column!r}, ...}}; or {fix[0].lower()}{fix[1:]}"
+            )
         refusals.add("features", f"must be numeric, as column {column!r} is not", words(str(frame[column].dtype)), fix)
         return nothing
     narrow = narrowed(numbers)

@@ -22,6 +22,15 @@ def is_image(task: Task) -> bool:
     return len(task.label_shape) > 1
 
 
+def is_below(directory: Path, path: Path) -> bool:
+    """Whether a path stays within a folder, links followed.
+
+    >>> is_below(Path("photos"), Path("photos/a.png")), is_below(Path("photos"), Path("photos/../a.png"))
+    (True, False)
+    """
+    return path.resolve().is_relative_to(directory.resolve())
+
+
 def file_names(refusals: Refusals, task: Task, frame: Any, columns: Sequence[Any]) -> Any:
     """Returns the name of the label's file in every row, empty where there is none."""
     if not columns:
@@ -44,6 +53,8 @@ def label_image_reader(refusals: Refusals, directory: Path, task: Task, names: A
         The path of every row's file, empty where there is none, and a function from a path to the label.
     """
     paths = np.array([str(directory / name) if name else "" for name in names], dtype=object)
+    outside = [path for path in sorted(set(paths)) if path and not is_below(directory, Path(path))]
+    _add_files(refusals, task, f"must name files below {directory}", outside, "Copy them there.")
     headers = {path: _header(Path(path)) for path in sorted(set(paths)) if path}
     sizes = {path: header[2:0:-1] for path, header in headers.items() if header}
     first = next(iter(sizes.values()), (1, 1))

@@ -87,7 +87,8 @@ def from_frame(
         frame: One row an example.
         tasks: The tasks. A label stands in the column of the task's name, those of a
             `MultiLabel` also in the columns of its label names.
-        features: Numeric columns, as one float32 input of shape `(columns,)`; or a mapping of input name to columns.
+        features: Numeric columns, as one float32 input of shape `(columns,)`; or a mapping of input name to columns, of
+            which a single one by its name may hold text: an input of shape `()`.
         columns: Other label columns by task: a name; for a vector, a list; None for a task without labels here.
         batch_size: Examples a batch; the last one may be shorter. None gives single examples.
         shuffle: Whether every pass has an order of its own, over the whole set.

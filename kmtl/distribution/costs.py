@@ -36,7 +36,7 @@ class Sizes:
         return cls(len(model.tasks), shared, every - shared)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StepCost(Result):
     """What one step of one replica costs, the mean over the steps of `update_every`.
 

@@ -3,36 +3,82 @@
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-LONGEST_LINE = 2**22
+LONGEST_LINE = 2**20
 PATIENCE = 5.0
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-def listener(port: int, owner: str) -> socket.socket:
-    """Opens a port on all of the machine's addresses, as TensorFlow will.
+def listeners(address: str, owner: str) -> list[socket.socket]:
+    """Opens a port on what an address of this machine means here, and on no other network of the machine.
+
+    A name that is not known here, stands for another machine's address (behind port forwarding), or for the loopback
+    alone though it is no loopback's name (as Debian writes a machine's own name), tells nothing: then the port is
+    opened on all addresses.
 
     Args:
-        port: The port.
+        address: `host:port`.
         owner: Whose it is, for the message.
 
     Raises:
         OSError: If it cannot be opened.
     """
-    both = socket.has_dualstack_ipv6()
+    host, _, port = address.rpartition(":")
     try:
-        made = socket.create_server(("", port), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both)
-        made.setblocking(False)
-        return made
+        return _opened(_own_hosts(host.strip("[]")), int(port)) or [_open_everywhere(int(port))]
     except OSError as error:
         message = (
             f"Port {port} of {owner} cannot be opened on this machine: {error.strerror}. Another worker with this "
             "index, the last run, or another program has it: end that, or change the port in every TF_CONFIG."
         )
         raise OSError(error.errno, message) from error
+
+
+def _own_hosts(host: str) -> list[str]:
+    """Numeric addresses that a host of this machine can be called by, none if its name tells nothing."""
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return []
+    loopback = {one for one in found if ipaddress.ip_address(one.partition("%")[0]).is_loopback}
+    is_loopback = host == "localhost" or host in loopback
+    return sorted(found if is_loopback else found - loopback)
+
+
+def _opened(hosts: Sequence[str], port: int) -> list[socket.socket]:
+    """A listening socket on each address that this machine has."""
+    made: list[socket.socket] = []
+    try:
+        for host in hosts:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                made.append(_listening(host, port, family))
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+    except OSError:
+        for one in made:
+            one.close()
+        raise
+    return made
+
+
+def _open_everywhere(port: int) -> socket.socket:
+    """A listening socket on all of the machine's addresses."""
+    both = socket.has_dualstack_ipv6()
+    return _listening("", port, socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both)
+
+
+def _listening(host: str, port: int, family: socket.AddressFamily, dualstack_ipv6: bool = False) -> socket.socket:
+    """One socket that takes calls without waiting for them."""
+    made = socket.create_server((host, port), family=family, dualstack_ipv6=dualstack_ipv6)
+    made.setblocking(False)
+    return made
 
 
 async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -62,12 +108,19 @@ def write_line(writer: asyncio.StreamWriter, word: Mapping[str, Any]) -> None:
 
 
 async def read_line(reader: asyncio.StreamReader) -> dict[str, Any]:
-    """Reads one line; an empty dict if the line is cut, too long or no JSON object."""
+    """Reads one line; an empty dict if the line is cut, too long, no JSON object, or deeper than workers write."""
     try:
         word = json.loads(await reader.readline())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return word if isinstance(word, dict) else {}
+    return word if isinstance(word, dict) and all(map(_is_flat, word.values())) else {}
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether a value is a text, a whole number or a dict of texts."""
+    if isinstance(value, dict):
+        return all(isinstance(inner, str) for inner in value.values())
+    return isinstance(value, str | int)
 
 
 def error_message(error: Exception) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from kmtl._checks import Refusals, is_number, is_whole, refusal
+from kmtl.distribution import shared_token
 from kmtl.distribution.clusters import Cluster, check_cluster
 from kmtl.distribution.workers import Worker
 
@@ -36,7 +37,8 @@ def launch(
     """Runs a training program as several workers on this machine, and returns when all have ended well.
 
     Each worker gets its `TF_CONFIG`, so the program is the one for a real cluster. Its lines come out
-    with `[worker 0]` before them. GPUs are shared out evenly; with fewer GPUs than workers all run on the CPU.
+    with `[worker 0]` before them, and all share a token that nobody else knows. GPUs are shared out evenly; with fewer
+    GPUs than workers all run on the CPU.
     When one worker fails, or this program is interrupted, all others are stopped; on Linux they
     end with this program even if it is killed.
 
@@ -58,9 +60,10 @@ def launch(
     addresses = tuple(f"localhost:{port}" for port in ports or free_ports(workers))
     command, shares = _command(script), _shares(workers, env or {})
     running: list[Worker] = []
+    common = {shared_token.VARIABLE: shared_token.new_token(), **os.environ, "PYTHONUNBUFFERED": "1"}
     try:
         for rank in range(workers):
-            environment = {**os.environ, "PYTHONUNBUFFERED": "1", **shares[rank], **(env or {})}
+            environment = {**common, **shares[rank], **(env or {})}
             running.append(Worker(command, Cluster(addresses, rank), environment))
         _wait(running, timeout)
     finally:

@@ -1,9 +1,28 @@
-"""Whether joint training helps: the joint model against each task alone."""
+"""Whether joint training helps, how far each head is to be trusted, and what it looks at."""
 
 from kmtl.evidence.advice import Advice, advise
+from kmtl.evidence.calibration import Calibration, TaskCalibration, calibrate
+from kmtl.evidence.class_activation import GradCAM, grad_cam
 from kmtl.evidence.compare import compare
 from kmtl.evidence.comparison import Comparison
+from kmtl.evidence.conformal import Conformal, Coverage, conformal
 from kmtl.evidence.pictures import plot_curves, plot_samples
 from kmtl.evidence.trainer import Run
 
-__all__ = ["Advice", "Comparison", "Run", "advise", "compare", "plot_curves", "plot_samples"]
+__all__ = [
+    "Advice",
+    "Calibration",
+    "Comparison",
+    "Conformal",
+    "Coverage",
+    "GradCAM",
+    "Run",
+    "TaskCalibration",
+    "advise",
+    "calibrate",
+    "compare",
+    "conformal",
+    "grad_cam",
+    "plot_curves",
+    "plot_samples",
+]

@@ -5,43 +5,65 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from kmtl import gradients
 from kmtl._checks import whole
 from kmtl._table import Result, Table
+from kmtl.evidence import task_gradients
+from kmtl.evidence.task_gradients import TaskGradients
+from kmtl.evidence.verdict import verdict
+from kmtl.feeding import unpacked
 
-# An order of magnitude: below it Adam and a tuned static weight make up the difference.
-SCALES_DIFFER = 10.0
-# A third of the batches, and an angle that is not noise around 90 degrees.
-CONFLICT_SHARE, CONFLICT_COSINE = 1 / 3, -0.1
-# From this many tasks on, one backward pass a task is too dear.
-MANY_TASKS = 8
+# Against the largest gradient: what is left of one by rounding.
+_DEAD = 1e-12
+_TASK_COLUMNS = ("loss", "guessing", "loss_weight", "gradient_norm", "share", "batches")
+_PAIR_COLUMNS = ("task", "other", "norm_similarity", "overlap", "cosine", "conflicts", "batches")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Advice(Result):
     """A verdict in words, and what it stands on.
 
     Attributes:
         balancer: Name of the balancer to try first.
         verdict: Why, in words.
-        tasks: A row a task: median loss, median gradient norm, share of the sum of the norms.
-        pairs: A row a pair: mean cosine, share of batches in which the pair conflicts.
+        tasks: A row a task, as a pandas frame: mean loss at weight 1, the level of guessing, the loss weight, median
+            gradient norm under that weight, its share of the sum of the norms, batches, and whether it is dead.
+        pairs: A row a pair: similarity of the norms, share of rows labelled for either that are labelled for both,
+            mean cosine over these, share of batches in which the pair conflicts, and whether that could be measured.
+        condition: Median condition number of the matrix of the gradients that are alive; 1 is best.
     """
 
     balancer: str
     verdict: str
-    tasks: pd.DataFrame
-    pairs: pd.DataFrame
+    tasks: Any
+    pairs: Any
+    condition: float = float("nan")
 
     def parts(self) -> list[str | Table]:
         """The verdict and its figures."""
         tasks = self.tasks.rename_axis("task").reset_index()
-        return [self.verdict, "", Table(tasks), "", Table(self.pairs)]
+        pairs = self.pairs.to_dict("records")
+        shown = [
+            {
+                **{column: row[column] for column in _PAIR_COLUMNS if column in row},
+                **({} if row.get("is_measurable", True) else {"cosine": "not measurable", "conflicts": None}),
+            }
+            for row in pairs
+        ]
+        given = [column for column in ("task", *_TASK_COLUMNS) if column in tasks]
+        lines = [] if np.isnan(self.condition) else ["", f"condition number of the gradients {self.condition:.4g}"]
+        return [self.verdict, "", Table(tasks[given]), *lines, "", Table(shown, frame=self.pairs)]
 
 
 def advise(model: Any, data: Any, y: Any = None, *, batches: int = 8, batch_size: int = 32) -> Advice:
     """Looks at some batches and says which balancer to try first, and why.
+
+    It begins with what no balancer mends: a dead task, whose gradient does not reach the shared weights; a task whose
+    loss is no better than that of a constant output (`guessing`); loss weights of the user's own that make the scales
+    differ. Then come norms, and cosines after them: gradients alike in size and a low condition number go with good
+    weights (AutoScale, arXiv 2508.13979), while a cosine tells something only of rows that are labelled for both tasks.
+    Of a pair of which under 30 % of the labelled rows carry both labels it is not measurable (arXiv 2604.07848).
 
     The rules follow what the literature measured. A well-tuned static sum is hard to
     beat (Kurin et al., "In Defense of the Unitary Scalarization for Deep
@@ -53,7 +75,7 @@ def advise(model: Any, data: Any, y: Any = None, *, batches: int = 8, batch_size
 
     Args:
         model: A compiled `MultiTaskModel`; no weight of it moves.
-        data: As `x` of `fit`.
+        data: As `x` of `fit`, or `(x, y)`.
         y: As `y` of `fit`.
         batches: How many batches are looked at.
         batch_size: Of arrays.
@@ -75,67 +97,71 @@ def advise(model: Any, data: Any, y: Any = None, *, batches: int = 8, batch_size
     'unit'
     """
     whole("advise", "batches", batches, 1)
-    found = model.gramians(data, y, batches=batches, batch_size=batch_size)
-    tasks, pairs = _tasks(found), _pairs(found)
-    balancer, verdict = _verdict(tasks, pairs, len(found.losses))
-    return Advice(balancer, verdict, tasks, pairs)
+    x, y, weights = unpacked(data, y)
+    seen = task_gradients.measure(model, x, y, weights, batches=batches, batch_size=batch_size)
+    tasks, pairs = _tasks(seen), _pairs(seen)
+    trained = int(model.optimizer.iterations) > 0
+    balancer, words = verdict(tasks, pairs, len(seen.found.losses), is_trained=trained)
+    return Advice(balancer, words, tasks, pairs, _condition(seen.found, tasks))
 
 
-def _tasks(found: Any) -> pd.DataFrame:
-    """Median loss and gradient length of each task, over the batches where it has a label."""
-    lengths = np.sqrt(np.maximum(np.diagonal(found.grams, axis1=1, axis2=2), 0.0))
+def _tasks(seen: TaskGradients) -> Any:
+    """Loss and gradient length of each task, over the batches where it has a label."""
+    import pandas as pd
+
+    found, norms = seen.found, seen.found.norms
     rows = {}
     for place, name in enumerate(found.names):
-        there = found.present[:, place] & np.isfinite(lengths[:, place])
-        loss = np.median(found.losses[there, place]) if there.any() else np.nan
-        length = np.median(lengths[there, place]) if there.any() else np.nan
-        rows[name] = {"loss": loss, "gradient_norm": length, "batches": int(there.sum())}
+        there = found.present[:, place] & np.isfinite(norms[:, place])
+        weight = seen.weights[name]
+        rows[name] = {
+            "loss": gradients.over_batches(np.mean, found.losses[there, place] / weight) if weight else float("nan"),
+            "guessing": seen.guesses[name],
+            "loss_weight": weight,
+            "gradient_norm": gradients.over_batches(np.median, norms[there, place]),
+            "batches": int(there.sum()),
+        }
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["share"] = table["gradient_norm"] / table["gradient_norm"].sum()
+    largest = {name: np.nanmax(norms[:, place], initial=0.0) for place, name in enumerate(found.names)}
+    most = max(largest.values())
+    table["is_dead"] = [bool(table["batches"][name]) and largest[name] <= _DEAD * most for name in found.names]
     return table
 
 
-def _pairs(found: Any) -> pd.DataFrame:
-    """Mean cosine of each pair, and how often it conflicts."""
-    rows = []
-    for one, other in combinations(range(len(found.names)), 2):
-        size = np.sqrt(found.grams[:, one, one] * found.grams[:, other, other])
-        there = np.isfinite(size) & (size > 0)
-        cosines = found.grams[there, one, other] / size[there]
-        mean = cosines.mean() if there.any() else np.nan
-        share = (cosines < 0).mean() if there.any() else np.nan
-        names = {"task": found.names[one], "other": found.names[other]}
-        rows.append({**names, "cosine": mean, "conflicts": share, "batches": int(there.sum())})
-    return pd.DataFrame(rows, columns=["task", "other", "cosine", "conflicts", "batches"])
+def _pairs(seen: TaskGradients) -> Any:
+    """Of each pair the similarity of the norms, the rows in common, mean cosine, and how often it conflicts."""
+    import pandas as pd
+
+    names, norms, rows = seen.found.names, seen.found.norms, []
+    for one, other in combinations(range(len(names)), 2):
+        cosines = seen.cosines.get((one, other), np.array([]))
+        known = cosines[np.isfinite(cosines)]
+        similarity = 2 * norms[:, one] * norms[:, other] / (norms[:, one] ** 2 + norms[:, other] ** 2)
+        rows.append(
+            {
+                "task": names[one],
+                "other": names[other],
+                "norm_similarity": gradients.over_batches(np.mean, similarity),
+                "overlap": float(seen.overlaps[one, other]),
+                "cosine": gradients.over_batches(np.mean, known),
+                "conflicts": gradients.over_batches(np.mean, known < 0) if len(known) else float("nan"),
+                "batches": len(known),
+                "is_measurable": (one, other) in seen.cosines,
+            }
+        )
+    return pd.DataFrame(rows, columns=[*_PAIR_COLUMNS, "is_measurable"])
 
 
-def _verdict(tasks: pd.DataFrame, pairs: pd.DataFrame, batches: int) -> tuple[str, str]:
-    """Name of a balancer, and the reason."""
-    known = tasks["gradient_norm"][tasks["gradient_norm"] > 0]
-    ratio = known.max() / known.min() if len(known) > 1 else 1.0
-    fighting = pairs[(pairs["conflicts"] > CONFLICT_SHARE) & (pairs["cosine"] < CONFLICT_COSINE)]
-    looked = f"Looked at {batches} batches."
-    if ratio < SCALES_DIFFER and fighting.empty:
-        return "equal", (
-            f"{looked} The largest gradient is {ratio:.1f} times the smallest, and no pair conflicts for long: neither "
-            "scale nor direction asks for a special method. Keep balancer='equal' and search the loss weights and "
-            "the learning rate."
-        )
-    scales = f"Scales differ: the gradient of {known.idxmax()!r} is {ratio:.0f} times that of {known.idxmin()!r}."
-    conflict = f"Gradients conflict: {', '.join(f'{a!r} and {b!r}' for a, b in fighting[['task', 'other']].values)}."
-    cheap = "With this many tasks take level='features', or solve='online' where the method has it."
-    hint = f" {cheap}" if len(tasks) >= MANY_TASKS else ""
-    if fighting.empty:
-        return "unit", (
-            f"{looked} {scales} Use balancer='unit' (each gradient counts its direction alone), or at the price of the "
-            f"plain step 'si' or 'uncertainty'. Static weights near 1 / norm do most of it.{hint}"
-        )
-    if ratio < SCALES_DIFFER:
-        return "upgrad", (
-            f"{looked} {conflict} Use balancer='upgrad', whose direction ascends no task; compare it with equal "
-            f"weights under the same learning-rate search.{hint}"
-        )
-    return "nash", (
-        f"{looked} {scales} {conflict} Use balancer='nash', which neither scale nor conflict misleads; compare it with "
-        f"'unit' and with static weights near 1 / norm.{hint}"
-    )
+def _condition(found: gradients.Gramians, tasks: Any) -> float:
+    """Median of the largest singular value of the gradients over the smallest, at most 1e6.
+
+    Over the batches in which every task is present that is alive.
+    """
+    alive = [place for place, name in enumerate(found.names) if tasks["batches"][name] and not tasks["is_dead"][name]]
+    grams = found.grams[:, alive][:, :, alive]
+    known = grams[found.present[:, alive].all(axis=1) & np.isfinite(grams).all(axis=(1, 2))]
+    if not known.size:
+        return float("nan")
+    values = np.linalg.eigvalsh(known.astype("float64"))
+    return float(np.median(np.sqrt(values[:, -1] / np.maximum(values[:, 0], 1e-12 * values[:, -1]))))

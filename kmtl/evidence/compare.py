@@ -4,21 +4,27 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kmtl import data as datasets
-from kmtl._checks import Refusals, words
+from kmtl._checks import Refusals, is_whole, words
+from kmtl.evidence.builds import Build, checked_tasks, refuse_build
 from kmtl.evidence.comparison import Comparison
+from kmtl.evidence.progress import Progress
 from kmtl.evidence.trainer import Run, Trainer
+from kmtl.feeding import as_dataset
 from kmtl.tasks import Task
+
+_FORM = "compare(build, tasks, train, test, epochs=...)"
 
 
 def compare(
-    build: Callable[[list[Task]], Any],
+    build: Callable[..., Any],
     tasks: Sequence[Task],
     train: Any,
-    test: Any,
+    test: Any = None,
     *,
     epochs: int,
     validation: Any = None,
-    seeds: Iterable[int] = (0, 1, 2),
+    seeds: Iterable[int] | int = (0, 1, 2),
+    batch_size: int = 32,
     callbacks: Callable[[], list[Any]] | None = None,
     verbose: Any = "auto",
 ) -> Comparison:
@@ -28,15 +34,16 @@ def compare(
     and each model is trained for the same epochs on the same examples.
 
     Args:
-        build: Makes a compiled `MultiTaskModel` for the tasks it is given.
+        build: `build(tasks)`: makes a compiled `MultiTaskModel` for the tasks it is given.
         tasks: The tasks, in order.
-        train: A tf.data.Dataset of batches `(x, {task: label})`.
+        train: What `fit` takes: batches `(x, {task: label})`, or `(x, y)` of arrays.
         test: The same, for the scores.
         epochs: Of every training.
         validation: The same, for the learning curves; None draws them from the training logs.
-        seeds: Random seeds, one training of each model a seed.
+        seeds: Random seeds, one training of each model a seed; a number n takes 0 to n - 1.
+        batch_size: Of arrays.
         callbacks: Makes fresh callbacks for a training.
-        verbose: As in `fit`; what is trained is announced unless it is 0.
+        verbose: As in `fit`; unless it is 0, each training is announced and followed by the time that is left.
 
     Returns:
         A `Comparison`: print it, `plot()` it, or take its `table()`, `delta_m`, `baselines`, `model`.
@@ -45,39 +52,47 @@ def compare(
         ValueError: If there is no task, no seed or no epoch, or `build` returns
             something other than a compiled model of the tasks.
     """
-    tasks, seeds = list(tasks), list(seeds)
-    _check(tasks, seeds, epochs)
-    # Alone, a task has no other labels to ask.
-    train, test = datasets.in_task_space(train, tasks), datasets.in_task_space(test, tasks)
-    validation = None if validation is None else datasets.in_task_space(validation, tasks)
-    trainer = Trainer(build, owner="compare", callbacks=callbacks, verbose=verbose)
+    chosen, numbers, sets = _checked(build, tasks, (train, test, validation), seeds, epochs, batch_size)
+    trainings = len(numbers) * (1 + len(chosen))
+    progress = Progress(trainings * epochs, verbose)
+    progress.say(f"{trainings} trainings of {epochs} epochs each")
+    trainer = Trainer(Build(build, "compare"), owner="compare", callbacks=callbacks, verbose=verbose, progress=progress)
     joint: list[Run] = []
-    separate: dict[str, list[Run]] = {task.name: [] for task in tasks}
+    separate: dict[str, list[Run]] = {task.name: [] for task in chosen}
     models: dict[str, Any] = {}
-    for seed in seeds:
-        for name, chosen in [("joint", tasks), *((task.name, [task.alone()]) for task in tasks)]:
-            _announce(name, seed, chosen, verbose)
-            model, run = trainer.run(chosen, train, test, epochs=epochs, seed=seed, validation=validation)
+    for seed in numbers:
+        for name, part in [("joint", chosen), *((task.name, [task.alone()]) for task in chosen)]:
+            alone = "all tasks jointly" if name == "joint" else f"{name!r} alone"
+            progress.say(f"Training {alone} ({len(part)} task{'s' * (len(part) > 1)}), seed {seed}")
+            model, run = trainer.run(part, *sets[:2], epochs=epochs, seed=seed, validation=sets[2])
             models.setdefault(name, model)
             (joint if name == "joint" else separate[name]).append(run)
-    return Comparison(tasks, joint, separate, models)
+    return Comparison(chosen, joint, separate, models)
 
 
-def _check(tasks: list[Task], seeds: list[int], epochs: int) -> None:
-    """Refuses an empty comparison."""
+def _checked(
+    build: Any, tasks: Any, sets: tuple[Any, Any, Any], seeds: Any, epochs: Any, batch_size: Any
+) -> tuple[list[Task], list[int], list[Any]]:
+    """The tasks, the seeds and the sets; refuses what cannot be compared."""
+    numbers = range(max(seeds, 0)) if is_whole(seeds) else seeds
+    numbers = list(numbers) if isinstance(numbers, Iterable) else []
     with Refusals("compare") as refusals:
-        if not tasks or not all(isinstance(task, Task) for task in tasks):
-            refusals.add("tasks", "must hold kmtl tasks", tasks)
-        elif any(task.name == "joint" for task in tasks):
+        refuse_build(refusals, build)
+        listed = checked_tasks(refusals, tasks, _FORM)
+        if any(task.name == "joint" for task in listed):
             refusals.add("tasks", "must not be named 'joint', which is the joint model's name here", words("one"))
-        if not seeds or len(set(seeds)) != len(seeds):
-            refusals.add("seeds", "must be different whole numbers, at least one", seeds)
-        if not isinstance(epochs, int) or epochs < 1:
-            refusals.add("epochs", "must be a whole number of at least 1", epochs)
-
-
-def _announce(name: str, seed: int, tasks: Sequence[Task], verbose: Any) -> None:
-    """Says what is trained next."""
-    if verbose != 0:
-        alone = "all tasks jointly" if name == "joint" else f"{name!r} alone"
-        print(f"Training {alone} ({len(tasks)} task{'s' * (len(tasks) > 1)}), seed {seed}")
+        if not numbers or len(set(numbers)) != len(numbers) or not all(map(is_whole, numbers)):
+            refusals.add("seeds", "must be different whole numbers, at least one, or how many", seeds)
+        for argument, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if not is_whole(value) or value < 1:
+                refusals.add(argument, "must be a whole number of at least 1", value)
+        refusals.check()
+        named = {task.name: task for task in listed}
+        found = [
+            data
+            if data is None and argument == "validation"
+            else as_dataset(refusals, argument, data, named, batch_size=batch_size, shuffle=argument == "train")
+            for argument, data in zip(("train", "test", "validation"), sets, strict=True)
+        ]
+    # Alone, a task has no other labels to ask.
+    return listed, numbers, [None if data is None else datasets.in_task_space(data, listed) for data in found]

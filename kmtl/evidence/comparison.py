@@ -8,7 +8,7 @@ import numpy as np
 from kmtl._table import Result, Table
 from kmtl.evidence.pictures import plot_curves
 from kmtl.evidence.trainer import Run
-from kmtl.metrics import delta_m
+from kmtl.metrics import delta_m, is_divisor
 from kmtl.tasks import Task
 
 
@@ -62,15 +62,18 @@ class Comparison(Result):
         return [(task, metric) for task in self.tasks for metric in self.joint[0].scores[task.name]]
 
     def changes(self, task: Task, metric: str) -> list[float]:
-        """Signed relative change of a metric, percent, one a seed; negative is better."""
-        return [
-            delta_m(
-                {task.name: {metric: run.scores[task.name][metric]}},
-                {task.name: {metric: alone.scores[task.name][metric]}},
-                [task],
-            )
+        """Signed relative change of a metric, percent, one a seed; negative is better. NaN if a baseline is near 0."""
+        pairs = [
+            (run.scores[task.name][metric], alone.scores[task.name][metric])
             for run, alone in zip(self.joint, self.separate[task.name], strict=True)
         ]
+        if not self._has_change(task, metric):
+            return [float("nan")] * len(pairs)
+        return [delta_m({task.name: {metric: value}}, {task.name: {metric: base}}, [task]) for value, base in pairs]
+
+    def _has_change(self, task: Task, metric: str) -> bool:
+        """Whether a change may be told relative to every single-task value."""
+        return all(is_divisor(task, metric, run.scores[task.name][metric]) for run in self.separate[task.name])
 
     @property
     def baselines(self) -> dict[str, dict[str, float]]:
@@ -83,9 +86,9 @@ class Comparison(Result):
 
     @property
     def delta_m(self) -> tuple[float, float]:
-        """Mean over the seeds of delta_m over all metrics, and half its 95 % interval, in percent."""
-        rows = np.array([self.changes(task, metric) for task, metric in self._metrics()])
-        by_seed = rows.mean(axis=0).tolist()
+        """Mean over the seeds of delta_m over all metrics that have one, and half its 95 % interval, in percent."""
+        counted = [self.changes(*one) for one in self._metrics() if self._has_change(*one)]
+        by_seed = np.mean(counted, axis=0).tolist() if counted else [float("nan")]
         return float(np.mean(by_seed)), interval(by_seed)
 
     def _row(self, task: Task, metric: str) -> dict[str, Any]:
@@ -129,6 +132,11 @@ class Comparison(Result):
             f"delta_m            {_with_interval(mean, half, '+.2f')} % (mean change; negative: joint is better)",
             f"parameters         {costs['parameters'][0]:,.0f} joint, {costs['parameters'][1]:,.0f} separate",
             f"training seconds   {costs['seconds'][0]:.1f} joint, {costs['seconds'][1]:.1f} separate",
+            *(
+                f"not counted        {task.name} {metric}, whose single-task value is near 0"
+                for task, metric in self._metrics()
+                if not self._has_change(task, metric)
+            ),
             f"seeds              {seeds}" + ("" if seeds > 1 else " (no interval: a single seed decides nothing)"),
         ]
         import pandas as pd

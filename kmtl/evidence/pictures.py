@@ -1,43 +1,128 @@
 """Pictures of a training: learning curves, and samples with what was predicted."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
 from kmtl import _figures
+from kmtl._checks import Refusals, refusal, words
+from kmtl.evidence.trainer import task_scores
+from kmtl.feeding import as_dataset
 from kmtl.tasks import Task, TaskSpace
 
 _JOINT, _ALONE = "#1f5fa8", "#d9822b"
+_SHOWN_VALUES, _SHOWN_LETTERS = 6, 60
 
 
-def plot_curves(comparison: Any, path: Any = None) -> Any:
-    """Draws the learning curves of every task, jointly and alone: one panel a metric, one line a seed.
+class Panel(NamedTuple):
+    """What one picture of a figure shows.
+
+    Attributes:
+        title: Above it.
+        lines: Label, colour and values by epoch of each line; a label given before is not shown again.
+    """
+
+    title: str
+    lines: list[tuple[str, str, Sequence[float]]]
+
+
+def plot_curves(source: Any, path: Any = None) -> Any:
+    """Draws learning curves: of a comparison every task jointly and alone, of a training its training and validation.
 
     Args:
-        comparison: What `compare` returned.
+        source: What `compare` or `fit` returned, or a dict of logs by epoch: one panel a metric.
         path: Where the picture goes, e.g. `curves.png`; None writes none.
 
     Returns:
         The path, or without one the figure.
+
+    Raises:
+        TypeError: If it is none of these, or holds no epoch.
     """
-    panels = [(task, metric) for task in comparison.tasks for metric in comparison.joint[0].scores[task.name]]
+    panels = _compared(source) if hasattr(source, "separate") else _trained(source)
     figure, axes = _figures.panels(len(panels), columns=3, width=4.2, height=3.2)
-    for axis, (task, metric) in zip(axes, panels, strict=False):
-        for colour, label, runs in (
-            (_JOINT, "joint", comparison.joint),
-            (_ALONE, "alone", comparison.separate[task.name]),
-        ):
-            for place, run in enumerate(runs):
-                values = _curve(run, task, metric)
-                epochs = range(1, len(values) + 1)
-                axis.plot(epochs, values, color=colour, alpha=0.9, marker=".", label=label if place == 0 else None)
-        better = "higher" if task.direction(metric) == "max" else "lower"
-        axis.set_title(f"{task.name}: {_metric_label(task, metric)}, {better} is better", fontsize=10)
+    for axis, panel in zip(axes, panels, strict=False):
+        told: set[str] = set()
+        for label, colour, values in panel.lines:
+            epochs = range(1, len(values) + 1)
+            axis.plot(epochs, values, color=colour, alpha=0.9, marker=".", label=None if label in told else label)
+            told.add(label)
+        axis.set_title(panel.title, fontsize=10)
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
     axes[0].legend()
     return _figures.save(figure, path)
+
+
+def _compared(comparison: Any) -> list[Panel]:
+    """A line a seed, jointly and alone."""
+    return [
+        Panel(
+            _title(task, metric),
+            [
+                (label, colour, _curve(run, task, metric))
+                for label, colour, runs in (
+                    ("joint", _JOINT, comparison.joint),
+                    ("alone", _ALONE, comparison.separate[task.name]),
+                )
+                for run in runs
+            ],
+        )
+        for task in comparison.tasks
+        for metric in comparison.joint[0].scores[task.name]
+    ]
+
+
+def _trained(source: Any) -> list[Panel]:
+    """The training and the validation of one `fit`."""
+    logs = getattr(source, "history", source)
+    if not isinstance(logs, Mapping) or not logs:
+        fix = "Pass what compare(...) or fit(...) returned."
+        rule = "must be a Comparison, a History or its dict of logs, of one epoch or more"
+        raise TypeError(refusal("plot_curves", "source", rule, words(type(source).__name__), fix))
+    tasks = list(getattr(getattr(source, "model", None), "tasks", {}).values())
+    sorted_logs = task_scores({key: 0.0 for key in logs if not key.startswith("val_")}, tasks, losses=True)
+    titles = {
+        f"{task.name}_{metric}": _title(task, metric)
+        for task in tasks
+        for metric in sorted_logs[task.name]
+        if _is_score(logs, task, metric)
+    }
+    titles = titles or {key: key for key in logs if not key.startswith("val_")}
+    return [
+        Panel(
+            title,
+            [
+                (label, colour, logs[name])
+                for label, colour, name in (("training", _ALONE, key), ("validation", _JOINT, f"val_{key}"))
+                if name in logs
+            ],
+        )
+        for key, title in titles.items()
+    ]
+
+
+def _is_score(logs: Mapping[str, Any], task: Task, metric: str) -> bool:
+    """Whether a log is a loss or a metric, not a weight or the length of a gradient."""
+    key = f"{task.name}_{metric}"
+    return key in logs and (metric == "loss" or f"val_{key}" in logs or bool(_better(task, metric)))
+
+
+def _better(task: Task, metric: str) -> str:
+    """Which end is better, in words; empty where nobody knows."""
+    try:
+        return "higher" if task.direction(metric) == "max" else "lower"
+    except ValueError:
+        return ""
+
+
+def _title(task: Task, metric: str) -> str:
+    """A task's metric with its unit and its better end."""
+    better = _better(task, metric)
+    shown = f"{metric} [{task.unit}]" if task.unit and metric in {"mae", "rmse"} else metric
+    return f"{task.name}: {shown}" + (f", {better} is better" if better else "")
 
 
 def _curve(run: Any, task: Task, metric: str) -> list[float]:
@@ -46,50 +131,83 @@ def _curve(run: Any, task: Task, metric: str) -> list[float]:
     return run.history.get(f"val_{key}", run.history.get(key, []))
 
 
-def _metric_label(task: Task, metric: str) -> str:
-    """A metric with its unit."""
-    return f"{metric} [{task.unit}]" if task.unit and metric in {"mae", "rmse"} else metric
-
-
 def plot_samples(model: Any, data: Any, path: Any = None, *, count: int = 12) -> Any:
-    """Draws images with their labels and the model's predictions, in words and, where a task can, over the image.
+    """Draws samples with their labels and the model's predictions, in words and, where a task can, over the image.
+
+    The first input that is an image, `(height, width, 1, 3 or 4)`, is drawn: values in 0..1, or whole ones in 0..255.
+    Text and numbers are written.
 
     Args:
-        model: A `MultiTaskModel` with one image input, values in 0..1.
-        data: A dataset of batches `(image, {task: label})`; the first batches are drawn.
+        model: A `MultiTaskModel`.
+        data: What `fit` takes, such as batches `(x, {task: label})`; the first samples are drawn.
         path: Where the picture goes; None writes none.
-        count: Number of images.
+        count: Number of samples.
 
     Returns:
         The path, or without one the figure.
     """
-    images, labels = _first(data, count, TaskSpace(model.tasks.values()))
-    predictions = model.predict(images, verbose=0)
-    figure, axes = _figures.panels(len(images), columns=6, width=2.3, height=2.2 + 0.24 * len(model.tasks))
-    for place, axis in enumerate(axes[: len(images)]):
-        picture = images[place]
-        axis.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1)
-        axis.set_xticks([])
-        axis.set_yticks([])
+    with Refusals("plot_samples") as refusals:
+        batches = as_dataset(refusals, "data", data, model.tasks)
+    names = [tensor.name for tensor in keras.tree.flatten(model.inputs)]
+    samples = list(_samples(model, batches, names, count))
+    figure, axes = _figures.panels(len(samples), columns=6, width=2.3, height=2.2 + 0.24 * len(model.tasks))
+    for axis, (inputs, labels, outputs) in zip(axes, samples, strict=False):
+        _draw_inputs(axis, inputs)
         lines = []
         for name, task in model.tasks.items():
-            label = labels[name][place] if name in labels else None
-            task.draw(axis, label, predictions[name][place])
-            lines.append(task.describe(label, predictions[name][place]))
+            task.draw(axis, labels.get(name), outputs[name])
+            lines.append(task.describe(labels.get(name), outputs[name]))
         wrong = any(line.endswith("✗") for line in lines)
         axis.set_title("\n".join(lines), fontsize=8, loc="left", color="#b00020" if wrong else "black")
     figure.suptitle("label → prediction", fontsize=11)
     return _figures.save(figure, path)
 
 
-def _first(data: Any, count: int, space: TaskSpace) -> tuple[Any, dict[str, list[Any]]]:
-    """The first examples of a dataset of batches; their labels may differ in size."""
-    images: list[Any] = []
-    labels: list[Mapping[str, Any]] = []
-    for batch in data:
-        images.append(np.asarray(batch[0]))
-        labels.append(space.mask({name: np.asarray(value) for name, value in batch[1].items()}))
-        if sum(map(len, images)) >= count:
-            break
-    joined = {name: [label for part in labels for label in part[name]] for name in labels[0]}
-    return np.concatenate(images)[:count], joined
+def _samples(model: Any, batches: Any, names: Sequence[str], count: int) -> Iterator[tuple[Any, Any, Any]]:
+    """Inputs by name, labels and outputs by task, of the first samples."""
+    left, space = count, TaskSpace(model.tasks.values())
+    for x, labels, *_ in batches:
+        given = keras.tree.map_structure(lambda tensor, left=left: tensor[:left], x)
+        outputs = {name: np.asarray(value) for name, value in model(given, training=False).items()}
+        named = given if isinstance(given, Mapping) else dict(zip(names, keras.tree.flatten(given), strict=True))
+        inputs = {name: np.asarray(value) for name, value in named.items()}
+        known = space.mask({name: np.asarray(value) for name, value in labels.items()})
+        found = len(next(iter(outputs.values())))
+        for place in range(found):
+            parts = ({name: np.asarray(one[place]) for name, one in part.items()} for part in (inputs, known, outputs))
+            row, label, output = parts
+            yield row, label, output
+        left -= found
+        if left <= 0:
+            return
+
+
+def _draw_inputs(axis: Any, inputs: Mapping[str, Any]) -> None:
+    """Draws the first image, and writes the other inputs below it or, without an image, in its place."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    image = next((name for name, value in inputs.items() if _is_image(value)), None)
+    written = "\n".join(f"{name}: {_written(value)}" for name, value in inputs.items() if name != image)
+    if image is None:
+        axis.text(0.04, 0.96, written, fontsize=7, va="top", wrap=True, transform=axis.transAxes)
+        return
+    picture = inputs[image]
+    top = 255 if picture.dtype.kind in "iu" else 1
+    axis.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=top)
+    axis.set_xlabel(written, fontsize=7)
+
+
+def _is_image(value: Any) -> bool:
+    """Whether an input is drawn."""
+    return value.ndim == 3 and value.shape[-1] in (1, 3, 4) and value.dtype.kind in "iuf"
+
+
+def _written(value: Any) -> str:
+    """An input in words, cut short."""
+    texts = [
+        one.decode("utf-8", "replace") if isinstance(one, bytes) else one if isinstance(one, str) else f"{one:.3g}"
+        for one in np.ravel(value)[:_SHOWN_VALUES].tolist()
+    ]
+    more = " ..." if value.size > _SHOWN_VALUES else ""
+    text = ", ".join(texts)
+    return (text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]} ...") + more

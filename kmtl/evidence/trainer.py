@@ -9,6 +9,7 @@ import numpy as np
 
 from kmtl import data as datasets
 from kmtl._checks import Refusals, words
+from kmtl.evidence.progress import Progress
 from kmtl.model.model import MultiTaskModel
 from kmtl.tasks import Task
 
@@ -43,6 +44,7 @@ class Trainer:
         owner: Whose arguments a refusal names.
         callbacks: Makes fresh callbacks for each training, or None.
         verbose: As in `fit`.
+        progress: Counts the epochs of each training; None tells nothing of them.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class Trainer:
         owner: str,
         callbacks: Callable[[], list[Any]] | None = None,
         verbose: Any = "auto",
+        progress: Progress | None = None,
     ) -> None:
         self.build = build
         self.owner = owner
         self.callbacks = callbacks
         self.verbose = verbose
+        self.progress = progress
 
     def model(self, *given: Any, seed: int, names: Sequence[str] | None = None) -> Any:
         """Builds a model from a seed.
@@ -96,7 +100,10 @@ class Trainer:
             callbacks=[*own, *callbacks],
             verbose=self.verbose,
         )
-        return history.history, time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        if self.progress is not None:
+            self.progress.add(epochs - initial_epoch)
+        return history.history, seconds
 
     def run(
         self, tasks: Sequence[Task], train: Any, test: Any, *, epochs: int, seed: int, validation: Any = None

@@ -15,6 +15,15 @@ def form_of(path: Path) -> str:
     return _SUFFIXES.get(path.suffix, "") if path.is_file() else ""
 
 
+def told_of(path: Path) -> str:
+    """Returns a path for a message, which says so if nothing is there.
+
+    >>> print(told_of(Path("no/such.tflite")))
+    no/such.tflite, where nothing is
+    """
+    return str(path) if path.exists() else _checks.words(f"{path}, where nothing is")
+
+
 def size_of(path: Path) -> int:
     """Returns the bytes of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
@@ -29,5 +38,5 @@ def refuse_form(refusals: _checks.Refusals, path: Path, *forms: str) -> bool:
     versions = sorted(entry.parent.name for entry in path.glob("*/saved_model.pb"))
     fix = f"Pass one of its versions: {', '.join(versions)}." if versions else "Export the model first."
     rule = f"must be {', '.join(others)} or {last}" if others else f"must be {last}"
-    refusals.add("artifact", rule, str(path), fix)
+    refusals.add("artifact", rule, told_of(path), fix)
     return True

@@ -55,8 +55,8 @@ def description(
 
     Returns:
         The keys `format`, `name`, `made` (versions, time in UTC), `tasks` (by name: kind, shape of one output, what its
-        numbers mean, label names, unit), `inputs` (by name: shape, dtype), `parameters`, `balancer`, `loss_weights`,
-        `metrics`, `about`.
+        numbers mean, label names, unit, threshold of a yes), `inputs` (by name: shape, dtype), `parameters`,
+        `balancer`, `loss_weights`, `metrics`, `about`.
 
     >>> row = keras.Input((4,), name="row")
     >>> model = keras.Model(row, {"width": keras.layers.Dense(2)(row)})
@@ -92,7 +92,7 @@ def _task(task: Any, tensor: Any) -> dict[str, Any]:
     """What a reader of one output must know; of a plain Keras output nothing but its shape is known."""
     shape = list(tensor.shape[1:])
     if task is None:
-        return {"kind": None, "shape": shape, "meaning": None, "label_names": None, "unit": ""}
+        return {"kind": None, "shape": shape, "meaning": None, "label_names": None, "unit": "", "threshold": None}
     names = None if task.label_names is None else list(task.label_names)
     return {
         "kind": task.kind or None,
@@ -100,6 +100,7 @@ def _task(task: Any, tensor: Any) -> dict[str, Any]:
         "meaning": task.meaning,
         "label_names": names,
         "unit": task.unit,
+        "threshold": list(task.threshold) if isinstance(task.threshold, tuple) else task.threshold,
     }
 
 

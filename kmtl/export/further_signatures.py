@@ -70,31 +70,32 @@ def endpoints(model: Any, outputs: Mapping[str, Any], forms: Forms) -> tuple[dic
     given = signatures.specs(model)
     files = {name: tf.TensorSpec((None,), tf.string, name) for name in forms.files}
 
-    def decode(found: Any) -> Any:
-        return decoding.decoded(tasks, found)
+    def told(run: signatures.Run) -> signatures.Run:
+        return (lambda inputs: decoding.decoded(tasks, run(inputs))) if forms.decode else run
 
-    tell = decode if forms.decode else signatures.identity
-    ways = {
-        DECODED: (given, signatures.identity, tell),
-        IMAGE_BYTES: ({**given, **files}, _reader(model, forms), tell),
-    }
+    def on_files(run: signatures.Run) -> signatures.Run:
+        return _on_files(model, forms, told(run))
+
+    ways = {DECODED: (given, told), IMAGE_BYTES: ({**given, **files}, on_files)}
     with signatures.parts(model, outputs) as parts:
         functions = {name: signatures.trace(run, given) for name, run in parts.items()}
         for suffix in forms.suffixes():
+            takes, around = ways[suffix]
             for name, run in parts.items():
-                functions[signature_name(name, suffix)] = signatures.trace(run, *ways[suffix])
+                functions[signature_name(name, suffix)] = signatures.trace(around(run), takes)
         return functions, signatures.keeper(model, functions)
 
 
-def _reader(model: Any, forms: Forms) -> Any:
-    """Returns a function that turns the image files among a signature's inputs into images."""
+def _on_files(model: Any, forms: Forms, run: signatures.Run) -> signatures.Run:
+    """Lets `run` take image files in place of images; rows whose files cannot be read are marked."""
     tensors = {tensor.name: tensor for tensor in model.inputs}
 
-    def read(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def run_on_files(inputs: dict[str, Any]) -> dict[str, Any]:
         made = {name: images.read(inputs[name], one, tensors[name]) for name, one in forms.files.items()}
-        return {**inputs, **made}
+        found = run({**inputs, **{name: values for name, (values, _) in made.items()}})
+        return images.marked(found, tf.reduce_all([are_read for _, are_read in made.values()], axis=0))
 
-    return read
+    return run_on_files
 
 
 def describe(functions: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from kmtl import _checks
 from kmtl._table import Result, Table
-from kmtl.export import artifacts, describing, keras_files, placing, signatures
+from kmtl.export import artifacts, describing, keras_files, placing, signatures, stored_descriptions
 from kmtl.export.lite import metadata
 from kmtl.export.onnx import read_description
 
@@ -22,7 +22,7 @@ _FORMS = ("a folder of versions", "one version", "a .tflite file", "an .onnx fil
 _SHOWN = 12
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Inspection(Result):
     """What `inspect` found: print it, or take its `table()` of tasks.
 
@@ -49,7 +49,8 @@ class Inspection(Result):
             found += ["", table] if table.cells else []
         metrics = {name: value for name, value in (self.told.get("metrics") or {}).items() if value is not None}
         if metrics:
-            found += ["", "metrics: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())]
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            found += ["", _checks.printable(f"metrics: {shown}")]
         return found
 
 
@@ -83,7 +84,7 @@ def inspect(artifact: str | os.PathLike[str]) -> Inspection:
     try:
         told, found = look(path)
     except (ValueError, KeyError, RuntimeError, message.DecodeError) as error:
-        got = _checks.words(f"{path}: {str(error).partition(chr(10))[0]}")
+        got = _checks.words(f"{path}: {str(error).partition(chr(10))[0].rstrip('.')}")
         raise ValueError(_checks.refusal("inspect", "artifact", "must be whole", got, "Export it again.")) from error
     return Inspection(path, form, artifacts.size_of(path), versions, told, _ordered(told, found))
 
@@ -115,15 +116,14 @@ def _reader(path: Path) -> tuple[str, Callable[[Path], tuple[dict[str, Any], dic
     known = {"SavedModel": _saved_model, "LiteRT": _litert, "ONNX": _onnx, "Keras": _keras}
     form = artifacts.form_of(path)
     rule = f"must be {', '.join(_FORMS[:-1])} or {_FORMS[-1]}"
-    got = str(path) if path.exists() else _checks.words(f"{path}, where nothing is")
+    got = artifacts.told_of(path)
     _checks.require(form in known, "inspect", "artifact", rule, got)
     return form, known[form]
 
 
 def _saved_model(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads what a SavedModel tells and its signatures, without its weights."""
-    beside = path / "assets.extra" / describing.FILE
-    told = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    told = stored_descriptions.read(path / "assets.extra" / describing.FILE)
     graphs = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
     served = next((graph for graph in graphs if "serve" in graph.meta_info_def.tags), None)
     if served is None:
@@ -150,7 +150,7 @@ def _litert(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads what a LiteRT file tells and its signatures."""
     from ai_edge_litert.interpreter import Interpreter
 
-    told = metadata.read(path) or {}
+    told = stored_descriptions.checked(metadata.read(path))
     interpreter = Interpreter(model_path=str(path))
     runners = {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
     return told, {
@@ -172,7 +172,7 @@ def _details(details: Mapping[str, Any]) -> dict[str, Any]:
 
 def _onnx(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads what an ONNX file tells, which has one graph and no signatures."""
-    return read_description(path) or {}, {}
+    return stored_descriptions.checked(read_description(path)), {}
 
 
 def _keras(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -192,7 +192,7 @@ def _headline(found: Inspection) -> str:
         quantized = f", quantized {found.told['quantize']}" if found.told.get("quantize") else ""
         packages = ", ".join(f"{name} {version}" for name, version in made.items() if name != "time")
         lines.append(f"{found.told['parameters']:,} parameters{quantized}; made {made['time']} with {packages}")
-    return "\n".join(lines)
+    return _checks.printable("\n".join(lines))
 
 
 def _tasks(tasks: Mapping[str, Any]) -> Table:

@@ -95,7 +95,7 @@ def read_description(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         proto = package.load_model_from_string(content)
         entries = {entry.key: entry.value for entry in proto.metadata_props}
         told: dict[str, Any] | None = json.loads(entries.get(describing.FILE, "null"))
-    except (message.DecodeError, ValueError):
+    except (message.DecodeError, ValueError, RecursionError):
         proto = None
     if proto is None or not proto.HasField("graph"):
         got = _checks.words(str(path))

@@ -41,7 +41,7 @@ class TaskParity:
         return self.difference / max(1.0, self.largest)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Parity(Result):
     """What `check` found: print it, or take its `table()`.
 

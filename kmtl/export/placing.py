@@ -18,6 +18,7 @@ _PREFIX = ".writing-"
 # What the other exports write, and may lie beside the versions.
 _OWN = (".tflite", ".onnx")
 _DAY = 24 * 60 * 60.0
+_LARGEST = 2**63 - 1
 
 
 def refuse_folder(refusals: _checks.Refusals, argument: str, folder: Path) -> None:
@@ -58,9 +59,9 @@ def refuse_version(refusals: _checks.Refusals, folder: Path, version: Any) -> No
     """Records a version that a server would not find, or that is there already."""
     if version is None:
         return
-    if not _checks.is_whole(version) or version < 1:
-        fix = "Servers take folders named by a number; leave it out for the next one."
-        refusals.add("version", "must be a whole number of at least 1", version, fix)
+    if not _checks.is_whole(version) or not 1 <= version <= _LARGEST:
+        fix = "Servers take folders named by a number of 64 bits; leave it out for the next one."
+        refusals.add("version", "must be a whole number of at least 1 and below 2**63", version, fix)
     elif folder.is_dir() and int(version) in versions(folder):
         fix = f"Versions are never overwritten. Leave it out for {next_version(folder)}, or delete the old one."
         refusals.add("version", "must be new", version, fix)

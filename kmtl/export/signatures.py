@@ -85,26 +85,19 @@ def specs(model: Any) -> dict[str, Any]:
     return {tensor.name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, tensor.name) for tensor in model.inputs}
 
 
-def identity(values: Any) -> Any:
-    """Takes inputs, or gives outputs, as they are."""
-    return values
-
-
-def trace(run: Run, given: dict[str, Any], read: Run = identity, tell: Run = identity) -> Any:
+def trace(run: Run, given: dict[str, Any]) -> Any:
     """Traces a signature.
 
     Args:
-        run: Computes outputs by name from inputs by name.
+        run: Computes what the signature returns, by name, from what it takes, by name.
         given: Specs of what the signature takes, by name.
-        read: Makes the inputs of that.
-        tell: Makes what the signature returns of the outputs.
 
     Returns:
         A concrete function, with a batch dimension of any size.
     """
 
     def infer(given: dict[str, Any]) -> dict[str, Any]:
-        return dict(tell(run(read(given))))
+        return dict(run(given))
 
     return tf.function(infer, input_signature=[given]).get_concrete_function()
 

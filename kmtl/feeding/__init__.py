@@ -7,6 +7,7 @@ from kmtl.feeding.feed import feed
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.inspection import Inspection
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics
+from kmtl.feeding.training_data import as_dataset, unpacked
 
 __all__ = [
     "DataStatistics",
@@ -14,9 +15,11 @@ __all__ = [
     "InputForm",
     "Inspection",
     "arrays_feed",
+    "as_dataset",
     "check_statistics",
     "class_tables",
     "explain_error",
     "feed",
     "register_explanation",
+    "unpacked",
 ]

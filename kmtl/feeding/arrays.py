@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kmtl._checks import refusal, words
 from kmtl.feeding.batches import complete_batch, multiply_class_weights, number_of_examples, weights_of_all
@@ -162,7 +163,12 @@ def arrays_feed(
         x = x.to_numpy()
     x = keras.tree.map_structure(np.asarray, x)
     labels, weights = complete_batch(x, y, sample_weight, tasks, owner, all_needed=all_needed, form=form)
-    return ArraysFeed(x, labels, weights, tasks=tasks)
+    return ArraysFeed(keras.tree.map_structure(_text_as_tensor, x), labels, weights, tasks=tasks)
+
+
+def _text_as_tensor(array: Any) -> Any:
+    """Text as a tensor of strings: Keras takes no array of them to a device."""
+    return tf.constant(array) if array.dtype.kind in "OSU" else array
 
 
 class PassedFeed(Feed):

@@ -1,25 +1,32 @@
 """The whole trade-off between tasks from one training."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kmtl._checks import Refusals, is_number, is_whole, require, words
+from kmtl.evidence.builds import Build, checked_tasks, refuse_build
+from kmtl.evidence.progress import Progress
 from kmtl.evidence.trainer import refuse_model, scores
+from kmtl.feeding import as_dataset
 from kmtl.front import pareto, preferences
 from kmtl.front.conditioning import PREFERENCE, condition
 from kmtl.front.loss_scales import LossScales
 from kmtl.front.result import Front
 from kmtl.front.trade_off import Point
+from kmtl.tasks import Task
 
+_FORM = "front.train(build, tasks, train, validation, epochs=...)"
 # Steps of the lattice by number of tasks: 11, 21, 35 and 35 points.
 _STEPS = {2: 10, 3: 5, 4: 4, 5: 3}
 
 
 def train(
-    build: Callable[[], Any],
+    build: Callable[..., Any],
+    tasks: Sequence[Task],
     train: Any,
-    validation: Any,
+    validation: Any = None,
     *,
     epochs: int,
     steps: int | None = None,
@@ -30,6 +37,7 @@ def train(
     rank: int | None = None,
     scale: str | Mapping[str, float] = "initial",
     steps_per_epoch: int | None = None,
+    batch_size: int = 32,
     callbacks: Sequence[Any] = (),
     seed: int = 0,
     verbose: Any = "auto",
@@ -56,8 +64,9 @@ def train(
     who raise a fixed grid of preferences to it.
 
     Args:
-        build: Makes a compiled `MultiTaskModel` of two tasks or more, whose balancer is `"equal"`; called twice.
-        train: A tf.data.Dataset of batches `(x, {task: label})`.
+        build: `build(tasks)`: makes a compiled `MultiTaskModel` whose balancer is `"equal"`; called twice.
+        tasks: The tasks, two or more.
+        train: What `fit` takes: batches `(x, {task: label})`, or `(x, y)` of arrays.
         validation: The same; the points are measured on it.
         epochs: Of the training. One as long as a training with fixed weights costs as much as that (and about a tenth
             for the further layers); three times as long gives a better front.
@@ -74,9 +83,10 @@ def train(
             `"running"` lets them follow the losses there for the first quarter of the epochs, which favours the tasks
             whose losses fall far; a dict gives them, such as those of single-task models.
         steps_per_epoch: As in `fit`; needed for a dataset without end.
+        batch_size: Of arrays.
         callbacks: As in `fit`.
         seed: Of the preferences that are drawn.
-        verbose: As in `fit`.
+        verbose: As in `fit`; unless it is 0, the points that are measured afterwards are counted.
 
     Returns:
         The front: print it, `plot` it, `select` a preference, and take the plain model for it by `model(preference)`.
@@ -84,12 +94,13 @@ def train(
     Raises:
         ValueError: With all offenders.
     """
-    base = build()
-    _check(base, train, validation)
     _check_numbers(epochs, steps, alpha, edges, sharpness)
+    make, train, validation = _checked(build, tasks, train, validation, batch_size)
+    base = make()
+    _check_model(base, [task.name for task in tasks])
     length = steps_per_epoch or _length(train)
     scales = _scales(scale, list(base.tasks), epochs)
-    tasks, started = list(base.tasks.values()), time.perf_counter()
+    tasks, started = list(tasks), time.perf_counter()
     model = condition(base, units=units, rank=rank)
     model.compile_from_config(base.get_compile_config())
     names = [*(tensor.name for tensor in base.inputs), PREFERENCE]
@@ -106,11 +117,28 @@ def train(
     )
     steps = steps or _STEPS.get(len(tasks))
     rows = pareto.lattice(len(tasks), steps) if steps else pareto.rays(len(tasks))
-    found = [
-        Point(tuple(row), scores(model, preferences.with_one(validation, names, row), losses=True))
-        for row in rows.tolist()
-    ]
-    return Front(build, base, model, found, time.perf_counter() - started)
+    found, progress = [], Progress(len(rows), verbose, unit="point")
+    progress.say(f"Measuring {len(rows)} preferences")
+    for row in rows.tolist():
+        found.append(Point(tuple(row), scores(model, preferences.with_one(validation, names, row), losses=True)))
+        progress.add(1)
+    return Front(make, base, model, found, time.perf_counter() - started)
+
+
+def _checked(build: Any, tasks: Any, train: Any, validation: Any, batch_size: Any) -> tuple[Any, Any, Any]:
+    """What makes the model, and the data; refuses what is none."""
+    with Refusals("front") as refusals:
+        refuse_build(refusals, build)
+        listed = checked_tasks(refusals, tasks, _FORM, least=2)
+        if not is_whole(batch_size) or batch_size < 1:
+            refusals.add("batch_size", "must be a whole number of at least 1", batch_size)
+        refusals.check()
+        named = {task.name: task for task in listed}
+        sets = [
+            as_dataset(refusals, argument, data, named, batch_size=batch_size, shuffle=argument == "train")
+            for argument, data in (("train", train), ("validation", validation))
+        ]
+    return functools.partial(Build(build, "front"), listed), *sets
 
 
 def _length(train: Any) -> int:
@@ -121,19 +149,12 @@ def _length(train: Any) -> int:
     return length if length >= 0 else sum(1 for _ in train)
 
 
-def _check(base: Any, train: Any, validation: Any) -> None:
-    """Refuses a build function that makes no fit model, and data that is no dataset."""
+def _check_model(base: Any, names: Sequence[str]) -> None:
+    """Refuses a build function that makes no fit model."""
     with Refusals("front") as refusals:
-        if not refuse_model(refusals, base):
-            if len(base.tasks) < 2:
-                refusals.add("build", "must make a model of two tasks or more", list(base.tasks))
-            elif type(base.balancer).__name__ != "Equal":
-                fix = "Leave the balancer out: the preferences weigh the tasks."
-                refusals.add("build", "must compile with balancer='equal'", type(base.balancer).__name__, fix)
-        for argument, data in (("train", train), ("validation", validation)):
-            if not hasattr(data, "element_spec"):
-                fix = "Make one by kmtl.data.from_arrays."
-                refusals.add(argument, "must be a tf.data.Dataset of batches", words(type(data).__name__), fix)
+        if not refuse_model(refusals, base, names) and type(base.balancer).__name__ != "Equal":
+            fix = "Leave the balancer out: the preferences weigh the tasks."
+            refusals.add("build", "must compile with balancer='equal'", type(base.balancer).__name__, fix)
 
 
 def _check_numbers(epochs: Any, steps: Any, alpha: Any, edges: Any, sharpness: Any) -> None:

@@ -20,7 +20,7 @@ class Front(TradeOff):
     """What `train` found.
 
     Args:
-        build: Makes a plain model of the form that was conditioned.
+        build: Makes a plain model of the form that was conditioned; it takes nothing.
         origin: The model that was conditioned; it shares its layers.
         conditioned: The trained model with the input `preference`.
         found: The points, over a lattice of preferences.

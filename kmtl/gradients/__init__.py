@@ -1,8 +1,9 @@
 """Per-task gradients of the shared weights, and what balancers make of them."""
 
+from kmtl.gradients.activations import activation_gradients
 from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.gate import Gate
-from kmtl.gradients.measuring import Gramians, first_batches, measure_gramians
+from kmtl.gradients.measuring import Gramians, first_batches, measure_gramians, over_batches
 from kmtl.gradients.routes import (
     Balanced,
     Known,
@@ -31,6 +32,7 @@ __all__ = [
     "Gramians",
     "Known",
     "SecondPass",
+    "activation_gradients",
     "all_finite",
     "exact_route",
     "first_batches",
@@ -41,6 +43,7 @@ __all__ = [
     "kept_weights_route",
     "measure_gramians",
     "online_route",
+    "over_batches",
     "slice_route",
     "tracking_route",
     "unflatten",

@@ -1,19 +1,22 @@
 """What the tasks' gradients are like, measured on some batches."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kmtl._interrupts import hold_interrupts
+from kmtl._table import Result, Table
 from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.vectors import gramian
 
 
-class Gramians(NamedTuple):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Gramians(Result):
     """What some batches told of the tasks.
 
     Attributes:
@@ -21,12 +24,61 @@ class Gramians(NamedTuple):
         losses: Loss of each task in each batch, under its static weight, `(N, K)`.
         present: Whether the batch had a label of the task, `(N, K)`.
         grams: Inner products of the gradients of the shared weights, `(N, K, K)`.
+
+    >>> print(Gramians(["digit", "angle"], np.ones((1, 2)), np.ones((1, 2), bool), np.array([[[4.0, -1], [-1, 1]]])))
+    Looked at 1 batch. Medians of losses and of gradient norms, means of cosines.
+     task batches loss gradient_norm cosine_digit cosine_angle
+    digit       1    1             2            1         -0.5
+    angle       1    1             1         -0.5            1
     """
 
     names: list[str]
     losses: Any
     present: Any
     grams: Any
+
+    @property
+    def norms(self) -> Any:
+        """Length of each task's gradient in each batch, `(N, K)`; NaN where the batch had no label of it."""
+        lengths = np.sqrt(np.maximum(np.diagonal(self.grams, axis1=1, axis2=2), 0.0))
+        return np.where(self.present, lengths, np.nan)
+
+    @property
+    def cosines(self) -> Any:
+        """Cosine of each pair in each batch, `(N, K, K)`; NaN where a gradient is not there or 0."""
+        norms = self.norms
+        sizes = norms[:, :, None] * norms[:, None, :]
+        known = np.isfinite(sizes) & (sizes > 0)
+        return np.where(known, self.grams / np.where(known, sizes, 1.0), np.nan)
+
+    def parts(self) -> list[str | Table]:
+        """A row a task."""
+        norms, cosines = self.norms, self.cosines
+        rows = [
+            {
+                "task": name,
+                "batches": int(self.present[:, place].sum()),
+                "loss": over_batches(np.median, np.where(self.present, self.losses, np.nan)[:, place]),
+                "gradient_norm": over_batches(np.median, norms[:, place]),
+                **{
+                    f"cosine_{other}": over_batches(np.mean, cosines[:, place, at])
+                    for at, other in enumerate(self.names)
+                },
+            }
+            for place, name in enumerate(self.names)
+        ]
+        batches = f"{len(self.losses)} batch{'es' * (len(self.losses) != 1)}"
+        return [f"Looked at {batches}. Medians of losses and of gradient norms, means of cosines.", Table(rows)]
+
+
+def over_batches(reduce: Callable[[Any], Any], values: Any) -> float:
+    """A mean or median of the numbers that are finite; NaN if none is.
+
+    >>> over_batches(np.median, np.array([1.0, float("nan"), 3.0])), over_batches(np.mean, np.array([float("nan")]))
+    (2.0, nan)
+    """
+    known = values[np.isfinite(values)]
+    return float(reduce(known)) if known.size else float("nan")
 
 
 def measure_gramians(

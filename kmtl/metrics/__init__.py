@@ -1,7 +1,7 @@
 """What is reported of each task: masked metrics, the joint score, a classification report."""
 
 from kmtl.metrics.conflicts import ConflictTracker
-from kmtl.metrics.delta_m import check_baselines, delta_m
+from kmtl.metrics.delta_m import check_baselines, delta_m, is_divisor
 from kmtl.metrics.masked import Reported, TaskMetrics, reported, resolve
 from kmtl.metrics.report import ClassificationReport
 from kmtl.metrics.tracking import TaskLossTracker
@@ -14,6 +14,7 @@ __all__ = [
     "TaskMetrics",
     "check_baselines",
     "delta_m",
+    "is_divisor",
     "reported",
     "resolve",
 ]

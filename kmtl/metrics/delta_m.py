@@ -6,15 +6,19 @@ from typing import Any
 from kmtl._checks import Refusals, is_number, near, refusal
 from kmtl.tasks import Task
 
+# Of a metric where more is better.
+NEAR_ZERO = 1e-3
+
 
 def delta_m(
     values: Mapping[str, Mapping[str, float]], baselines: Mapping[str, Mapping[str, float]], tasks: Sequence[Task]
 ) -> float:
     """Mean signed relative change against single-task models, in percent; negative is better.
 
-        delta_m = 100 / S * sum_i (-1)^{d_i} (M_i - B_i) / B_i
+        delta_m = 100 / S * sum_i (-1)^{d_i} (M_i - B_i) / |B_i|
 
-    over all S metrics of all tasks, with `d_i = 1` where more is better.
+    over all S metrics of all tasks, with `d_i = 1` where more is better. A baseline may be negative, as an R2 is; one
+    near 0 makes any change endless, and is refused.
 
     Args:
         values: `{task: {metric: value}}` of the joint model.
@@ -25,10 +29,10 @@ def delta_m(
         Percent. NaN if a value is NaN.
 
     Raises:
-        ValueError: If a task or metric is unknown, or a baseline is 0 or not finite.
+        ValueError: If a task or metric is unknown, or a baseline is near 0 or not finite.
 
     Source: Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of
-    Multiple Tasks", CVPR 2019 (there with the opposite sign).
+    Multiple Tasks", CVPR 2019 (there with the opposite sign, and dividing by `B_i`, which is never negative).
 
     >>> from kmtl.tasks import Classification, Regression
     >>> tasks = [Regression("angle"), Classification("digit", 10)]
@@ -46,7 +50,7 @@ def delta_m(
                 got = {key: list(found) for key, found in values.items()}
                 raise ValueError(refusal("delta_m", "values", f"must hold {metric!r} of {name!r}", got))
             sign = -1.0 if known[name].direction(metric) == "max" else 1.0
-            changes.append(sign * (float(values[name][metric]) - float(base)) / float(base))
+            changes.append(sign * (float(values[name][metric]) - float(base)) / abs(float(base)))
     return 100.0 * sum(changes) / len(changes)
 
 
@@ -62,12 +66,38 @@ def check_baselines(baselines: Any, tasks: Mapping[str, Task], owner: str) -> No
             elif not isinstance(metrics, Mapping) or not metrics:
                 refusals.add("baselines", f"of {name!r} must be a dict {{metric: value}}", metrics)
             else:
-                _check_values(refusals, name, metrics)
+                _check_values(refusals, tasks[name], metrics)
 
 
-def _check_values(refusals: Refusals, name: str, metrics: Mapping[str, Any]) -> None:
+def _check_values(refusals: Refusals, task: Task, metrics: Mapping[str, Any]) -> None:
     """Records baselines that one cannot divide by."""
     for metric, value in metrics.items():
-        if not is_number(value) or value == 0:
-            rule = f"of {name!r} must be finite and not 0 for {metric!r}"
-            refusals.add("baselines", rule, value, "delta_m divides by it.")
+        if not is_divisor(task, metric, value):
+            rule = f"of {task.name!r} must be finite and not near 0 for {metric!r}"
+            fix = "delta_m divides by it: train the single task longer, or leave the metric out."
+            refusals.add("baselines", rule, value, fix)
+
+
+def is_divisor(task: Task, metric: str, value: Any) -> bool:
+    """Whether a change may be told relative to a baseline.
+
+    Where more is better the best value is about 1, and below a thousandth a model has learned nothing; an error is in a
+    unit of its own, and may be as small as it likes.
+
+    Args:
+        task: Whose metric it is.
+        metric: Its name.
+        value: The baseline.
+
+    >>> from kmtl.tasks import Regression
+    >>> task = Regression("angle")
+    >>> is_divisor(task, "r2", -0.5), is_divisor(task, "r2", 1e-5), is_divisor(task, "mae", 1e-5)
+    (True, False, True)
+    """
+    if not is_number(value):
+        return False
+    try:
+        is_more_better = task.direction(metric) == "max"
+    except ValueError:
+        is_more_better = False
+    return bool(abs(value) >= NEAR_ZERO if is_more_better else value != 0)

@@ -13,6 +13,7 @@ from kmtl._keras_private import accept_trainable, check_strategy, extend_optimiz
 from kmtl._replicas import sum_over_replicas
 from kmtl.model.compile_arguments import checked_weights, refuse_overrides, serialized_losses, settings
 from kmtl.model.graph import TaskGraph
+from kmtl.model.hyperparameters import hyperparameters, task_table
 from kmtl.model.optimizers import assign_owners, resolved_optimizer
 from kmtl.model.setup import Setup, choose_route
 from kmtl.model.step import Step
@@ -117,6 +118,28 @@ class CompiledGraph(TaskGraph):
             self.compile(**keras.saving.deserialize_keras_object(config))
 
     # What was decided.
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Returns what decides the training, flat, for an experiment tracker.
+
+        Trackers write down the optimizer of a Keras model and know of nothing else:
+        `mlflow.log_params(model.hyperparameters())`, `wandb.init(config=model.hyperparameters())`.
+
+        Returns:
+            Text and numbers by name: `balancer` and its options, `loss_weight_<task>` as they are now, `optimizer`
+            and its options.
+
+        Raises:
+            ValueError: If the model is not compiled.
+        """
+        self._compiled_setup("hyperparameters")
+        return hyperparameters(self)
+
+    def summary(self, *args: Any, **kwargs: Any) -> None:
+        """Prints Keras's summary and the tasks with loss weights and balancer: trackers that keep it keep these too."""
+        super().summary(*args, **kwargs)
+        if self.tasks:
+            (kwargs.get("print_fn") or print)(task_table(self))
 
     def _compiled_setup(self, owner: str) -> Setup:
         """What `compile` decided; refuses what comes before it."""

@@ -8,6 +8,7 @@ import keras
 from kmtl._replicas import is_many_machines, of_first
 from kmtl.callbacks.backup import BackupAndRestore
 from kmtl.callbacks.balancer_events import BalancerListener
+from kmtl.callbacks.monitors import refuse_unmonitored
 from kmtl.feeding import class_tables, explain_error
 from kmtl.feeding.plan import Plan, Start, current_seed, plan_stream, remaining_callbacks, steps_of
 
@@ -60,6 +61,7 @@ def train(
     statistics = inspection.look(given, steps_per_epoch, check)
     given = given.with_class_weights(class_tables(class_weight, model.tasks, statistics, "fit"))
     callbacks = in_order(callbacks, model.direction)
+    refuse_unmonitored(callbacks, validated=validation_data is not None)
     try:
         # From here on machines wait for each other.
         if statistics is not None:

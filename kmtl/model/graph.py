@@ -7,6 +7,7 @@ from typing import Any, Self
 import keras
 
 from kmtl._checks import near, refusal, words
+from kmtl.model.heads import Head, heads
 from kmtl.sharing import Fork
 from kmtl.tasks import (
     Task,
@@ -160,6 +161,10 @@ class TaskGraph(keras.Model):
             raise ValueError(refusal("task_variables", "task", "must be a task", task, near(task, self.tasks)))
         shared = {id(variable) for variable in self.shared_variables}
         return [variable for variable in variables_behind(self, task) if id(variable) not in shared]
+
+    def heads(self) -> dict[str, Head]:
+        """The head of each task, whose weights can be taken out and put back; see `kmtl.model.heads`."""
+        return heads(self)
 
 
 def variables_behind(model: TaskGraph, task: str) -> list[Any]:

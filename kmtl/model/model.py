@@ -11,6 +11,7 @@ from kmtl._checks import near, refusal, require, words
 from kmtl._interrupts import hold_interrupts
 from kmtl._keras_private import has_prepared_data
 from kmtl._replicas import is_replicated
+from kmtl.callbacks.monitors import ADDED
 from kmtl.feeding import InputForm, Inspection, class_tables
 from kmtl.feeding.plan import Progress
 from kmtl.model.compile import CompiledGraph
@@ -218,7 +219,7 @@ class MultiTaskModel(CompiledGraph):
             ValueError: If it belongs to no task, or the metric's better end is unknown.
         """
         name = key.removeprefix("val_")
-        if name in {"loss", "regularization", "delta_m"}:
+        if name in {"loss", "regularization", *ADDED}:
             return "min"
         owners = [task for task in self.tasks if name.startswith(f"{task}_")]
         if not owners:

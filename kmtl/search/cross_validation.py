@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kmtl import data as datasets
-from kmtl._checks import Refusals, is_whole, refusal, require, words
+from kmtl._checks import is_whole, refusal, require, words
 
 _OWNER = "weights"
 _LOOK = 8
@@ -37,7 +37,7 @@ def splits(train: Any, validation: Any) -> list[Split]:
             after the other, and each pair is measured on one of them and trained on the others.
 
     Raises:
-        ValueError: If something is no dataset, the number does not fit, or the batches change from pass to pass, which
+        ValueError: If the number does not fit, or the batches change from pass to pass, which
             would carry validation batches into the training.
 
     >>> import tensorflow as tf
@@ -45,16 +45,6 @@ def splits(train: Any, validation: Any) -> list[Split]:
     >>> [[x.tolist() for x, _ in split.validation.as_numpy_iterator()] for split in splits(batches, 3)]
     [[[0, 1]], [[2, 3]], [[4, 5]]]
     """
-    with Refusals(_OWNER) as refusals:
-        fix = "Make one by kmtl.data.from_arrays."
-        if not hasattr(train, "element_spec"):
-            refusals.add("train", "must be a tf.data.Dataset of batches", words(type(train).__name__), fix)
-        if is_whole(validation):
-            if validation < 2:
-                refusals.add("validation", "must be a number of folds of at least 2", validation)
-        elif not hasattr(validation, "element_spec"):
-            rule = "must be a tf.data.Dataset of batches, or a number of folds"
-            refusals.add("validation", rule, words(type(validation).__name__), fix)
     if not is_whole(validation):
         return [Split(train, validation)]
     _check_order(train, validation)

@@ -1,14 +1,15 @@
 """What a trial does: it builds a model, sets what was drawn, trains it and measures every task."""
 
 import copy
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kmtl._checks import refusal, require
+from kmtl._checks import require
+from kmtl.evidence.builds import Build
+from kmtl.evidence.progress import Progress
 from kmtl.evidence.reusable import LastModel
 from kmtl.evidence.trainer import Scores, Trainer, scores
 from kmtl.search.cross_validation import Split
@@ -21,45 +22,35 @@ _OWNER = "weights"
 
 
 class TrialTrainer(Trainer):
-    """The trainer over a build function that draws from KerasTuner's `hp`.
+    """The trainer over a build function that may draw from KerasTuner's `hp`.
 
     Args:
-        build: `build(hp)`, or `build(hp, tasks)` if `tasks` is given.
-        tasks: The tasks, or None if the function has them itself.
+        build: `build(tasks)` or `build(tasks, hp)`.
+        tasks: The tasks.
         seed: Each model starts from it, so that trials differ by what was drawn alone.
         callbacks: Makes fresh callbacks for a training, or None.
         verbose: As in `fit`.
-
-    Raises:
-        TypeError: If the function does not take these arguments.
+        progress: Counts the epochs; None tells nothing of them.
     """
 
     def __init__(
         self,
         build: Callable[..., Any],
-        tasks: Sequence[Task] | None,
+        tasks: Sequence[Task],
         *,
         seed: int = 0,
         callbacks: Callable[[], list[Any]] | None = None,
         verbose: Any = 0,
+        progress: Progress | None = None,
     ) -> None:
-        super().__init__(build, owner=_OWNER, callbacks=callbacks, verbose=verbose)
-        self.tasks = None if tasks is None else list(tasks)
+        super().__init__(Build(build, _OWNER), owner=_OWNER, callbacks=callbacks, verbose=verbose, progress=progress)
+        self.tasks = list(tasks)
         self.seed = seed
-        wanted = "build(hp)" if tasks is None else "build(hp, tasks)"
-        try:
-            inspect.signature(build).bind(*([None] if tasks is None else [None, None]))
-        except (TypeError, ValueError) as error:
-            fix = "With `tasks` it is called as build(hp, tasks), else as build(hp)."
-            raise TypeError(refusal(_OWNER, "build", f"must be a function {wanted}", build, fix)) from error
 
     def draw(self, hp: Any, alone: Task | None = None) -> Any:
         """Makes a model for all tasks, or for one alone."""
         tasks = self.tasks if alone is None else [alone]
-        if tasks is None:
-            model = self.model(hp, seed=self.seed)
-        else:
-            model = self.model(hp, list(tasks), seed=self.seed, names=[task.name for task in tasks])
+        model = self.model(tasks, hp, seed=self.seed, names=[task.name for task in tasks])
         fix = "Leave them out: the search sets them."
         is_free = len(set(model.loss_weights.values())) == 1
         require(is_free, _OWNER, "build", "must not set `loss_weights`", model.loss_weights, fix)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kmtl._checks import refusal, words
+from kmtl._checks import Refusals, refusal, words
 from kmtl.search.trials import write_json
 
 _OWNER = "weights"
@@ -27,6 +27,14 @@ class SearchFolder:
     def __init__(self, place: Path, settings: Mapping[str, Any]) -> None:
         self.place = place
         self.settings = json.loads(json.dumps(settings))
+
+    @staticmethod
+    def refuse(refusals: Refusals, place: Path) -> None:
+        """Records a place that cannot be a folder, since it is a file, or is below one."""
+        files = [one for one in (place, *place.parents) if one.exists() and not one.is_dir()]
+        if files:
+            rule = "must be a folder, new or of this search"
+            refusals.add("directory", rule, words(f"the file {str(files[0])!r}"), "Choose another.")
 
     def clear(self) -> None:
         """Throws an older search away, and nothing else.
@@ -59,6 +67,10 @@ class SearchFolder:
         self.place.mkdir(parents=True, exist_ok=True)
         write_json(path, {"format": 1, "settings": self.settings, "measured": measured})
         return measured
+
+    def has_begun(self) -> bool:
+        """Whether a search stands there already."""
+        return (self.place / _SEARCH).exists()
 
     def read_of_chief(self) -> dict[str, Any]:
         """Returns what the chief measured.

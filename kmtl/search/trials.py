@@ -1,8 +1,10 @@
 """The trials of a search as they stand on disk."""
 
+import contextlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,10 +54,21 @@ class Trial(NamedTuple):
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a file whole or not at all: a kill in the middle must not leave half of it."""
+    """Writes a file whole or not at all: a kill in the middle must not leave half of it.
+
+    Raises:
+        OSError: If it cannot be written; names the file, and nothing is left beside it.
+    """
     part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(part, path)
+    try:
+        part.write_text(json.dumps(content), encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        got = words(f"{path} ({error.strerror or error})")
+        fix = "Free some space; the same call goes on from what is there."
+        raise OSError(error.errno, refusal(_OWNER, "directory", "must take what is written", got, fix)) from error
 
 
 def read_trials(place: Path) -> list[Trial]:
@@ -86,6 +99,18 @@ def read_trials(place: Path) -> list[Trial]:
             )
         )
     return found
+
+
+def epochs_of(trials: Sequence[Trial], epochs: int) -> int:
+    """How many epochs the trials that ended were trained for; one that was promoted went on where it stood.
+
+    Args:
+        trials: The trials.
+        epochs: Of each, unless it tells its own.
+    """
+    until = {trial.name: epochs if trial.epochs is None else trial.epochs for trial in trials}
+    ended = [trial for trial in trials if trial.status in ("COMPLETED", "FAILED", "INVALID")]
+    return sum(until[trial.name] - until.get(trial.origin, 0) for trial in ended)
 
 
 def no_success(trials: list[Trial], place: Path) -> RuntimeError:

@@ -7,34 +7,39 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from kmtl._checks import Refusals, is_whole, refusal, require, words
+from kmtl._checks import Refusals, is_whole, require
+from kmtl.evidence.builds import checked_tasks, refuse_build
+from kmtl.evidence.progress import Progress
 from kmtl.evidence.trainer import task_scores
+from kmtl.feeding import as_dataset
 from kmtl.search import _keras_tuner_private, chief, objectives, tuners
-from kmtl.search.cross_validation import splits
-from kmtl.search.halving import CANDIDATES
+from kmtl.search.cross_validation import Split, splits
+from kmtl.search.halving import CANDIDATES, cost
 from kmtl.search.hypermodel import Trainee, TrialTrainer, initial_losses
 from kmtl.search.roles import Role, role
 from kmtl.search.search_folder import SearchFolder
 from kmtl.search.space import Space, TaskSpace, refuse_space
-from kmtl.search.trials import no_success, read_trials
+from kmtl.search.trials import epochs_of, no_success, read_trials
 from kmtl.search.weight_search import WeightSearch
 from kmtl.search.worker import join
 from kmtl.tasks import Task
 
 _OWNER = "weights"
+_FORM = "weights(build, tasks, train, validation)"
 
 
 def weights(
     build: Callable[..., Any],
+    tasks: Sequence[Task],
     train: Any,
-    validation: Any,
+    validation: Any = None,
     *,
-    tasks: Sequence[Task] | None = None,
     objective: Any = "delta_m",
     space: Space | None = None,
     tuner: Any = "random",
     max_trials: int | None = None,
     epochs: int = 5,
+    batch_size: int = 32,
     callbacks: Callable[[], list[Any]] | None = None,
     directory: str | Path = "searches/weights",
     overwrite: bool = False,
@@ -51,12 +56,12 @@ def weights(
     `kmtl.search.as_chief` and `as_worker` many processes share one search.
 
     Args:
-        build: Makes a compiled `MultiTaskModel` without loss weights: `build(hp)`, or `build(hp, tasks)` if `tasks` is
-            given. What else is to be searched, as the width of the trunk, it draws from KerasTuner's `hp`.
-        train: A tf.data.Dataset of batches `(x, {task: label})`.
+        build: Makes a compiled `MultiTaskModel` without loss weights: `build(tasks)`, or `build(tasks, hp)`. What
+            else is to be searched, as the width of the trunk, it draws from KerasTuner's `hp`.
+        tasks: The tasks, two or more; for single-task baselines `build` is called with one.
+        train: What `fit` takes: batches `(x, {task: label})`, or `(x, y)` of arrays.
         validation: The same, for the scores; or a whole number, for cross-validation: the batches of `train`, which
             must come in one order, are dealt into so many folds, and each trial trains as many models.
-        tasks: The tasks; needed for single-task baselines, for which `build` is called with one task.
         objective: `"delta_m"`, a `DeltaM`, a `Constrained`, or a function of `{task: {metric: value}}` to a number;
             smaller is better. Baselines that are not given are trained once, each task alone, for the same epochs.
         space: What is drawn: the range of the weights and, on demand, a balancer and a learning rate; None takes
@@ -66,11 +71,12 @@ def weights(
         max_trials: None takes 20. A search that ended goes on with more. Of halving the candidates that begin, a third
             of which goes on at each rung; Hyperband counts by itself.
         epochs: Of a trial; of Hyperband and halving the most.
+        batch_size: Of arrays.
         callbacks: Makes fresh callbacks for each training; with them `fit` gets the validation set.
         directory: This search's folder; one of another search is refused.
         overwrite: Throws an older search in that folder away.
         seed: Of what is drawn, and of every model's start.
-        verbose: As in `fit`.
+        verbose: As in `fit`; unless it is 0, each training is followed by the time that is left.
 
     Returns:
         The result: print it, `plot()` it, or take `best_weights`, `best_model()`, `table()`, `non_dominated()`.
@@ -87,10 +93,10 @@ def weights(
     >>> from kmtl.model.model import MultiTaskModel
     >>> from kmtl.tasks import Regression
     >>> pair = [Regression("width"), Regression("age")]
-    >>> def build(hp):
+    >>> def build(tasks, hp):
     ...     row = keras.Input((3,), name="row")
     ...     features = keras.layers.Dense(hp.Int("units", 4, 8), activation="relu")(row)
-    ...     model = MultiTaskModel.from_features(row, features, pair)
+    ...     model = MultiTaskModel.from_features(row, features, tasks)
     ...     model.compile("adam")
     ...     return model
     >>> def worst(scores):
@@ -99,30 +105,33 @@ def weights(
     >>> batches = data.from_arrays(rows, {"width": rows[:, 0], "age": rows[:, 1]}, pair, batch_size=16)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     settings = {"epochs": 1, "max_trials": 2, "directory": folder + "/ages", "verbose": 0}
-    ...     found = weights(build, batches, batches, objective=worst, **settings)
+    ...     found = weights(build, pair, batches, batches, objective=worst, **settings)
     >>> len(found.table()), round(sum(found.best_weights.values()), 6)
     (2, 2.0)
     """
-    _check(epochs, max_trials, seed, callbacks)
+    numbers = {"epochs": epochs, "seed": seed, "batch_size": batch_size}
+    _check_arguments(build, max_trials, numbers, callbacks, directory)
+    tasks, train, pairs = _data(tasks, train, validation, batch_size)
     tuners.check_tuner(tuner, max_trials, validation)
-    pairs = splits(train, validation)
     hp = tuners.load_keras_tuner(tuner).HyperParameters()
     aim, who = objectives.objective_of(objective), role()
     trainer = TrialTrainer(build, tasks, seed=seed, callbacks=callbacks, verbose=verbose)
     probe = trainer.draw(hp)
     found_space = _task_space(space or Space(), probe, hp)
-    _check_aim(aim, probe, tasks)
+    _check_aim(aim, probe)
     limit = max_trials or (None if tuner == "hyperband" else CANDIDATES)
-    numbers = {"epochs": epochs, "seed": seed, "candidates": limit if tuner == "halving" else None}
-    numbers["folds"] = validation if is_whole(validation) else None
-    folder = SearchFolder(Path(directory), _settings(found_space, aim, probe, hp, tuner, numbers))
+    told = {"epochs": epochs, "seed": seed, "candidates": limit if tuner == "halving" else None}
+    told["folds"] = validation if is_whole(validation) else None
+    folder = SearchFolder(Path(directory), _settings(found_space, aim, probe, hp, tuner, told))
     if overwrite and not who.is_worker:
         folder.clear()
     trainee = Trainee(trainer, found_space, aim, probe.tasks, pairs)
+    if not (who.is_worker or who.is_chief):
+        trainer.progress = _progress(trainee, folder, tuner, limit, epochs)
     with join(who) if who.is_worker else nullcontext(), _keras_tuner_private.quiet():
         measure = functools.partial(_measure, trainee, probe, hp, train, epochs)
         trainee.learn(folder.read_of_chief() if who.is_worker else folder.open(measure))
-        _check_aim(trainee.objective, probe, tasks)
+        _check_aim(trainee.objective, probe)
         _run(tuners.make_tuner(tuner, trainee, folder.place, limit, epochs, seed), who, folder, epochs, verbose)
     found = read_trials(folder.place)
     if all(trial.score is None for trial in found):
@@ -130,23 +139,55 @@ def weights(
     return WeightSearch(trainee, found, trainee.objective.baselines, folder.events())
 
 
-def _check(epochs: Any, max_trials: Any, seed: Any, callbacks: Any) -> None:
+def _check_arguments(
+    build: Any, max_trials: Any, numbers: dict[str, Any], callbacks: Any, directory: str | Path
+) -> None:
     """Refuses numbers out of range, and what is of the wrong kind."""
     with Refusals(_OWNER) as refusals:
+        refuse_build(refusals, build)
         if max_trials is not None and not (is_whole(max_trials) and max_trials >= 1):
             refusals.add("max_trials", "must be a whole number of at least 1, or None", max_trials)
         if callbacks is not None and not callable(callbacks):
             fix = "Each training needs its own: lambda: [...]."
             refusals.add("callbacks", "must be a function that makes a list", callbacks, fix)
-        for argument, value, least in (("epochs", epochs, 1), ("seed", seed, 0)):
+        for argument, value in numbers.items():
+            least = 0 if argument == "seed" else 1
             if not is_whole(value) or value < least:
                 refusals.add(argument, f"must be a whole number of at least {least}", value)
+        SearchFolder.refuse(refusals, Path(directory))
+
+
+def _data(tasks: Any, train: Any, validation: Any, batch_size: int) -> tuple[list[Task], Any, list[Split]]:
+    """The tasks, the training set, and what each trial is trained and measured on."""
+    has_folds = is_whole(validation)
+    with Refusals(_OWNER) as refusals:
+        listed = checked_tasks(refusals, tasks, _FORM, least=2)
+        refusals.check()
+        if has_folds and validation < 2:
+            refusals.add("validation", "must be a number of folds of at least 2", validation)
+        given = functools.partial(as_dataset, tasks={task.name: task for task in listed}, batch_size=batch_size)
+        train = given(refusals, "train", train, shuffle=True, is_reshuffled=not has_folds)
+        measured = validation if has_folds else given(refusals, "validation", validation)
+    return listed, train, splits(train, measured)
+
+
+def _progress(trainee: Trainee, folder: SearchFolder, tuner: Any, limit: int | None, epochs: int) -> Progress:
+    """Counts the epochs of what is still to be trained."""
+    before = folder.has_begun()
+    baselines = len(trainee.tasks) * epochs if trainee.objective.needs() and not before else 0
+    trials = cost(limit, epochs) if tuner == "halving" and limit else None if limit is None else limit * epochs
+    done = epochs_of(read_trials(folder.place), epochs) if before else 0
+    total = None if trials is None else len(trainee.splits) * (baselines + max(trials - done, 0))
+    progress = Progress(total, trainee.trainer.verbose)
+    single = f"{len(trainee.tasks)} baselines and " if baselines else ""
+    known = "" if total is None else f": {total} epochs in all"
+    progress.say(f"{single}{'trials' if limit is None else f'{limit} trials'} of up to {epochs} epochs{known}")
+    return progress
 
 
 def _task_space(space: Space, probe: Any, hp: Any) -> TaskSpace:
     """The space over the tasks, every loss taken as 1; refuses one task, and names that the build draws too."""
     names = list(probe.tasks)
-    require(len(names) >= 2, _OWNER, "build", "must make a model of two tasks or more", names)
     with Refusals(_OWNER) as refusals:
         refuse_space(refusals, space, probe)
     found = TaskSpace(space, dict.fromkeys(names, 1.0))
@@ -156,13 +197,10 @@ def _task_space(space: Space, probe: Any, hp: Any) -> TaskSpace:
     return found
 
 
-def _check_aim(aim: objectives.Objective, probe: Any, tasks: Any) -> None:
-    """Refuses an objective on what is not there, or without the tasks to train its baselines."""
+def _check_aim(aim: objectives.Objective, probe: Any) -> None:
+    """Refuses an objective on what is not there."""
     found = task_scores(dict.fromkeys(probe.metrics_names, 0.0), list(probe.tasks.values()), losses=True)
     aim.check(probe.tasks, {name: list(metrics) for name, metrics in found.items()})
-    if aim.needs() and tasks is None:
-        fix = "Pass `tasks`, so that build(hp, tasks) can make single-task models, or give the baselines."
-        raise ValueError(refusal(_OWNER, "objective", "must have baselines", words("none"), fix))
 
 
 def _settings(space: TaskSpace, aim: Any, probe: Any, hp: Any, tuner: Any, numbers: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from kmtl.tasks.base import Task
 from kmtl.tasks.classification import BinaryClassification, Classification, MultiLabel
+from kmtl.tasks.final_activations import is_logits, takes_logits, with_activations
 from kmtl.tasks.fused import FusedHeads
 from kmtl.tasks.heads import build_heads, features_by_task
-from kmtl.tasks.logits import is_logits, takes_logits, with_activations
 from kmtl.tasks.matching import matched_outputs, named_tasks
 from kmtl.tasks.ordinal_regression import OrdinalRegression
 from kmtl.tasks.regression import Regression

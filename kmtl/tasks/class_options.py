@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from kmtl._checks import is_number, is_whole, refusal, require, words
@@ -50,9 +51,9 @@ def checked_factors(task: Task, names: Any) -> tuple[str, ...]:
     return listed
 
 
-def yes_or_no(outputs: Any) -> Any:
-    """Decides probabilities: yes above one half, as Keras's binary accuracy counts; int64."""
-    return ops.cast(outputs > 0.5, "int64")
+def yes_or_no(outputs: Any, threshold: Any = 0.5) -> Any:
+    """Decides probabilities: yes above the threshold, one or one a label; int64."""
+    return ops.cast(outputs > np.asarray(threshold, "float32"), "int64")
 
 
 def likelier(answers: Any, outputs: Any) -> Any:

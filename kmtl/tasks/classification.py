@@ -45,6 +45,7 @@ class Classification(Task):
     label_dtype: ClassVar[str] = "int32"
     activation: ClassVar[str | None] = "softmax"
     decides: ClassVar[bool] = True
+    chooses: ClassVar[bool] = True
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     mean_metrics: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = dict.fromkeys(
         ("accuracy", "acc"), keras.metrics.sparse_categorical_accuracy
@@ -79,6 +80,14 @@ class Classification(Task):
         """The loss takes the class's index, `(batch,)`."""
         return ()
 
+    def class_probabilities(self, outputs: Any) -> Any:
+        """The outputs, `(batch, classes)`."""
+        return outputs
+
+    def explained(self, outputs: Any, classes: Any) -> Any:
+        """The logit of the class in question, `(batch, 1)`."""
+        return ops.take_along_axis(outputs, classes[:, None], axis=-1)
+
     def decide(self, outputs: Any) -> Any:
         """The likeliest class, `(batch,)`."""
         return likeliest(outputs)
@@ -108,6 +117,8 @@ class BinaryClassification(Task):
         product_of: Other such tasks, whose probabilities are multiplied to this one's in place of a head: a conversion
             is a click and a conversion given the click, and so learns from every example (Ma et al., "Entire Space
             Multi-Task Model", SIGIR 2018; `docs/task_space.md`).
+        threshold: Probability above which `decide` says yes, here and in exported files; the metric stays at 0.5.
+            `kmtl.evidence.calibrate` chooses it.
         **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`, `where`: see `Task`.
 
     >>> BinaryClassification("smiling").units
@@ -132,21 +143,27 @@ class BinaryClassification(Task):
         label_names: Sequence[str] | None = None,
         class_weight: Mapping[int, float] | str | None = None,
         product_of: Sequence[str] = (),
+        threshold: float = 0.5,
         **options: Any,
     ) -> None:
         super().__init__(name, **options)
         self.product_of = checked_factors(self, product_of)
         self.label_names = checked_names(self, label_names, 2)
         self.class_weight = checked_class_weight(self, class_weight, 2)
+        self.threshold = self.checked_threshold(threshold)
 
     @property
     def default_loss(self) -> str:
         """Binary cross-entropy."""
         return "binary_crossentropy"
 
+    def class_probabilities(self, outputs: Any) -> Any:
+        """Those of no and of yes, `(batch, 2)`."""
+        return np.concatenate([1.0 - outputs, outputs], axis=-1)
+
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch,)`."""
-        return yes_or_no(outputs[..., 0])
+        return yes_or_no(outputs[..., 0], self.threshold)
 
     def read(self, outputs: Any) -> dict[str, Any]:
         """The likelier of no and yes, by its name if they have names, and its probability, `(batch,)` each."""
@@ -155,7 +172,7 @@ class BinaryClassification(Task):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        own = {"label_names": self.label_names, "class_weight": self.class_weight}
+        own = {"label_names": self.label_names, "class_weight": self.class_weight, "threshold": self.threshold}
         product = {"product_of": list(self.product_of)} if self.product_of else {}
         return {**super().get_config(), **own, **product}
 
@@ -173,6 +190,8 @@ class MultiLabel(Task):
         name: Key of the task in outputs, labels, weights and logs.
         labels: Number of labels, at least 1.
         label_names: A name for each label.
+        threshold: Probability above which `decide` says yes, one for all or one a label; the metric stays at 0.5.
+            `kmtl.evidence.calibrate` chooses it.
         **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
 
     >>> MultiLabel("findings", labels=14).label_shape
@@ -191,10 +210,19 @@ class MultiLabel(Task):
     elementwise_losses: ClassVar[frozenset[str]] = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
     classes = 2
 
-    def __init__(self, name: str, labels: int, *, label_names: Sequence[str] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        labels: int,
+        *,
+        label_names: Sequence[str] | None = None,
+        threshold: float | Sequence[float] = 0.5,
+        **options: Any,
+    ) -> None:
         super().__init__(name, **options)
         self.labels = whole(self.owner, "labels", labels, 1)
         self.label_names = checked_names(self, label_names, self.labels)
+        self.threshold = self.checked_threshold(threshold)
 
     @property
     def label_shape(self) -> tuple[int | None, ...]:
@@ -211,9 +239,13 @@ class MultiLabel(Task):
         """Binary cross-entropy."""
         return "binary_crossentropy"
 
+    def class_probabilities(self, outputs: Any) -> Any:
+        """Those of no and of yes of each label, `(batch, labels, 2)`."""
+        return np.stack([1.0 - outputs, outputs], axis=-1)
+
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch, labels)`."""
-        return yes_or_no(outputs)
+        return yes_or_no(outputs, self.threshold)
 
     def read(self, outputs: Any) -> dict[str, Any]:
         """Each label: 1 or 0, or with names its name or nothing; and the probability of that answer."""
@@ -239,4 +271,5 @@ class MultiLabel(Task):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        return {**super().get_config(), "labels": self.labels, "label_names": self.label_names}
+        own = {"labels": self.labels, "label_names": self.label_names, "threshold": self.threshold}
+        return {**super().get_config(), **own}

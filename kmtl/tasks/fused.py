@@ -180,6 +180,50 @@ class FusedHeads(keras.layers.Layer):
         self.kernels[0].assign(kernel)
         self.biases[0].assign(bias)
 
+    def divide_logits(self, name: str, divisor: float) -> None:
+        """Divides what one head gives before its activation: its part of the last kernel and bias.
+
+        Args:
+            name: One of `names`.
+            divisor: Above 0.
+        """
+        parts, last = self.slices(name), len(self.kernels) - 1
+        for place in (last, last + len(self.kernels)):
+            parts[place] = parts[place] / divisor
+        self.assign_slices(name, parts)
+
+    def slices(self, name: str) -> list[Any]:
+        """One head's part of every kernel and bias, as arrays.
+
+        Args:
+            name: One of `names`.
+        """
+        return [view.copy() for _, view in self._views(name)]
+
+    def assign_slices(self, name: str, values: Sequence[Any]) -> None:
+        """Gives one head its part of every kernel and bias, as `slices` returns them.
+
+        Args:
+            name: One of `names`.
+            values: One array a kernel, then one a bias.
+        """
+        for variable, (whole, view), value in zip(
+            [*self.kernels, *self.biases], self._views(name), values, strict=True
+        ):
+            view[...] = value
+            variable.assign(whole)
+
+    def _views(self, name: str) -> list[tuple[Any, Any]]:
+        """Copies of kernels and biases, and of each a view on one head's part."""
+        place, found = self.names.index(name), []
+        for variable in [*self.kernels, *self.biases]:
+            whole = np.array(variable)
+            first = variable is self.kernels[0]
+            found.append(
+                (whole, whole.reshape(whole.shape[0], len(self.names), -1)[:, place] if first else whole[place])
+            )
+        return found
+
     def compute_output_shape(self, input_shape: Any) -> dict[str, tuple[int | None, ...]]:
         """One `(batch, units)` a head."""
         first = input_shape[0] if isinstance(input_shape[0], list | tuple) else input_shape

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from kmtl._checks import Refusals, is_whole, words
+from kmtl.tasks import strata
 from kmtl.tasks.statistics import ClassCounts, LabelStatistics, Moments
 
 # Leading axes of a label that count places, by the features that a head takes.
@@ -175,6 +176,19 @@ class Label:
     def statistics(self) -> LabelStatistics:
         """Makes what gathers the labels of a pass over the data; it also tells what is refused in them."""
         return ClassCounts(self) if self.label_dtype == "int32" else Moments(self)
+
+    def strata(self, labels: Any, bins: int) -> Any:
+        """Tells which rows are alike, for a split that keeps them in proportion.
+
+        Args:
+            labels: Array `(rows, ...)` in the task's dtype and shape.
+            bins: Bins between quantiles of what has many values.
+
+        Returns:
+            Booleans `(rows, strata)`, "missing" as a stratum of its own: see `kmtl.tasks.strata`.
+        """
+        whole = self.label_dtype == "int32"
+        return strata.strata(labels, self.present(labels), bins, whole=whole, dense_axes=self.dense_axes)
 
     @property
     def weighs_classes(self) -> bool:

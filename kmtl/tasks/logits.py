@@ -1,72 +1,97 @@
-"""Outputs that are logits where a task promises probabilities."""
+"""The linear layer whose values a softmax or a sigmoid turns into a task's probabilities."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from kmtl._checks import require, words
-from kmtl._keras_private import loss_arguments, operations_behind
-from kmtl.tasks.base import Task
+from kmtl._keras_private import layer_behind
+from kmtl.tasks.fused import FusedHeads
+from kmtl.tasks.upsampling import BilinearUpSampling
 
-# What ends in probabilities.
-_ENDS = ("softmax", "sigmoid", "hard_sigmoid", "sparse_sigmoid", "sparsemax")
-# Layers that move numbers and leave them what they are.
-_MOVING = (
-    *(keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute, keras.layers.Cropping2D),
-    *(keras.layers.UpSampling2D, keras.layers.Resizing, keras.layers.Identity),
-)
+_ENDS = ("softmax", "sigmoid")
+_KERNELS = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Conv1D, keras.layers.Conv2D)
+# A factor passes through all of these.
+_RESHAPING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Identity)
+_ENLARGING = (keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.Resizing, BilinearUpSampling)
 
 
-def takes_logits(loss: Any) -> bool:
-    """Whether a loss says that it is taken of logits.
-
-    >>> takes_logits(keras.losses.BinaryCrossentropy(from_logits=True)), takes_logits(keras.losses.BinaryCrossentropy())
-    (True, False)
-    """
-    return bool(getattr(loss, "from_logits", False) or loss_arguments(loss).get("from_logits", False))
-
-
-def is_logits(task: Task, output: Any) -> bool:
-    """Whether an output surely is no probability where the task promises one: a layer with another activation made it.
+def logits_layer(output: Any) -> Any:
+    """Finds the layer with a kernel that makes the logits of an output.
 
     Args:
-        task: Whose output it is.
-        output: KerasTensor. Of what another operation made nobody can tell, and it counts as what it should be.
+        output: A Keras tensor of probabilities.
 
-    >>> from kmtl.tasks import BinaryClassification
-    >>> given = keras.Input((3,))
-    >>> [is_logits(BinaryClassification("spam"), keras.layers.Dense(1, a)(given)) for a in ("linear", "sigmoid")]
-    [True, False]
+    Returns:
+        A `FusedHeads`, or a layer with `kernel` and `bias`; None where something else than an activation, or an
+        enlargement of maps, lies between the layer and the probabilities.
     """
-    if task.final_activation not in _ENDS:
-        return False
-    made = next((item for item in operations_behind(output) if not isinstance(item, _MOVING)), None)
-    if made is None or not hasattr(made, "activation"):
-        return False
-    activation = keras.activations.get(made.activation)
-    name = getattr(activation, "__name__", "")
-    # A function of the user's own may be anything.
-    return name not in _ENDS and activation is getattr(keras.activations, name, None)
+    layer = layer_behind(output)
+    if isinstance(layer, (FusedHeads, *_KERNELS)) and _activation(layer) in _ENDS:
+        return layer
+    if not _is_end(layer):
+        return None
+    layer = _before(layer)
+    while isinstance(layer, (*_RESHAPING, *_ENLARGING)):
+        layer = _before(layer)
+    return layer if isinstance(layer, _KERNELS) and _activation(layer) == "linear" else None
 
 
-def with_activations(outputs: Mapping[str, Any], tasks: Sequence[Task]) -> dict[str, Any]:
-    """Ends outputs that are logits in the activation that their task wants.
+def divide_logits(layer: Any, name: str, divisor: float) -> None:
+    """Divides the logits of a task by a number, in the weights of the layer that makes them.
 
     Args:
-        outputs: `{task: KerasTensor}`.
-        tasks: The tasks; one that promises no probability keeps its output.
-
-    Raises:
-        ValueError: If none of the outputs is logits.
+        layer: What `logits_layer` found.
+        name: Of the task.
+        divisor: Above 0.
     """
-    logits = [task for task in tasks if task.name in outputs and is_logits(task, outputs[task.name])]
-    rule, got = "must be left out where no output is logits", words(f"True with {list(outputs)}")
-    require(bool(logits), "from_model", "from_logits", rule, got)
-    ends = {
-        task.name: keras.layers.Activation(
-            task.final_activation, dtype="float32", name=f"{task.name}_{task.final_activation}"
-        )
-        for task in logits
-    }
-    return {name: ends[name](output) if name in ends else output for name, output in outputs.items()}
+    if isinstance(layer, FusedHeads):
+        layer.divide_logits(name, divisor)
+        return
+    for variable in [layer.kernel, *([] if layer.bias is None else [layer.bias])]:
+        variable.assign(variable / divisor)
+
+
+@contextlib.contextmanager
+def activations_left_out(output: Any) -> Iterator[Any]:
+    """Lets an output be its logits for a while, in what is called meanwhile.
+
+    Args:
+        output: A Keras tensor of probabilities, or of anything else, which stays as it is.
+
+    Yields:
+        The tensor to compute.
+    """
+    layer = layer_behind(output)
+    if _is_end(layer):
+        yield layer.input
+        return
+    has_end = isinstance(layer, (FusedHeads, *_KERNELS)) and _activation(layer) in _ENDS
+    before = layer.activation if has_end else None
+    try:
+        if has_end:
+            layer.activation = None if isinstance(layer, FusedHeads) else keras.activations.linear
+        yield output
+    finally:
+        if has_end:
+            layer.activation = before
+
+
+def _is_end(layer: Any) -> bool:
+    """Whether a layer is a softmax or a sigmoid and nothing else."""
+    is_activation = isinstance(layer, keras.layers.Activation) and _activation(layer) in _ENDS
+    return isinstance(layer, keras.layers.Softmax) or is_activation
+
+
+def _activation(layer: Any) -> str:
+    """Name of a layer's activation."""
+    return str(getattr(keras.activations.get(layer.activation), "__name__", ""))
+
+
+def _before(layer: Any) -> Any:
+    """The layer that a layer of one use takes its input from."""
+    try:
+        return layer_behind(layer.input)
+    except (AttributeError, ValueError):  # of several uses Keras knows no one input
+        return None

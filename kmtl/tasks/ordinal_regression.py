@@ -66,6 +66,7 @@ class OrdinalRegression(Task):
     meaning: ClassVar[str] = "a probability for each class, in order"
     label_dtype: ClassVar[str] = "int32"
     decides: ClassVar[bool] = True
+    chooses: ClassVar[bool] = True
     default_metrics: ClassVar[tuple[str, ...]] = ("mae", "accuracy")
     mean_metrics: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = {
         **dict.fromkeys(("mae", "mean_absolute_error"), rank_error),
@@ -122,6 +123,14 @@ class OrdinalRegression(Task):
         above, here = ops.minimum(logits, 0.0) - rest, ops.minimum(-logits, 0.0) - rest
         reached = ops.pad(ops.cumsum(above, axis=-1), [(0, 0), (1, 0)])
         return keras.layers.Softmax(dtype="float32", name=self.name)(reached + ops.pad(here, [(0, 0), (0, 1)]))
+
+    def class_probabilities(self, outputs: Any) -> Any:
+        """The outputs, `(batch, classes)`."""
+        return outputs
+
+    def explained(self, outputs: Any, classes: Any) -> Any:
+        """The logit of the class in question, `(batch, 1)`."""
+        return ops.take_along_axis(outputs, classes[:, None], axis=-1)
 
     def decide(self, outputs: Any) -> Any:
         """The median class, `(batch,)`."""

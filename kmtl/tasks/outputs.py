@@ -1,5 +1,7 @@
 """What an output is: its head, its shape, and how it is read and drawn."""
 
+import copy
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar
 
@@ -7,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kmtl._checks import refusal
+from kmtl._checks import is_number, refusal
 from kmtl.tasks.labels import Label, known_shape
 
 _FORMS = {"vector": "(batch, width)", "sequence": "(batch, tokens, width)", "map": "(batch, height, width, channels)"}
@@ -27,11 +29,15 @@ class Output(Label):
     activation: ClassVar[str | None] = None
     # Whether an output is read as a decision; otherwise it is a value.
     decides: ClassVar[bool] = False
+    # Whether an output holds one number a class, of which one is true.
+    chooses: ClassVar[bool] = False
     # What the numbers are, for a reader of an exported file.
     meaning: ClassVar[str] = "values"
     unit: str = ""
     # Tasks whose outputs this one's is the product of; it takes no features then.
     product_of: tuple[str, ...] = ()
+    # Probability above which the answer is yes, one or one a label; None where nothing is answered so.
+    threshold: float | tuple[float, ...] | None = None
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     l1: float = 0.0
@@ -141,6 +147,62 @@ class Output(Label):
 
     # Reading.
 
+    def class_probabilities(self, outputs: Any) -> Any:
+        """A probability for each class that an element of a label may be; None for a task that has none.
+
+        Args:
+            outputs: Array `(batch, *output_shape)`.
+
+        Returns:
+            Array `(batch, *label_shape, classes)`.
+        """
+        del outputs
+        return
+
+    def explained(self, outputs: Any, classes: Any) -> Any:
+        """What an explanation of outputs explains, a number each: of values the values themselves.
+
+        Args:
+            outputs: Tensor `(batch, units)`; of a task of classes logits.
+            classes: The class in question, `(batch,)`; None for a task of values.
+
+        Returns:
+            Tensor `(batch, elements)`.
+        """
+        del classes
+        return self.metric_outputs(outputs)
+
+    def checked_threshold(self, given: Any) -> float | tuple[float, ...]:
+        """Returns one threshold for all elements of a label or one for each, or refuses what is neither.
+
+        Args:
+            given: One probability, or a list of them.
+        """
+        listed = isinstance(given, list | tuple | np.ndarray)
+        values, count = list(given) if listed else [given], math.prod(known_shape(self.label_shape))
+        good = all(is_number(value) and 0 <= value <= 1 for value in values)
+        if not good or (listed and (not self.label_shape or len(values) != count)):
+            rule = f"must be one probability or {count}, one a label" if self.label_shape else "must be a probability"
+            owner = f"{type(self).__name__}({self.name!r})"
+            raise ValueError(refusal(owner, "threshold", rule, given, "kmtl.evidence.calibrate chooses it."))
+        return tuple(map(float, values)) if listed else float(given)
+
+    def with_threshold(self, threshold: Any) -> Any:
+        """The same task with another threshold.
+
+        Args:
+            threshold: One probability or, of a label of several elements, one for each.
+
+        Raises:
+            ValueError: If it is none, or the task has no threshold.
+        """
+        if self.threshold is None:
+            rule = "must belong to a task that answers yes or no"
+            raise ValueError(refusal(f"{type(self).__name__}({self.name!r})", "threshold", rule, threshold))
+        made = copy.copy(self)
+        made.threshold = self.checked_threshold(threshold)
+        return made
+
     def decide(self, outputs: Any) -> Any:
         """The decided classes of outputs, int64, in the shape of labels; None for a task of values.
 
@@ -179,6 +241,31 @@ class Output(Label):
         """The part of outputs that metrics compare with labels; all of it, unless a head gives more."""
         return outputs
 
+    def constant_outputs(self, labels: Any) -> list[Any]:
+        """What a model that sees no input would best give, for the level of guessing; none where the kind cannot tell.
+
+        How often each class occurs, where an output is a probability a class; mean and median of each element, where
+        outputs are compared with labels element by element.
+
+        Args:
+            labels: Labels of many examples, NumPy.
+
+        Returns:
+            Outputs of one label, `(units,)` each; the one of the least loss counts.
+        """
+        values = np.asarray(labels)
+        there = np.asarray(self.present(values))
+        if self.weighs_classes and self.units == self.classes:
+            counts = np.bincount(values[there].ravel(), minlength=self.classes)[: self.classes]
+            return [counts / max(counts.sum(), 1)]
+        if (self.label_shape[self.dense_axes :] or (1,)) != (self.units,):
+            return []
+        rows = np.where(there, values, np.nan).reshape(-1, self.units)
+        columns = [column[~np.isnan(column)] for column in rows.T]
+        return [
+            np.array([reduce(column) if column.size else 0.0 for column in columns]) for reduce in (np.mean, np.median)
+        ]
+
     def describe(self, label: Any, output: Any) -> str:
         """One line of one example, as a picture's title shows it: `angle 10.0 → 12.5 deg`, `digit 3 → 5 ✗`.
 
@@ -191,7 +278,9 @@ class Output(Label):
         """
         if self.decides and not self.label_shape:
             return self._decision(label, output)
-        return f"{self.name} {short_numbers(label)} → {short_numbers(self.metric_outputs(output))} {self.unit}".rstrip()
+        given = self.metric_outputs(output)
+        digits = decimals(label, given)
+        return f"{self.name} {short_numbers(label, digits)} → {short_numbers(given, digits)} {self.unit}".rstrip()
 
     def _decision(self, label: Any, output: Any) -> str:
         """The label's class and the decided one, by their names."""
@@ -215,15 +304,33 @@ class Output(Label):
         return self.label_names[number] if self.label_names else str(number)
 
 
-def short_numbers(values: Any) -> str:
+def short_numbers(values: Any, digits: int = 1) -> str:
     """Numbers in short; a missing one is a question mark.
 
-    >>> short_numbers([1.0, float("nan")]), short_numbers(None)
-    ('1.0, ?', '?')
+    Args:
+        values: A number or an array; None where there is none.
+        digits: Digits behind the point.
+
+    >>> short_numbers([1.0, float("nan")]), short_numbers(None), short_numbers([-0.001, 0.1234], 2)
+    ('1.0, ?', '?', '0.00, 0.12')
     """
     if values is None:
         return "?"
-    return ", ".join("?" if np.isnan(value) else f"{value:.1f}" for value in np.ravel(values).astype("float64"))
+    numbers = np.ravel(values).astype("float64")
+    # Adding 0 takes the sign off a zero.
+    return ", ".join("?" if np.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}" for value in numbers)
+
+
+def decimals(*given: Any) -> int:
+    """Digits behind the point that leave three significant ones of the largest of some numbers.
+
+    >>> decimals(0.1, -0.04), decimals([359.0], None), decimals(12.5, 10.0), decimals(0.0)
+    (3, 0, 1, 1)
+    """
+    numbers = np.concatenate([np.zeros(0), *(np.ravel(values) for values in given if values is not None)])
+    known = np.abs(numbers[np.isfinite(numbers)])
+    largest = known.max() if known.size else 0.0
+    return int(max(0, 2 - np.floor(np.log10(largest)))) if largest else 1
 
 
 def named_classes(names: tuple[str, ...] | None, numbers: Any) -> Any:

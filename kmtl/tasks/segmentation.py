@@ -46,6 +46,7 @@ class Segmentation(Task):
     label_dtype: ClassVar[str] = "int32"
     features: ClassVar[str] = "map"
     decides: ClassVar[bool] = True
+    chooses: ClassVar[bool] = True
     default_metrics: ClassVar[tuple[str, ...]] = ("mean_iou", "accuracy")
     mean_metrics: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = dict.fromkeys(
         ("accuracy", "acc"), keras.metrics.sparse_categorical_accuracy
@@ -141,6 +142,10 @@ class Segmentation(Task):
             # In Keras's own choice, int, sample weights would be cut to whole numbers.
             return keras.metrics.MeanIoU(self.classes, sparse_y_pred=False, dtype="float32", name=name)
         return super().own_metric(name)
+
+    def class_probabilities(self, outputs: Any) -> Any:
+        """The outputs, `(batch, height, width, classes)`."""
+        return outputs
 
     def decide(self, outputs: Any) -> Any:
         """The likeliest class of each pixel, `(batch, height, width)`."""

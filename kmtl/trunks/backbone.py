@@ -37,10 +37,11 @@ def backbone(
     momentum of 0.99, which a training of a few hundred steps is too short for.
 
     Args:
-        model: A model of one image. Its output may be a vector, a feature map, a sequence of tokens, or
-            a dict of them.
-        image: What the model reads, `(batch, height, width, channels)`. None continues from the model's
-            own input; then pass `model.input` on as the input of the whole.
+        model: A model of one image, of text, or of several inputs. Its output may be a vector, a feature map, a
+            sequence of tokens, or a dict of them.
+        image: What the model reads, `(batch, height, width, channels)`; of several inputs a dict by name, as BERT's
+            `{"token_ids": ..., "padding_mask": ..., "segment_ids": ...}`. None continues from the model's own
+            inputs; then pass `model.input` on as the input of the whole.
         output: Which output of several to take, by its key; or the name of any layer of a functional
             model, to take features from the middle (what the layer returned when first called).
         weights: A file for `model.load_weights`, such as the weights of an earlier training.
@@ -81,12 +82,15 @@ def _check(model: Any, image: Any, weights: Any, preprocess: Any, options: Optio
     if not isinstance(model, keras.Model):
         got = words(type(model).__name__)
         raise TypeError(refusal(_OWNER, "model", "must be a keras.Model", got, "Pass the model itself, built."))
-    if image is not None:
-        check_symbolic(_OWNER, image)
+    for tensor in image.values() if isinstance(image, dict) else [] if image is None else [image]:
+        check_symbolic(_OWNER, tensor)
     with Refusals(_OWNER) as refusals:
         attempt(refusals, _check_file, "weights", weights)
         if preprocess is not None and not callable(preprocess):
             refusals.add("preprocess", "must be a layer or a function", preprocess)
+        elif preprocess is not None and isinstance(image, dict):
+            fix = "Prepare each input before: {'image': preprocess(image), ...}."
+            refusals.add("preprocess", "must be None where `image` is a dict", preprocess, fix)
         elif preprocess is not None and image is None:
             refusals.add("preprocess", "must be None without an `image` to prepare", preprocess, "Pass the image.")
         options.check(refusals)

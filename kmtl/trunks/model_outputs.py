@@ -13,15 +13,16 @@ def chosen_output(owner: str, model: Any, image: Any, output: str | None) -> Any
 
     Args:
         owner: Who asks, for the messages.
-        model: A model of one image, given as a tensor or as a dict of one tensor.
-        image: `(batch, height, width, channels)`, or None to continue from the model's own input.
+        model: A model of one input, or of several.
+        image: `(batch, height, width, channels)`, a dict of tensors by the names of the model's inputs, or None to
+            continue from the model's own inputs.
         output: The key of an output or the name of a layer; None where there is but one output.
 
     Returns:
         The output, of any rank.
 
     Raises:
-        ValueError: If the image does not fit, the model reads more than an image, or the choice is
+        ValueError: If the image does not fit, the model reads more than is given, or the choice is
             missing or unknown.
     """
     ready = getattr(model, "output", None)
@@ -53,20 +54,37 @@ def _call(owner: str, model: Any, image: Any) -> Any:
     if image is None:
         fix = "Pass the image that it reads."
         require(inputs is not None, owner, "image", "must be given for a model without inputs of its own", image, fix)
-        _only_input(owner, inputs)
         return model.output
     if inputs is None:
         return model(image)
+    if isinstance(image, dict):
+        return model(_by_name(owner, inputs, image))
     _check_fit(owner, tuple(_only_input(owner, inputs).shape), tuple(image.shape))
     return model(keras.tree.pack_sequence_as(inputs, [image]))
 
 
+def _names(inputs: Any) -> list[str]:
+    """Names of a model's inputs: the keys of a dict, else those of the tensors, in the order of the flat structure."""
+    if isinstance(inputs, dict):
+        return sorted(inputs)
+    return [tensor.name for tensor in keras.tree.flatten(inputs)]
+
+
+def _by_name(owner: str, inputs: Any, given: dict[str, Any]) -> Any:
+    """Returns tensors in the structure of a model's inputs, or refuses others than it reads."""
+    names = _names(inputs)
+    fix = f"The model reads {names}."
+    require(set(given) == set(names), owner, "image", "must hold each input of the model", sorted(given), fix)
+    for name, tensor in zip(names, keras.tree.flatten(inputs), strict=True):
+        _check_fit(owner, tuple(tensor.shape), tuple(given[name].shape))
+    return keras.tree.pack_sequence_as(inputs, [given[name] for name in names])
+
+
 def _only_input(owner: str, inputs: Any) -> Any:
     """Returns the one input, or refuses a model that reads more than an image."""
-    flat = keras.tree.flatten(inputs)
-    names = list(inputs) if isinstance(inputs, dict) else [tensor.name for tensor in flat]
-    fix = "Fix the other inputs inside a model of the image alone, and pass that."
-    require(len(flat) == 1, owner, "model", "must read one image", words(f"inputs {names}"), fix)
+    flat, names = keras.tree.flatten(inputs), _names(inputs)
+    fix = "Pass all of them as a dict by name; or none, to continue from the model's own inputs."
+    require(len(flat) == 1, owner, "image", "must be all that the model reads", words(f"one of {names}"), fix)
     return flat[0]
 
 

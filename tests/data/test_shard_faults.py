@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import kmtl
 from kmtl.data import check_shards, from_shards, write_shards
+from kmtl.data.shards import scratch_folders
 from kmtl.data.shards.manifests import FORMATS
 from kmtl.feeding.errors import explain_error
 from kmtl.feeding.resume import transform_stream
@@ -342,7 +343,23 @@ def test_a_killed_write_leaves_no_folder_and_does_not_hinder_the_next(tmp_path):
         process.wait()
     left = list(tmp_path.iterdir())
     assert [path.name.startswith(".writing-set-") for path in left] == [True]
+    # A minute later.
+    os.utime(left[0], (time.time() - 100,) * 2)
     assert check_shards(write_shards(examples(3), tmp_path / "set")) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_only_folders_that_nobody_writes_in_are_swept(tmp_path):
+    """A lock ends with its process, so what is not locked was left; another set's folder is another's."""
+    for name in ("set-left", "set-busy", "set-young", "sets-other"):
+        (tmp_path / f".writing-{name}" / "shards").mkdir(parents=True)
+        (tmp_path / f".writing-{name}" / ".lock").touch()
+        if name != "set-young":
+            os.utime(tmp_path / f".writing-{name}", (time.time() - 100,) * 2)
+    with scratch_folders.in_use(tmp_path / ".writing-set-busy"):
+        write_shards(examples(3), tmp_path / "set")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".writing-set-busy", ".writing-set-young", ".writing-sets-other", "set"]
 
 
 def test_a_missing_package_says_how_to_get_it(tmp_path, monkeypatch):

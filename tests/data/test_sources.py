@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kmtl.data.mixing.mix import mix
 from kmtl.data.sources import from_arrays, from_folder, from_frame
-from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression
+from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Segmentation
 
 NAN = float("nan")
 TASKS = [
@@ -227,6 +227,28 @@ def test_a_frame_becomes_inputs_and_labels():
     assert {name: label.dtype.name for name, label in labels.items()} == {task.name: task.label_dtype for task in TASKS}
 
 
+def test_text_is_an_input_of_its_own():
+    """What refuses a column of text names the way, and the way is open."""
+    table = pd.DataFrame({"review": ["good", "bad"], "stars": [5, 1], "weight": [1.0, 2.0], "note": ["x", None]})
+    task = [Regression("weight")]
+    with pytest.raises(ValueError, match=r"Make text an input of its own, features=\{'review': 'review', \.\.\.\}"):
+        from_frame(table, task, features=["review"])
+    x, _ = whole(from_frame(table, task, features={"review": "review", "numbers": ["stars"]}))
+    assert x["review"].tolist() == [b"good", b"bad"]
+    assert x["numbers"].tolist() == [[5], [1]]
+    with pytest.raises(ValueError, match=r"must be text in every row of column 'note', got 1 missing. Fill them"):
+        from_frame(table, task, features={"note": "note"})
+
+
+def test_other_columns_of_a_frame_of_labels_are_one_line():
+    table = pd.DataFrame({"weight": [1.0], **{f"column{place}": [0] for place in range(9)}})
+    with pytest.raises(ValueError, match="must have no other columns than the tasks") as caught:
+        from_arrays([[0.0]], table, [Regression("weight")])
+    assert str(caught.value).count("\n") == 0
+    assert "got 'column0', 'column1', 'column2', 'column3', 'column4' and 4 more." in str(caught.value)
+    assert "labels[['weight']]" in str(caught.value)
+
+
 def test_features_by_input_and_columns_by_task():
     dataset = from_frame(
         frame(),
@@ -390,6 +412,43 @@ def test_images_keep_to_their_labels_when_shuffled(folder):
         orders.add(tuple(int(labels["adult"]) for _, labels in rows))
     assert len(orders) > 1
     assert all(sorted(order) == [-1, 0, 1] for order in orders)
+
+
+def test_files_stay_below_the_folder(tmp_path):
+    """Neither `..`, nor a path of its own, nor a link leads out, for images and for labels that are images."""
+    picture = tf.io.encode_png(tf.zeros((4, 4, 1), tf.uint8)).numpy()
+    inside = tmp_path / "photos"
+    inside.mkdir()
+    for path in (tmp_path / "secret.png", inside / "a.png"):
+        path.write_bytes(picture)
+    (inside / "link.png").symlink_to(tmp_path / "secret.png")
+    (inside / "near.png").symlink_to("a.png")
+    names = ["../secret.png", str(tmp_path / "secret.png"), "link.png"]
+    table = pd.DataFrame({"file": names, "weight": [1.0] * 3})
+    with pytest.raises(ValueError, match=r"must name files below .*photos, got 3 that are not"):
+        from_folder(inside, table, [Regression("weight")], image_size=4)
+    table = pd.DataFrame({"file": ["a.png"] * 3, "mask": names})
+    with pytest.raises(ValueError, match=r"labels\['mask'\]` must name files below .*photos, got 3 that are not"):
+        from_folder(inside, table, [Segmentation("mask", 2, shape=(4, 4))], image_size=4)
+    table = pd.DataFrame({"file": ["near.png"], "weight": [1.0]})
+    assert len(list(from_folder(inside, table, [Regression("weight")], image_size=4))) == 1
+
+
+def test_broken_images_and_tables_are_named(tmp_path):
+    for form, encode in (("png", tf.io.encode_png), ("jpg", tf.io.encode_jpeg)):
+        picture = encode(tf.zeros((40, 40, 3), tf.uint8)).numpy()
+        (tmp_path / f"whole.{form}").write_bytes(picture)
+        (tmp_path / f"more.{form}").write_bytes(picture + b"behind it" * 500)
+        (tmp_path / f"cut.{form}").write_bytes(picture[:-20])
+    names = [f"{name}.{form}" for name in ("whole", "more", "cut") for form in ("png", "jpg")]
+    table = pd.DataFrame({"file": names, "weight": [1.0] * 6})
+    with pytest.raises(ValueError, match=r"must name whole images, got 2 that are not, first 'cut.png', 'cut.jpg'"):
+        from_folder(tmp_path, table, [Regression("weight")], image_size=4)
+    assert len(list(from_folder(tmp_path, table[:4], [Regression("weight")], image_size=4))) == 1
+    for content in (b"", b"\x89PNG\r\n\x1a\n\xff\xfe\0\0", b"a,b\n1,2,3\n1,2,3,4\n"):
+        (tmp_path / "labels.csv").write_bytes(content)
+        with pytest.raises(ValueError, match=r"`labels` must be a CSV file in UTF-8 .*, got '.*labels.csv'"):
+            from_folder(tmp_path, tmp_path / "labels.csv", [Regression("weight")], image_size=4)
 
 
 def test_files_are_refused_before_anything_is_read(folder):

@@ -1,6 +1,7 @@
 """Workers meet over real sockets; each is a thread here, since a meeting needs no TensorFlow."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -9,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from kmtl.distribution import shared_token
 from kmtl.distribution.clusters import Cluster
+from kmtl.distribution.json_sockets import listeners
 from kmtl.distribution.launching import free_ports
 from kmtl.distribution.rendezvous import meet
 
@@ -51,6 +54,21 @@ def call(address, *words):
     for word in words:
         made.sendall(word if isinstance(word, bytes) else json.dumps(word).encode() + b"\n")
     return made
+
+
+def said(caller, word):
+    """What a worker answers to a word; nothing if it hangs up."""
+    caller.sendall(json.dumps(word).encode() + b"\n")
+    answer = caller.makefile().readline()
+    return json.loads(answer) if answer else {}
+
+
+def introduced(address, card, token=""):
+    """A socket that has called a worker and proved to be one, and the worker's answer."""
+    caller = call(address)
+    challenge = said(caller, {"kind": "call", "nonce": "mine"})
+    proof = shared_token.proof(token, card, "mine", challenge["nonce"])
+    return caller, said(caller, {**card, "proof": proof})
 
 
 def hello(cluster, process="another", **facts):
@@ -150,7 +168,7 @@ def test_one_index_twice_on_two_machines_is_told(addresses):
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(outcome, Cluster(addresses, 0), {}, LIMIT)
         other = Cluster(addresses, 1)
-        with call(addresses[0], hello(other, "one")), call(addresses[0], hello(other, "two")):
+        with introduced(addresses[0], hello(other, "one"))[0], introduced(addresses[0], hello(other, "two"))[0]:
             error, _ = waiting.result()
     assert isinstance(error, RuntimeError)
     assert f"Two processes are worker 1 ({addresses[1]})" in str(error)
@@ -159,7 +177,7 @@ def test_one_index_twice_on_two_machines_is_told(addresses):
 def test_another_process_with_the_own_index_is_told(addresses):
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(outcome, Cluster(addresses, 0), {}, LIMIT)
-        with call(addresses[0], hello(Cluster(addresses, 0))):
+        with introduced(addresses[0], hello(Cluster(addresses, 0)))[0]:
             error, _ = waiting.result()
     assert isinstance(error, RuntimeError)
     assert f"Two processes are worker 0 ({addresses[0]})" in str(error)
@@ -203,7 +221,7 @@ def test_workers_with_different_clusters_are_told_apart_on_both(addresses):
 def test_a_worker_that_leaves_early_stops_the_others(addresses):
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(outcome, Cluster(addresses, 0), {}, LIMIT)
-        call(addresses[0], hello(Cluster(addresses, 1))).close()
+        introduced(addresses[0], hello(Cluster(addresses, 1)))[0].close()
         error, seconds = waiting.result()
     assert isinstance(error, RuntimeError)
     assert f"worker 1 ({addresses[1]}) left before all workers had met" in str(error)
@@ -212,13 +230,74 @@ def test_a_worker_that_leaves_early_stops_the_others(addresses):
 
 def test_strangers_at_the_port_are_no_matter(addresses):
     pair = addresses[:2]
+    deep = b'{"kind": ' + b"[" * 5000 + b"]" * 5000 + b"}\n"
+    wide = json.dumps({"kind": "call", "nonce": {"a": {"b": 1}}}).encode() + b"\n"
+    endless = b"[" * 2**21
+    known = json.dumps(hello(Cluster(pair, 1), "stranger")).encode() + b"\n"
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(outcome, Cluster(pair, 0), {}, LIMIT)
-        for noise in (b"", b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b'{"kind": "hello", "rank": []}\n', b"\xff\xfe\n"):
-            call(pair[0], noise).close()
+        for noise in (b"", b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b"\xff\xfe\n", deep, wide, known, endless):
+            with contextlib.suppress(OSError):
+                call(pair[0], noise).close()
         last = pool.submit(outcome, Cluster(pair, 1), {}, LIMIT)
         assert waiting.result()[0] is None
         assert last.result()[0] is None
+
+
+def test_who_does_not_know_the_token_is_told_nothing_and_stops_nothing(addresses):
+    """He knows the cluster, says that he is its worker 1, its worker 7, and worker 0 itself."""
+    pair, token = addresses[:2], "of this cluster"
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(meet, Cluster(pair, 0), {}, LIMIT, token)
+        for rank in (0, 1, 7):
+            card = {**hello(Cluster(pair, 0), "stranger"), "rank": rank}
+            for guess in ("", "another"):
+                caller, answer = introduced(pair[0], card, guess)
+                caller.close()
+                assert answer == {}
+        caller, answer = introduced(pair[0], {**hello(Cluster(pair, 1)), "rank": 7}, token)
+        caller.close()
+        assert answer == {}
+        caller = call(pair[0])
+        challenge = said(caller, {"kind": "call", "nonce": "mine"})
+        caller.close()
+        assert set(challenge) == {"kind", "nonce", "proof"}
+        pool.submit(meet, Cluster(pair, 1), {}, LIMIT, token).result()
+        waiting.result()
+
+
+def test_workers_with_different_tokens_are_told(addresses, monkeypatch):
+    monkeypatch.setenv("KMTL_CLUSTER_TOKEN", "one")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(meet, Cluster(addresses[:2], 1), {}, 1.0, "another")
+        error, _ = outcome(Cluster(addresses[:2], 0), {}, 1.5)
+        with pytest.raises(TimeoutError):
+            waiting.result()
+    assert f"worker 1 ({addresses[1]}) has another KMTL_CLUSTER_TOKEN than this worker" in str(error)
+
+
+def test_what_a_worker_says_does_nothing_to_the_screen(addresses):
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(outcome, Cluster(addresses[:2], 0), {}, LIMIT)
+        with introduced(addresses[0], hello(Cluster(addresses[:2], 1), keras="\x1b[2J"))[0]:
+            error, _ = waiting.result()
+    assert r"keras: \x1b[2J there" in str(error)
+
+
+def test_only_the_own_address_of_the_cluster_is_opened():
+    port = free_ports(1)[0]
+    found = listeners(f"127.0.0.1:{port}", "worker 0")
+    assert [one.getsockname() for one in found] == [("127.0.0.1", port)]
+    for address in ("localhost", "no-such-host.invalid", "192.0.2.1"):
+        for one in found:
+            one.close()
+        found = listeners(f"{address}:{port}", "worker 0")
+        hosts = {one.getsockname()[0] for one in found}
+        # A name that tells nothing, or another machine's address, leaves all of them.
+        assert hosts <= ({"127.0.0.1", "::1"} if address == "localhost" else {"::", "0.0.0.0"})
+        assert hosts
+    for one in found:
+        one.close()
 
 
 def test_a_meeting_within_a_running_loop(addresses):

@@ -68,6 +68,17 @@ def test_verdict_needs_the_interval_to_leave_zero_out():
     assert "±" not in str(single)
 
 
+def test_a_baseline_near_zero_is_named_and_left_out():
+    tasks = [kmtl.Regression("speed", metrics=["mae", keras.metrics.R2Score(name="r2")])]
+    joint = [run(0, {"speed": {"mae": 9.0, "r2": 0.3}})]
+    for r2, change in ((-0.5, -160.0), (0.0, np.nan)):
+        alone = {"speed": [run(0, {"speed": {"mae": 10.0, "r2": r2}})]}
+        found = Comparison(tasks, joint, alone, {})
+        assert found.table()["change_percent"].tolist() == pytest.approx([-10.0, change], nan_ok=True)
+        assert found.delta_m[0] == pytest.approx(-10.0 if np.isnan(change) else (-10 + change) / 2)
+        assert ("not counted        speed r2, whose single-task value is near 0" in str(found)) == np.isnan(change)
+
+
 def test_interval_against_a_known_value():
     # Student's t for 4 degrees of freedom at 0.975 is 2.7764.
     values = [1.0, 2.0, 4.0, 7.0, 11.0]
@@ -129,6 +140,25 @@ def test_same_seed_same_numbers(real):
     assert again.separate["kind_age"][0].scores == real.separate["kind_age"][1].scores
 
 
+def test_arrays_are_compared_as_batches_are_and_each_training_tells_what_is_left(capsys):
+    def eager(tasks):
+        model = build(tasks)
+        model.compile("adam", run_eagerly=True)
+        return model
+
+    ((x, y),) = kmtl.data.only(dataset(8), ["speed", "kind"]).as_numpy_iterator()
+    options = {"epochs": 1, "seeds": 1, "batch_size": 4}
+    found = compare(eager, TASKS[:2], (x, y), (x, y, np.ones(8)), validation=(x, y), verbose=2, **options)
+    shown = capsys.readouterr().out
+    assert [run.seed for run in found.joint] == [0]
+    logs = found.model.evaluate(x, y, verbose=0, return_dict=True)
+    assert found.joint[0].scores["speed"]["mae"] == pytest.approx(logs["speed_mae"])
+    assert found.joint[0].history["val_speed_mae"] == pytest.approx([logs["speed_mae"]])
+    assert "3 trainings of 1 epochs each" in shown
+    assert "Training 'kind' alone (1 task), seed 0" in shown
+    assert [mark in shown for mark in ("1/3", "2/3", "3/3")] == [True] * 3
+
+
 def test_samples_are_drawn_with_their_labels_and_predictions():
     figure = plot_samples(build(TASKS), dataset(seed=1), count=5)
     shown = [axis for axis in figure.axes if axis.get_visible()]
@@ -139,6 +169,29 @@ def test_samples_are_drawn_with_their_labels_and_predictions():
         lines = axis.get_title(loc="left").splitlines()
         assert [line.split()[0] for line in lines] == ["speed", "kind", "kind_age"]
         assert f"{kind} → " in lines[1]
+
+
+def test_samples_of_several_inputs_and_of_text_are_drawn_and_written():
+    picture, row = keras.Input((4, 4, 3), name="picture"), keras.Input((7,), name="row")
+    text = keras.Input((), dtype="string", name="text")
+    code = keras.ops.cast(keras.layers.Hashing(8)(text), "float32")[:, None]
+    hidden = keras.layers.Concatenate()([keras.layers.Flatten()(picture), row, code])
+    model = kmtl.MultiTaskModel.from_features({"picture": picture, "row": row, "text": text}, hidden, TASKS[:2])
+    generator = np.random.default_rng(0)
+    x = {
+        "picture": generator.integers(0, 256, (3, 4, 4, 3)).astype("float32") / 255,
+        "row": np.arange(21.0, dtype="float32").reshape(3, 7),
+        "text": np.array(["a b", "c", "d" * 99]),
+    }
+    y = {"speed": np.array([1.0, np.nan, 3.0]), "kind": np.array([0, 1, 2])}
+    axes = plot_samples(model, (x, y), count=2).axes
+    assert len(axes) == 2
+    np.testing.assert_array_equal(axes[1].images[0].get_array(), x["picture"][1])
+    assert axes[0].get_xlabel().splitlines() == ["row: 0, 1, 2, 3, 4, 5 ...", "text: a b"]
+    model = kmtl.MultiTaskModel.from_features(text, code, TASKS[:2])
+    axes = plot_samples(model, (x["text"], y)).axes
+    assert [axis.texts[0].get_text() for axis in axes[:3]] == ["text: a b", "text: c", f"text: {'d' * 60} ..."]
+    assert axes[1].get_title(loc="left").startswith("speed ? → ")
 
 
 def bad_build(tasks):
@@ -152,13 +205,18 @@ def bad_build(tasks):
         ({"seeds": ()}, "`seeds` must be different"),
         ({"seeds": (1, 1)}, "`seeds` must be different"),
         ({"epochs": 0}, "`epochs` must be a whole number of at least 1"),
+        ({"seeds": 0}, "`seeds` must be different whole numbers, at least one, or how many, got 0"),
+        ({"seeds": 2.5}, "`seeds` must be different"),
+        ({"build": build(TASKS)}, "`build` must be a function build.* got the model"),
+        ({"build": lambda hp, tasks: (hp, tasks)}, r"got <lambda>\(hp, tasks\). Take the tasks first"),
+        ({"tasks": dataset()}, r"`tasks` must hold kmtl tasks.*The order is compare\(build, tasks, train, test"),
+        ({"train": iter([1]), "test": 7}, "(?s)a generator.*`test` must be what fit takes"),
         ({"build": bad_build}, "`build` must return a model of the tasks"),
         ({"build": lambda _: keras.Sequential([keras.Input((2,))])}, "`build` must return a compiled"),
         ({"tasks": [kmtl.Regression("joint")]}, "must not be named 'joint'"),
     ],
-    ids=["no tasks", "no seeds", "seed twice", "no epoch", "other tasks", "plain model", "reserved name"],
 )
 def test_refusals(change, words):
-    given = {"build": build, "tasks": TASKS, "epochs": 1, "seeds": (0,), **change}
+    given = {"build": build, "tasks": TASKS, "epochs": 1, "seeds": (0,), "train": dataset(), "test": dataset()}
     with pytest.raises(ValueError, match=words):
-        compare(given.pop("build"), given.pop("tasks"), dataset(), dataset(), verbose=0, **given)
+        compare(verbose=0, **{**given, **change})

@@ -48,7 +48,9 @@ def test_the_file_tells_tasks_inputs_signatures_and_how_it_was_made(version):
         "meaning": "values",
         "label_names": None,
         "unit": "c|m",
+        "threshold": None,
     }
+    assert told["tasks"]["alive"]["threshold"] == 0.5
     assert list(told["tasks"]) == ["span", "bird", "alive"]
     assert told["inputs"] == {"row": {"shape": [None, 4], "dtype": "float32"}}
     assert told["metrics"] == {"bird_accuracy": 0.75, "loss": None}
@@ -68,7 +70,8 @@ def test_parameters_are_those_of_the_exported_tasks(birds):
 def test_a_plain_model_tells_what_it_knows():
     row = keras.Input((4,), name="row")
     told = describing.description(keras.Model(row, {"a": row * 2}), {"a": row * 2})
-    assert told["tasks"]["a"] == {"kind": None, "shape": [4], "meaning": None, "label_names": None, "unit": ""}
+    unknown = {"kind": None, "meaning": None, "label_names": None, "unit": "", "threshold": None}
+    assert told["tasks"]["a"] == {**unknown, "shape": [4]}
     assert told["balancer"] is None
     assert json.loads(describing.text(told)) == told
 

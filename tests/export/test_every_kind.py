@@ -80,6 +80,7 @@ def test_a_saved_model_gives_and_reads_what_the_task_does(model, images, outputs
         "meaning": task.meaning,
         "label_names": None,
         "unit": "",
+        "threshold": task.threshold,
     }
 
 

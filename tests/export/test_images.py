@@ -10,7 +10,7 @@ from PIL import Image
 
 import kmtl
 from kmtl.data.folders import decode_image
-from kmtl.export import images
+from kmtl.export import image_headers, images
 
 
 def picture(height, width, channels, seed=0):
@@ -97,11 +97,56 @@ def test_one_input_of_several_takes_files(tmp_path):
     np.testing.assert_allclose(found, [[1.2] * 3, [2.2] * 3], rtol=1e-5)
 
 
-def test_a_file_that_is_no_image_is_told(tmp_path):
-    loaded = tf.saved_model.load(str(kmtl.export.saved_model(model((8, 8, 1)), tmp_path, images=kmtl.export.Images())))
-    for broken in (b"", b"text", file(picture(9, 9, 1), "PNG")[:60]):
-        with pytest.raises(tf.errors.InvalidArgumentError):
-            loaded.signatures["image_bytes"](photo=tf.constant([broken]))
+def gif(*sizes):
+    """A GIF with frames of these heights and widths, of which the first gives its header the screen's size."""
+    files = [file(picture(*size, 1), "GIF") for size in sizes]
+    heads = [13 + (3 * 2 ** (one[10] % 8 + 1) if one[10] >= 128 else 0) for one in files]
+    return files[0][: heads[0]] + b"".join(one[head:-1] for one, head in zip(files, heads, strict=True)) + b";"
+
+
+def test_pixels_are_told_by_the_header_alone():
+    """Against another library's files; TensorFlow's canvas of a GIF is as large as its largest frame."""
+    count = tf.function(image_headers.pixels, input_signature=[tf.TensorSpec((), tf.string)])
+    for form in ("PNG", "JPEG", "BMP", "GIF"):
+        assert count(file(picture(7, 300, 1), form)) == 2100
+    assert count(gif((8, 8), (40, 30))) == 40 * 30 + 8 * 8
+    assert tf.io.decode_image(gif((8, 8), (40, 30)), 3, expand_animations=False).shape == (40, 30, 3)
+    assert count(gif((8, 8), (40, 10), (10, 40))) == 40 * 40
+    forged = bytearray(file(picture(4, 4, 1), "PNG"))
+    forged[16:24] = b"\xff" * 8
+    assert count(bytes(forged)) == (2**31 - 1) ** 2
+    top_down = bytearray(file(picture(7, 9, 3), "BMP"))
+    top_down[22:26] = (-7).to_bytes(4, "little", signed=True)
+    assert count(bytes(top_down)) == 63
+    # What TensorFlow reads besides, a PNG with something before its header, more blocks than anyone makes.
+    others = (file(picture(4, 4, 3), "WEBP"), bytes(forged[:8] + forged[4:]), gif((2, 2))[:-1] + b"!\xfe\0" * 5000)
+    assert [int(count(one)) for one in (*others, b"", b"text")] == [image_headers.UNKNOWN] * 5
+
+
+def test_a_file_that_cannot_be_read_spoils_its_own_row_alone(tmp_path):
+    """Broken, too large, no image: the other rows are those of a batch without them."""
+    tasks = [kmtl.Classification("kind", 3, label_names=["a", "b", "c"]), kmtl.Regression("size")]
+    tasks += [kmtl.Classification("number", 4)]
+    image = keras.Input((8, 8, 1), name="photo")
+    model = kmtl.MultiTaskModel.from_features(image, keras.layers.Flatten()(image), tasks)
+    settings = kmtl.export.Images(max_pixels=100)
+    served = tf.saved_model.load(str(kmtl.export.saved_model(model, tmp_path, images=settings, decode=True))).signatures
+    good = [file(picture(10, 10, 1, seed), form) for seed, form in enumerate(("PNG", "JPEG", "GIF"))]
+    broken = bytearray(good[1])
+    broken[60:] = b"\0" * (len(broken) - 60)
+    large = [file(picture(11, 10, 1), "PNG"), gif((4, 4), (30, 9))]
+    bad = [b"", b"text", good[0][:60], good[0][:20], bytes(broken), *large]
+    mixed = [bad[0], good[0], *bad[1:4], good[1], *bad[4:], good[2]]
+    rows = [place for place, one in enumerate(mixed) if one in good]
+    alone, found = (served["image_bytes"](photo=tf.constant(files)) for files in (good, mixed))
+    for name, values in found.items():
+        np.testing.assert_array_equal(values.numpy()[rows], alone[name])
+    others = np.delete(np.arange(len(mixed)), rows)
+    assert np.isnan(found["size"].numpy()[others]).all()
+    assert np.isnan(found["kind_probability"].numpy()[others]).all()
+    assert (found["number_label"].numpy()[others] == -1).all()
+    assert set(found["kind_label"].numpy()[others].ravel()) == {b""}
+    assert np.isnan(served["size.image_bytes"](photo=tf.constant(bad))["size"]).all()
 
 
 def test_samples_become_files_and_files_the_samples():
@@ -109,7 +154,7 @@ def test_samples_become_files_and_files_the_samples():
     settings = kmtl.export.Images(scale=4.0, offset=-2.0, size=(8, 6))
     files = images.encode(values, settings)
     tensor = keras.KerasTensor((None, 8, 6, 3), "float32")
-    np.testing.assert_allclose(images.read(tf.constant(files), settings, tensor), values, atol=1e-5)
+    np.testing.assert_allclose(images.read(tf.constant(files), settings, tensor)[0], values, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +163,7 @@ def test_samples_become_files_and_files_the_samples():
         ({"size": (0, 3)}, "`size` must be"),
         ({"size": 8}, "`size` must be"),
         ({"scale": 0.0}, "`scale` must not be 0"),
+        ({"max_pixels": 0}, "`max_pixels` must be"),
         ({"scale": ()}, "`scale` must be"),
         ({"offset": float("nan")}, "`offset` must be"),
         ({"interpolation": "bilinar"}, "Did you mean 'bilinear'"),

@@ -1,5 +1,13 @@
 """What an artifact tells, whatever its form; what is none, told in one sentence."""
 
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -166,3 +174,86 @@ def test_unregistered_layers_are_exported_all_the_same(tmp_path):
         kmtl.export.litert(model, tmp_path / "m.tflite"),
     ):
         assert kmtl.export.check(model, artifact, rows).worst == 0
+
+
+def test_odd_descriptions_are_told_in_the_one_form(forms, tmp_path):
+    """Whoever wrote them: wrong types, half of one, too much of one, and what would move the cursor."""
+    version = tmp_path / "1"
+    shutil.copytree(forms["SavedModel"], version)
+    file = version / "assets.extra" / "kmtl.json"
+    good = json.loads(file.read_text())
+    bird = good["tasks"]["bird"]
+    odd = [
+        "[]",
+        "3",
+        '"text"',
+        "",
+        "{",
+        file.read_text()[:200],
+        "\xff",
+        "[" * 100_000,
+        '{"a": ' * 5000 + "1" + "}" * 5000,
+    ]
+    for changed in (
+        {"tasks": None},
+        {"tasks": ["bird"]},
+        {"tasks": {"bird": None}},
+        {"tasks": {"bird": {}}},
+        {"tasks": {"bird": {**bird, "shape": 3}}},
+        {"tasks": {"bird": {**bird, "shape": ["3"]}}},
+        {"tasks": {"bird": {**bird, "label_names": "abc"}}},
+        {"tasks": {"bird": {**bird, "label_names": [1]}}},
+        {"tasks": {"bird": {**bird, "unit": {}}}},
+        {"made": []},
+        {"made": {}},
+        {"made": {"time": 3}},
+        {"parameters": "many"},
+        {"parameters": None},
+        {"metrics": [1]},
+        {"metrics": {"bird_accuracy": "good"}},
+        {"quantize": 8},
+        {"signatures": 5},
+    ):
+        odd.append(json.dumps({**good, **changed}))
+    for content in odd:
+        file.write_bytes(content.encode("latin-1"))
+        with pytest.raises(ValueError, match=r"^inspect: `artifact` must be whole, got .*Export it again\.$"):
+            kmtl.export.inspect(version)
+    made = {**good["made"], "time": "\x1b[2Jnow"}
+    tasks = {"bird\x1b[1A": {**bird, "unit": "\x07cm", "kind": "\x9b31m"}}
+    file.write_text(json.dumps({**good, "made": made, "tasks": tasks, "metrics": {"a\rb": 1.0}}))
+    shown = str(kmtl.export.inspect(version))
+    assert all(letter.isprintable() for line in shown.split("\n") for letter in line)
+    assert r"\x1b[2Jnow" in shown
+
+
+PLANTED = """
+import sys
+from kmtl import export
+before = list(sys.path)
+try:
+    export.inspect("named.keras")
+except ValueError as error:
+    print(error)
+assert sys.path == before, sys.path
+print("left")
+"""
+
+
+def test_a_file_imports_nothing_from_the_current_folder(tmp_path):
+    """Keras imports what a file says of `keras_hub`; the current folder stands in the path of `python -c`."""
+    with zipfile.ZipFile(saved(tmp_path, "plain", keras.layers.Dense(2))) as plain:
+        parts = {name: plain.read(name) for name in plain.namelist()}
+    parts["config.json"] = parts["config.json"].replace(b'"keras.layers"', b'"keras_hub.layers"')
+    with zipfile.ZipFile(tmp_path / "named.keras", "w") as named:
+        for name, content in parts.items():
+            named.writestr(name, content)
+    (tmp_path / "keras_hub.py").write_text("print('PLANTED'); open('ran', 'w').close()")
+    root = str(pathlib.Path(kmtl.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root}
+    command = [sys.executable, "-c", PLANTED]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "PLANTED" not in done.stdout
+    assert not (tmp_path / "ran").exists()
+    assert "left" in done.stdout
+    assert "load_keras: `path` must hold classes of installed packages, got one of 'keras_hub.layers'" in done.stdout

@@ -56,6 +56,12 @@ def test_a_kill_at_any_line_leaves_the_last_good_one(tmp_path, stride):
     assert int(done.stdout) > 300 / stride
 
 
+def test_nobody_else_reads_a_backup(tmp_path):
+    saved(tmp_path, [1])
+    (backup,) = tmp_path.iterdir()
+    assert backup.stat().st_mode & 0o777 == 0o700
+
+
 def test_the_newest_are_kept_in_order(tmp_path):
     backups = saved(tmp_path, [3, 20, 100])
     assert numbers(backups) == [100, 20]

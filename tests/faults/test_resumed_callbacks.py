@@ -6,7 +6,7 @@ import pytest
 import states
 from faults.interrupting import BATCH, EPOCHS, STEPS, Interrupted, X, Y, assert_goes_on, interrupted, model, train
 
-from kmtl.callbacks import BackupAndRestore, LossWeightScheduler
+from kmtl.callbacks import BackupAndRestore, Constrained, EarlyStopping, LossWeightScheduler, TaskEarlyStopping
 
 C = keras.callbacks
 
@@ -180,3 +180,14 @@ def test_the_same_objects_go_on_after_an_interruption(tmp_path):
     made.fit(X, Y, callbacks=callbacks, **options)
     for path, value in states.values(made).items():
         np.testing.assert_array_equal(whole[path], value)
+
+
+@pytest.mark.long
+def test_several_monitors_and_a_task_at_a_time(tmp_path):
+    several = lambda: EarlyStopping(patience=9, restore_best_weights="val_constrained")  # noqa: E731
+    alone = lambda: TaskEarlyStopping({"width": "val_width_mae"}, patience=1, min_delta=9.0)  # noqa: E731
+    score = lambda: Constrained("kind_accuracy", {"width_mae": 0.1})  # noqa: E731
+    options = {"validation_data": (X[:15], {name: labels[:15] for name, labels in Y.items()})}
+    whole = assert_goes_on(tmp_path, [(1, 2), (2, 1), (3, "end")], callbacks=[several, alone, score], **options)
+    # The task stopped after the second of the four epochs.
+    assert (whole["history width_weight"] > 0).tolist() == [True, True, False, False]

@@ -24,15 +24,17 @@ def sets(hide=0.0, scale=100.0):
     return arrays.take(768).shuffle(768, seed=1).batch(64), arrays.skip(768).batch(64)
 
 
-def build():
-    """Plain regressions, not standardised, so that their losses differ by ten thousand."""
+# Plain regressions, not standardised, so that their losses differ by ten thousand.
+OPTIONS = {"shape": (WIDTH,), "standardize": False}
+TASKS = [kmtl.Regression("zoo", **OPTIONS), kmtl.Regression("ant", unit="mm", **OPTIONS)]
+
+
+def build(tasks):
     row = keras.Input((INPUTS,), name="row")
     hidden = row
     for width in (24, 6):
         hidden = keras.layers.BatchNormalization(momentum=0.9)(keras.layers.Dense(width)(hidden))
         hidden = keras.layers.ReLU()(hidden)
-    options = {"shape": (WIDTH,), "standardize": False}
-    tasks = [kmtl.Regression("zoo", **options), kmtl.Regression("ant", unit="mm", **options)]
     model = kmtl.MultiTaskModel.from_features(row, hidden, tasks)
     model.compile(keras.optimizers.Adam(1e-2))
     return model
@@ -42,7 +44,7 @@ def build():
 def found():
     keras.utils.set_random_seed(1)
     train, validation = sets()
-    return kmtl.front.train(build, train, validation, epochs=12, verbose=0)
+    return kmtl.front.train(build, TASKS, train, validation, epochs=12, verbose=0)
 
 
 @pytest.mark.long
@@ -68,7 +70,7 @@ def test_the_points_are_what_the_conditioned_and_the_folded_model_give(found):
     assert np.abs(expected - labels).mean() == pytest.approx(point.scores["ant"]["mae"], rel=1e-5)
     plain = found.model(point)
     np.testing.assert_allclose(plain(rows, training=False)["ant"], expected, rtol=1e-5, atol=1e-3)
-    assert plain.count_params() == build().count_params()
+    assert plain.count_params() == build(TASKS).count_params()
     assert plain.loss_weights == pytest.approx({"zoo": 0.6, "ant": 1.4})
     plain.fit(validation, epochs=1, verbose=0)
 
@@ -129,7 +131,7 @@ def test_selection_by_change_constraint_and_knee():
 def test_labels_may_be_missing():
     train, validation = sets(hide=0.6)
     keras.utils.set_random_seed(1)
-    partial = kmtl.front.train(build, train, validation, epochs=6, steps=2, verbose=0)
+    partial = kmtl.front.train(build, TASKS, train, validation, epochs=6, steps=2, verbose=0)
     values, _ = partial.values()
     assert np.isfinite(values).all()
     assert values[2, 0] < values[0, 0]
@@ -142,18 +144,18 @@ def test_many_tasks_have_adapters_and_the_rays_to_every_corner():
     rows = generator.normal(size=(512, INPUTS)).astype("float32")
     names = ["zoo", "ant", "bee", "cat", "dog", "elk"]
     labels = {name: np.tanh(rows @ generator.normal(size=(INPUTS, 4))).astype("float32") for name in names}
-    data = tf.data.Dataset.from_tensor_slices((rows, labels)).batch(64)
+    data = (rows, labels)
 
-    def build():
+    def build(tasks):
         row = keras.Input((INPUTS,), name="row")
         hidden = keras.layers.ReLU()(keras.layers.Dense(6)(row))
-        tasks = [kmtl.Regression(name, shape=(4,)) for name in names]
         model = kmtl.MultiTaskModel.from_features(row, hidden, tasks)
         model.compile(keras.optimizers.Adam(0.02))
         return model
 
     keras.utils.set_random_seed(1)
-    found = kmtl.front.train(build, data, data, epochs=8, verbose=0)
+    tasks = [kmtl.Regression(name, shape=(4,)) for name in names]
+    found = kmtl.front.train(build, tasks, data, data, epochs=8, batch_size=64, verbose=0)
     assert len(found.points) == 13
     losses = np.array([[point.scores[name]["loss"] for name in names] for point in found.points])
     assert np.all(losses[7:].argmin(axis=1) == np.arange(6)) or found.violations() < 0.3
@@ -174,7 +176,7 @@ def test_scales_make_losses_alike():
 @pytest.mark.long
 def test_scales_follow_the_losses_and_then_stand_still():
     train, validation = sets()
-    model, seen = build(), []
+    model, seen = build(TASKS), []
     scales = LossScales(validation, epochs=2)
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: seen.append(dict(model.loss_weights)))
     start = model.evaluate(validation, verbose=0, return_dict=True)
@@ -259,16 +261,17 @@ def test_a_set_of_unknown_length_and_one_without_end_give_the_same_front():
         ("endless", train.repeat(), {"steps_per_epoch": 2}),
     ):
         keras.utils.set_random_seed(1)
-        rows[name] = kmtl.front.train(build, given, validation, epochs=2, steps=1, verbose=0, **options).values()[0]
+        rows[name] = kmtl.front.train(
+            build, TASKS, given, validation, epochs=2, steps=1, verbose=0, **options
+        ).values()[0]
     np.testing.assert_allclose(rows["endless"], rows["unknown"], rtol=1e-6)
     with pytest.raises(ValueError, match=r"^front: `steps_per_epoch` must be given for a dataset without end"):
-        kmtl.front.train(build, train.repeat(), validation, epochs=1, verbose=0)
+        kmtl.front.train(build, TASKS, train.repeat(), validation, epochs=1, verbose=0)
 
 
-def compiled(balancer="equal", tasks=2):
+def compiled(tasks, balancer="equal"):
     row = keras.Input((4,), name="row")
-    names = ["zoo", "ant", "bee", "cat", "dog", "elk"][:tasks]
-    model = kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(3)(row), [*map(kmtl.Regression, names)])
+    model = kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(3)(row), tasks)
     model.compile(balancer=balancer)
     return model
 
@@ -278,10 +281,16 @@ def test_what_is_wrong_is_told_before_anything_is_trained():
     train, validation = sets()
     row = keras.Input((4,))
     for wrong, words in (
-        ({"build": lambda: keras.Model(row, {"a": row})}, "`build` must return a compiled kmtl.MultiTaskModel"),
-        ({"build": lambda: compiled(tasks=1)}, r"`build` must make a model of two tasks or more, got \['zoo'\]"),
-        ({"build": lambda: compiled("pcgrad")}, "`build` must compile with balancer='equal', got 'PCGrad'"),
-        ({"train": np.zeros(3)}, "`train` must be a tf.data.Dataset"),
+        ({"build": lambda _: keras.Model(row, {"a": row})}, "`build` must return a compiled kmtl.MultiTaskModel"),
+        ({"build": lambda: None}, r"`build` must be a function build\(tasks\).*got <lambda>\(\)"),
+        ({"build": compiled(TASKS)}, r"`build` must be a function build\(tasks\).*got the model"),
+        ({"tasks": TASKS[:1]}, r"`tasks` must be 2 or more, got \['zoo'\]"),
+        ({"tasks": train}, r"`tasks` must hold kmtl tasks, got .*The order is front.train\(build, tasks, train"),
+        (
+            {"build": lambda tasks: compiled(tasks, "pcgrad")},
+            "`build` must compile with balancer='equal', got 'PCGrad'",
+        ),
+        ({"train": np.zeros(3)}, "`train` must be what fit takes"),
         ({"epochs": 0}, "`epochs` must be a whole number"),
         ({"steps": 0.5}, "`steps` must be a whole number"),
         ({"alpha": 0}, "`alpha` must be a positive number"),
@@ -292,6 +301,6 @@ def test_what_is_wrong_is_told_before_anything_is_trained():
         ({"scale": {"zoo": 1.0}}, "`scale` must be 'initial'"),
         ({"scale": {"zoo": 1.0, "ant": 0.0}}, "`scale` must be 'initial'"),
     ):
-        given = {"build": build, "train": train, "validation": validation, "epochs": 1, **wrong}
+        given = {"build": build, "tasks": TASKS, "train": train, "validation": validation, "epochs": 1, **wrong}
         with pytest.raises(ValueError, match=f"^front: {words}"):
-            kmtl.front.train(given.pop("build"), given.pop("train"), given.pop("validation"), **given)
+            kmtl.front.train(**given)

@@ -21,18 +21,20 @@ labels = {name: np.tanh(rows @ generator.normal(size=(8, 6))).astype("float32") 
 labels["ant"][generator.random(256) < 0.3] = np.nan
 data = tf.data.Dataset.from_tensor_slices((rows, labels)).batch(32)
 
-def build():
+tasks = [kmtl.Regression(name, shape=(6,)) for name in labels]
+
+def build(tasks):
     # Statistics of single examples; those of a batch would differ from a whole one's by each replica's own sums.
     row = keras.Input((8,), name="row")
     hidden = keras.layers.Activation("tanh")(keras.layers.LayerNormalization()(keras.layers.Dense(4)(row)))
-    model = kmtl.MultiTaskModel.from_features(row, hidden, [kmtl.Regression(name, shape=(6,)) for name in labels])
+    model = kmtl.MultiTaskModel.from_features(row, hidden, tasks)
     model.compile(keras.optimizers.SGD(0.3))
     return model
 
 def found(kind):
     keras.utils.set_random_seed(1)
     with kmtl.distribution.strategy(kind).scope():
-        front = kmtl.front.train(build, data, data, epochs=6, steps=4, verbose=0)
+        front = kmtl.front.train(build, tasks, data, data, epochs=6, steps=4, verbose=0)
         plain = front.model((0.3, 0.7))
     given = {"row": rows, "preference": np.tile(np.float32([0.3, 0.7]), (256, 1))}
     return {

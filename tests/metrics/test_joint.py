@@ -72,6 +72,19 @@ def test_every_metric_counts_once_and_only_those_with_a_baseline():
     assert delta_m(joint, {"angle": {"mae": 4.0}}, tasks) == pytest.approx(25)
 
 
+def test_of_a_negative_baseline_the_size_divides():
+    task = Regression("angle")
+    # From -0.5 up to 0.3 is better by 1.6 of the baseline's size.
+    assert delta_m({"angle": {"r2": 0.3}}, {"angle": {"r2": -0.5}}, [task]) == pytest.approx(-160)
+    assert delta_m({"angle": {"r2": -0.8}}, {"angle": {"r2": -0.5}}, [task]) == pytest.approx(60)
+    with pytest.raises(
+        ValueError, match=r"`baselines` of 'angle' must be finite and not near 0 for 'r2', got -0\.0005"
+    ):
+        delta_m({"angle": {"r2": 0.3}}, {"angle": {"r2": -0.0005}}, [task])
+    # An error has a unit of its own.
+    assert delta_m({"angle": {"mae": 1e-6}}, {"angle": {"mae": 2e-6}}, [task]) == pytest.approx(-50)
+
+
 def test_a_value_that_is_nan_is_told_and_not_left_out():
     tasks = [Regression("angle"), Classification("digit", 10)]
     single = {"angle": {"mae": 4.0}, "digit": {"accuracy": 0.8}}
@@ -86,11 +99,11 @@ def test_a_value_that_is_nan_is_told_and_not_left_out():
         ({"angel": {"mae": 1.0}}, "must use task names as keys, got 'angel'. Did you mean 'angle'?"),
         ({"angle": {}}, r"of 'angle' must be a dict \{metric: value\}, got \{\}"),
         ({"angle": 3.0}, r"of 'angle' must be a dict \{metric: value\}, got 3\.0"),
-        ({"angle": {"mae": 0.0}}, r"of 'angle' must be finite and not 0 for 'mae', got 0\.0"),
-        ({"angle": {"mae": float("nan")}}, "of 'angle' must be finite and not 0 for 'mae', got nan"),
-        ({"angle": {"mae": float("inf")}}, "of 'angle' must be finite and not 0 for 'mae', got inf"),
-        ({"angle": {"mae": "1"}}, "of 'angle' must be finite and not 0 for 'mae', got '1'"),
-        ({"angle": {"mae": True}}, "of 'angle' must be finite and not 0 for 'mae', got True"),
+        ({"angle": {"mae": 0.0}}, r"of 'angle' must be finite and not near 0 for 'mae', got 0\.0"),
+        ({"angle": {"mae": float("nan")}}, "of 'angle' must be finite and not near 0 for 'mae', got nan"),
+        ({"angle": {"mae": float("inf")}}, "of 'angle' must be finite and not near 0 for 'mae', got inf"),
+        ({"angle": {"mae": "1"}}, "of 'angle' must be finite and not near 0 for 'mae', got '1'"),
+        ({"angle": {"mae": True}}, "of 'angle' must be finite and not near 0 for 'mae', got True"),
     ],
 )
 def test_baselines_that_it_is_undefined_for_are_refused(baselines, message):

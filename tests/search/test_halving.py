@@ -64,7 +64,7 @@ def test_a_killed_halving_goes_on(tmp_path):
 
 def test_what_a_halving_cannot_do_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"^weights: `validation` must be a dataset for 'halving'"):
-        weights(planted.build, planted.data(), 2, tuner="halving", directory=tmp_path)
+        weights(planted.build, planted.TASKS, planted.data(), 2, tuner="halving", directory=tmp_path)
 
 
 @pytest.mark.long

@@ -16,13 +16,13 @@ from kmtl.search.space import Space, TaskSpace
 TASKS = [kmtl.Regression("zoo", unit="mm"), kmtl.Classification("ant", 3)]
 
 
-def build(hp, rate=0.3, width=8):
+def build(hp, tasks=TASKS, rate=0.3, width=8):
     """Everything that has a state: statistics, dropped units, standardised labels, moments, a drawn width."""
     row = keras.Input((6,), name="row")
     width = hp.Choice("width", [width, 2 * width]) if hp else width
     hidden = keras.layers.BatchNormalization(momentum=0.5)(keras.layers.Dense(width, activation="relu")(row))
     hidden = keras.layers.Dropout(rate)(hidden)
-    model = kmtl.MultiTaskModel.from_features(row, hidden, TASKS)
+    model = kmtl.MultiTaskModel.from_features(row, hidden, tasks)
     model.compile(keras.optimizers.Adam(0.02), balancer="famo")
     return model
 
@@ -37,7 +37,7 @@ def data():
 def trainee(make=build, **options):
     space = TaskSpace(Space(low=0.1, high=10.0, learning_rate=(1e-3, 1e-1)), {task.name: 1.0 for task in TASKS})
     aim = Custom(lambda scores: scores["zoo"]["mae"])
-    trainer = TrialTrainer(lambda hp: make(hp, **options), None, seed=3)
+    trainer = TrialTrainer(lambda tasks, hp: make(hp, tasks, **options), TASKS, seed=3)
     return Trainee(trainer, space, aim, {one.name: one for one in TASKS}, [Split(data(), data())])
 
 
@@ -82,13 +82,13 @@ def test_another_form_is_another_model():
 
 @pytest.mark.long
 def test_a_closure_over_what_was_drawn_is_not_mixed_up():
-    def own(hp):
+    def own(hp, tasks=TASKS):
         margin = hp.Choice("margin", [0.0, 100.0])
 
         def far(labels, predictions):
             return keras.ops.mean(keras.ops.square(labels - predictions), axis=-1) + margin
 
-        model = build(None)
+        model = build(None, tasks)
         model.compile("adam", loss={"zoo": far})
         return model
 

@@ -18,14 +18,14 @@ from kmtl.search.space import Space, TaskSpace
 from kmtl.search.weights import weights
 
 
-def with_width(hp):
+def with_width(tasks, hp):
     """A build that draws something itself, and fails for one value of it."""
     width = hp.Choice("width", [4, 8, 9], default=4)
     if width == 9:
         raise RuntimeError("too wide\nfor this machine")
     one = keras.Input((1,), name="one")
     features = keras.layers.Dense(width, activation="relu")(one)
-    model = kmtl.MultiTaskModel.from_features(one, features, planted.TASKS)
+    model = kmtl.MultiTaskModel.from_features(one, features, tasks)
     model.compile(keras.optimizers.Adam(0.01), steps_per_execution=2)
     return model
 
@@ -56,7 +56,7 @@ def test_weights_are_ratios_on_equal_losses_and_sum_to_the_number_of_tasks():
 
 
 def test_what_is_drawn_is_set_and_the_rest_of_compile_stays():
-    model = with_width(keras_tuner.HyperParameters())
+    model = with_width(planted.TASKS, keras_tuner.HyperParameters())
     options = {"pcgrad": {}, "cagrad": {"radius": (0.2, 0.8)}}
     chosen = space(balancers=options, learning_rate=(1e-4, 1e-1))
     assert chosen.names == ["weight_far", "balancer", "cagrad_radius", "learning_rate"]
@@ -70,7 +70,7 @@ def test_what_is_drawn_is_set_and_the_rest_of_compile_stays():
 
 
 def test_without_a_balancer_to_draw_the_builds_own_stays():
-    model = with_width(keras_tuner.HyperParameters())
+    model = with_width(planted.TASKS, keras_tuner.HyperParameters())
     model.compile("sgd", balancer="pcgrad")
     before = model.balancer
     hp = drawn(space(), model, weight_far=0.5)
@@ -88,6 +88,7 @@ def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searches")
     return weights(
         with_width,
+        planted.TASKS,
         planted.data(),
         planted.data(),
         objective=DeltaM(planted.BASELINES),
@@ -179,15 +180,17 @@ def test_a_search_that_ended_goes_on_with_more_trials_and_not_with_another_space
     data = planted.data()
     for changed, words in (({"space": Space(high=3.0)}, "'high': 3.0"), ({"epochs": 2}, "epochs was 1 and is 2")):
         with pytest.raises(ValueError, match=f"of another: .*{words}"):
-            weights(with_width, data, data, **{**options, **changed})
-    again = weights(with_width, data, data, max_trials=4, **options)
+            weights(with_width, planted.TASKS, data, data, **{**options, **changed})
+    again = weights(with_width, planted.TASKS, data, data, max_trials=4, **options)
     assert again.trials == found.trials
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="files of something else"):
-        weights(with_width, data, data, **{**options, "directory": tmp_path / "weights"})
+        weights(with_width, planted.TASKS, data, data, **{**options, "directory": tmp_path / "weights"})
     with pytest.raises(ValueError, match="files of something else"):
-        weights(with_width, data, data, **{**options, "directory": tmp_path / "weights", "overwrite": True})
+        weights(
+            with_width, planted.TASKS, data, data, **{**options, "directory": tmp_path / "weights", "overwrite": True}
+        )
     assert (tmp_path / "weights" / "notes.txt").read_text() == "mine"
 
 
@@ -220,7 +223,8 @@ def test_a_trial_that_ended_in_the_moment_of_the_kill_is_not_repeated(found, tmp
     state["ongoing_trials"] = {"tuner0": last}
     path.write_text(json.dumps(state))
     trainings = []
-    again = weights(with_width, planted.data(), planted.data(), callbacks=lambda: trainings.append(1) or [], **options)
+    data, count = planted.data(), lambda: trainings.append(1) or []
+    again = weights(with_width, planted.TASKS, data, data, callbacks=count, **options)
     assert (trainings, again.events) == ([], [])
     assert [trial.score for trial in again.trials] == [trial.score for trial in found.trials]
 
@@ -228,14 +232,14 @@ def test_a_trial_that_ended_in_the_moment_of_the_kill_is_not_repeated(found, tmp
 def test_a_baseline_of_zero_is_refused_by_name_though_it_was_trained(tmp_path, monkeypatch):
     monkeypatch.setattr("kmtl.search.hypermodel.Trainee.alone", lambda *_: {"mse": 0.0})
     with pytest.raises(ValueError, match=r"(?s)`baselines` of 'near'.* 'mse'.*`baselines` of 'far'"):
-        planted.search(tmp_path, tasks=planted.TASKS, objective="delta_m")
+        planted.search(tmp_path, objective="delta_m")
 
 
 @pytest.mark.long
 def test_a_constraint_takes_trained_baselines(tmp_path, monkeypatch):
     monkeypatch.setattr("kmtl.search.hypermodel.Trainee.alone", lambda *_: {"mse": 0.1})
     aim = Constrained("far", "mse", keep={"near": {"mse": 0.5}})
-    result = planted.search(tmp_path, tasks=planted.TASKS, objective=aim, max_trials=2, epochs=10)
+    result = planted.search(tmp_path, objective=aim, max_trials=2, epochs=10)
     assert aim.baselines is None
     for trial in result.trials:
         assert (trial.score < 1.0) == (trial.metrics["near_mse"] <= 0.15)
@@ -259,12 +263,10 @@ def test_a_score_that_is_no_number_is_a_cause(tmp_path):
 
 @pytest.mark.long
 def test_baselines_that_are_not_given_are_those_of_compare_and_are_trained_once(tmp_path, monkeypatch):
-    options = {"tasks": planted.TASKS, "objective": "delta_m", "max_trials": 1, "epochs": 3, "seed": 4}
+    options = {"objective": "delta_m", "max_trials": 1, "epochs": 3, "seed": 4}
     found = planted.search(tmp_path, **options)
     data = planted.data()
-    compared = kmtl.evidence.compare(
-        lambda tasks: planted.build(None, tasks), planted.TASKS, data, data, epochs=3, seeds=[4], verbose=0
-    )
+    compared = kmtl.evidence.compare(planted.build, planted.TASKS, data, data, epochs=3, seeds=[4], verbose=0)
     assert found.baselines["far"] == pytest.approx(compared.baselines["far"], rel=1e-5)
     assert found.baselines["near"] == pytest.approx(compared.baselines["near"], rel=1e-5)
     monkeypatch.setattr("kmtl.search.hypermodel.Trainee.alone", None)
@@ -301,11 +303,13 @@ def test_a_trial_of_folds_reports_the_mean_of_its_models(tmp_path):
         def on_train_end(self, logs=None):
             trainings.append((self.params["epochs"], logs["val_far_mse"]))
 
-    data = planted.data()
+    rows = planted.data().unbatch().batch(32).get_single_element()
     result = weights(
         planted.build,
-        data,
+        planted.TASKS,
+        rows,
         4,
+        batch_size=4,
         objective=DeltaM(planted.BASELINES),
         epochs=2,
         max_trials=1,
@@ -320,37 +324,32 @@ def test_a_trial_of_folds_reports_the_mean_of_its_models(tmp_path):
 # What is wrong is refused before the first trial.
 
 
-def plain(hp):
+def plain(_, hp):
     return keras.Sequential([keras.layers.Dense(hp.Int("width", 1, 2))])
 
 
-def alone(hp):
-    return planted.build(hp, planted.TASKS[:1])
+def stubborn(_):
+    return planted.build(planted.TASKS)
 
 
-def stubborn(hp, tasks):
-    assert tasks
-    return planted.build(hp)
-
-
-def uncompiled(hp):
-    model = planted.build(hp)
+def uncompiled(tasks):
+    model = planted.build(tasks)
     return kmtl.MultiTaskModel(model.inputs, model.output, tasks=planted.TASKS)
 
 
-def weighted(hp):
-    model = planted.build(hp)
+def weighted(tasks):
+    model = planted.build(tasks)
     model.set_loss_weights({"near": 3.0})
     return model
 
 
-def meddling(hp):
+def meddling(tasks, hp):
     hp.Float("weight_far", 1.0, 2.0)
-    return planted.build(hp)
+    return planted.build(tasks)
 
 
-def scheduled(hp):
-    model = planted.build(hp)
+def scheduled(tasks):
+    model = planted.build(tasks)
     model.compile(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 100)))
     return model
 
@@ -363,13 +362,15 @@ def scheduled(hp):
         (weighted, {}, "must not set `loss_weights`"),
         (meddling, {}, "'weight_far'"),
         (scheduled, {"space": Space(learning_rate=(0.1, 0.2))}, "schedule"),
-        (alone, {}, "two tasks or more"),
+        (planted.build, {"tasks": planted.TASKS[:1]}, "`tasks` must be 2 or more, got ['near']"),
+        (planted.build, {"tasks": planted.data()}, "The order is weights(build, tasks, train, validation)"),
+        (lambda hp, tasks: (hp, tasks), {}, "function build(tasks), or build(tasks, hp), that makes"),
+        (lambda hp: hp, {}, "Take the tasks first"),
+        (planted.build(planted.TASKS), {}, "got the model '"),
         (stubborn, {"tasks": planted.TASKS[::-1]}, "of the tasks that it is given"),
         (planted.build, {"space": Space(reference="fur")}, "Did you mean 'far'"),
         (planted.build, {"space": {"low": 1.0}}, "`space` must be a kmtl.search.Space"),
         (planted.build, {"objective": "val_loss"}, "weighted loss"),
-        (planted.build, {"objective": "delta_m"}, "must have baselines"),
-        (planted.build, {"objective": Constrained("far", "mse", keep={"near": {"mse": 0.1}})}, "must have baselines"),
         (planted.build, {"objective": DeltaM({"far": {"mse": 1.0}})}, "none for 'near'"),
         (planted.build, {"tuner": "bayes"}, "'bayesian'"),
         (planted.build, {"tuner": "hyperband", "max_trials": 3}, "Hyperband counts"),
@@ -383,8 +384,9 @@ def scheduled(hp):
 )
 def test_what_cannot_be_searched_is_refused_and_leaves_no_folder(tmp_path, build, options, words):
     settings = {"objective": DeltaM(planted.BASELINES), "validation": planted.data(), "verbose": 0, **options}
+    settings = {"tasks": planted.TASKS, "train": planted.data(), **settings}
     with pytest.raises(ValueError, match=r"^weights: ") as caught:
-        weights(build, planted.data(), directory=tmp_path / "weights", **settings)
+        weights(build, directory=tmp_path / "weights", **settings)
     assert words in str(caught.value)
     assert not list(tmp_path.iterdir())
 
@@ -399,13 +401,15 @@ def test_all_that_is_wrong_of_a_space_is_told_at_once():
             Space(balancers={"cagrad": options})
 
 
-def test_a_build_that_takes_nothing_and_data_that_is_none_are_refused():
-    with pytest.raises(TypeError, match=r"build\(hp\)"):
-        weights(lambda: None, planted.data(), planted.data(), objective=DeltaM(planted.BASELINES))
-    with pytest.raises(TypeError, match=r"build\(hp, tasks\)"):
-        weights(plain, planted.data(), planted.data(), tasks=planted.TASKS)
-    with pytest.raises(ValueError, match=r"`train` must be a tf.data.Dataset of batches, got list") as caught:
-        weights(planted.build, [1], [2])
+def test_all_that_is_wrong_is_told_at_once_before_anything_is_trained(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    data = planted.data()
+    with pytest.raises(ValueError, match=r"`build` must be a function .* got <lambda>\(\)") as caught:
+        weights(lambda: None, planted.TASKS, data, data, directory=tmp_path / "notes.txt" / "search", epochs=0)
+    for words in ("`epochs` must be", "`directory` must be a folder", f"got the file {str(tmp_path / 'notes.txt')!r}"):
+        assert words in str(caught.value)
+    with pytest.raises(ValueError, match=r"`train` must be what fit takes: .*, got list") as caught:
+        weights(planted.build, planted.TASKS, [1], iter([2]), directory=tmp_path / "search")
     assert "`validation`" in str(caught.value)
 
 

@@ -91,7 +91,7 @@ def test_a_line_and_a_report_tell_what_it_decides():
 def test_its_picture_is_its_own(kind, title, drawn):
     image = keras.Input((2, 2, 1))
     model = kmtl.MultiTaskModel.from_features(image, keras.layers.Flatten()(image), [kind("level")])
-    axis = plot_samples(model, [(np.zeros((1, 2, 2, 1), "float32"), {"level": np.array([0])})], count=1).axes[0]
+    axis = plot_samples(model, (np.zeros((1, 2, 2, 1), "float32"), {"level": np.array([0])}), count=1).axes[0]
     assert title in axis.get_title(loc="left")
     assert [text.get_text() for text in axis.texts] == drawn
 

@@ -45,3 +45,18 @@ def test_a_unit_is_text():
 def test_whether_it_standardizes_is_said_by_true_or_false(value):
     with pytest.raises(ValueError, match="`standardize` must be True or False, got"):
         Regression("age", standardize=value)
+
+
+@pytest.mark.parametrize(
+    ("label", "output", "words"),
+    [
+        (0.1, -0.0412, "angle 0.100 → -0.041 rad"),
+        (12.5, 10.04, "angle 12.5 → 10.0 rad"),
+        (359.0, 2.7, "angle 359 → 3 rad"),
+        (np.nan, 2e-5, "angle ? → 0.0000200 rad"),
+        (0.5, -1e-9, "angle 0.500 → 0.000 rad"),
+        (None, 0.0, "angle ? → 0.0 rad"),
+    ],
+)
+def test_a_line_of_an_example_has_digits_by_the_size_of_its_numbers(label, output, words):
+    assert Regression("angle", unit="rad").describe(label, np.float32([output])) == words

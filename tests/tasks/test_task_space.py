@@ -4,11 +4,13 @@ import json
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from kinds import KINDS
 
 import kmtl
-from kmtl.evidence.pictures import _first
+from kmtl.evidence import plot_samples
+from kmtl.evidence.labelled_outputs import labelled_outputs
 from kmtl.losses import group_tasks
 from kmtl.tasks import TaskSpace, named_tasks
 
@@ -199,8 +201,17 @@ def test_it_holds_in_a_saved_model_a_dataset_and_reports(faces, fitted, tmp_path
     reports.on_epoch_end(0)
     support = reports.reports[0]["kind"].values["weighted avg"]["support"]
     assert support == (labels["face"] == 1).sum()
-    _, shown = _first(data, 16, TaskSpace(model.tasks.values()))
-    np.testing.assert_array_equal(np.isnan(shown["size"]), labels["face"] != 1)
+    titles = [axis.get_title(loc="left") for axis in plot_samples(model, data, count=16).axes[:16]]
+    assert ["size ?" not in title for title in titles] == (labels["face"] == 1).tolist()
+
+
+def test_calibration_and_advice_look_at_the_same_rows(faces, fitted):
+    model, (x, labels, _) = fitted[0], faces
+    found, masked = labelled_outputs(model, (x, labels), None, "calibrate"), by_hand(labels)
+    for name, (truth, _) in found.items():
+        np.testing.assert_array_equal(truth, masked[name])
+    whole, hand = (kmtl.evidence.advise(model, (x, given)).table() for given in (labels, masked))
+    pd.testing.assert_frame_equal(whole, hand)
 
 
 def test_a_model_of_one_task_alone_learns_from_data_in_its_space(faces, fitted):

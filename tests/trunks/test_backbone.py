@@ -138,6 +138,20 @@ def test_without_pooling_the_output_stays_as_it_is(image, batch, output):
     np.testing.assert_array_equal(vector, whole(batch))
 
 
+def test_a_model_of_several_inputs_takes_a_dict_of_them():
+    """In any order, as BERT's; or goes on from its own."""
+    inputs = {name: keras.Input((4,), name=name) for name in ("token_ids", "padding_mask")}
+    joined = keras.layers.Concatenate()([inputs["token_ids"] * 2.0, inputs["padding_mask"]])
+    bert = keras.Model(inputs, {"pooled_output": joined, "other": joined[:, :1]})
+    given = {name: keras.Input((4,), name=f"my_{name}") for name in ("padding_mask", "token_ids")}
+    rows = [np.ones((1, 4)), np.full((1, 4), 3.0)]
+    found = keras.Model(list(given.values()), trunks.backbone(bert, given, output="pooled_output"))(rows)
+    np.testing.assert_array_equal(found, [[6.0] * 4 + [1.0] * 4])
+    assert trunks.backbone(bert, output="pooled_output").shape == (None, 8)
+    with pytest.raises(ValueError, match=r"^backbone: `image` must hold each input of the model, got \['token_ids'\]"):
+        trunks.backbone(bert, {"token_ids": given["token_ids"]}, output="pooled_output")
+
+
 def test_a_text_model_gives_its_sequence():
     """A pooled sequence leaves the padding out, as Keras carries its mask along."""
     words = keras.Input((None,), dtype="int32", name="words")
@@ -311,7 +325,7 @@ REFUSED = [
         {"output": "wandering"},
         "`output` must be a layer on the model's own path, got 'wandering'.",
     ),
-    (two_inputs, {}, "`model` must read one image, got inputs ['image', 'mask']."),
+    (two_inputs, {}, "`image` must be all that the model reads, got one of ['image', 'mask']. Pass all of them as a"),
     (
         lambda: encoder((32, 32, 3)),
         {},

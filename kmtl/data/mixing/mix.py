@@ -7,9 +7,11 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl._checks import Refusals
+from kmtl.data.mixing.batched_sources import unbatched
 from kmtl.data.mixing.choices import choices, count_choices, shuffled_passes
 from kmtl.data.mixing.proportions import HOW_TO_COUNT, check_counted, counts, is_whole, probabilities
 from kmtl.data.mixing.stream_form import StreamForm, common_form
+from kmtl.data.task_names import listed_tasks
 from kmtl.feeding.order import element_options
 from kmtl.feeding.resume import register_restart, restart_of, stream_from
 from kmtl.tasks import Task
@@ -55,14 +57,16 @@ def mix(
     its current pass, or in all passes where its cardinality is unknown.
 
     Args:
-        datasets: Maps a task's name to an unbatched `tf.data.Dataset` of `(x, label)`, or a tuple of names to
-            one of `(x, {task: label})`; a third part may hold weights. Inputs must agree.
+        datasets: Maps a task's name to a `tf.data.Dataset` of `(x, label)` or `(x, {task: label})`, or a tuple of names
+            to one of `(x, {task: label})`; a third part may hold weights. Inputs must agree. Batches are taken
+            apart, which reads such a set once to count it.
         tasks: The tasks, which give the labels' form and order. Left out, whole numbers become int32 labels,
             others float32.
         sampling: How often each source is drawn. `"proportional"`: by its number of examples to the power
             `exponent`; `"uniform"`: equally; `"annealed"`: from proportional towards uniform over `epochs`
             (see `kmtl.data.mixing.proportions.annealed`); or a weight of at least 0 for every key of `datasets`.
-        batch_size: Examples a batch, which mixes tasks; None for single examples.
+        batch_size: Examples a batch, which mixes tasks; None for batches of the size of those of the first batched
+            dataset, or for single examples if there is none.
         seed: Another seed is another stream.
         start: Number of examples that the stream has given already.
         shuffle: Examples of each source that its shuffle holds in memory; 0 keeps the source's order.
@@ -76,7 +80,7 @@ def mix(
         has weights; what has none weighs 1.
 
     Raises:
-        ValueError: If keys are no tasks, a dataset is empty, batched or unlike the others, weights do not
+        ValueError: If keys are no tasks, a dataset is empty or unlike the others, weights do not
             fit the keys, or a size is needed that tf.data does not know. All offenders at once.
 
     >>> digits = tf.data.Dataset.from_tensor_slices(([[0.0], [1.0]], [7, 3]))
@@ -85,6 +89,9 @@ def mix(
     >>> [(int(y["digit"]), float(y["angle"])) for _, y in stream.take(4)]
     [(7, nan), (-1, 12.5), (3, nan), (-1, 40.0)]
     """
+    tasks = None if tasks is None else listed_tasks(tasks)
+    datasets, own_size = unbatched(datasets, tasks)
+    batch_size = own_size if batch_size is None else batch_size
     form = common_form("mix", datasets, tasks)
     _check_numbers(batch_size, seed, start, shuffle)
     table = probabilities(datasets, sampling, exponent, epochs, steps_per_epoch)
@@ -108,7 +115,7 @@ def steps_per_epoch(datasets: Mapping[Any, Any], batch_size: int) -> int:
     """Batches in which a mixed stream gives as many examples as its sources hold together.
 
     Args:
-        datasets: The unbatched datasets given to `mix`.
+        datasets: The datasets given to `mix`.
         batch_size: Examples a batch.
 
     Returns:
@@ -123,6 +130,7 @@ def steps_per_epoch(datasets: Mapping[Any, Any], batch_size: int) -> int:
     with Refusals("steps_per_epoch") as refusals:
         if not is_whole(batch_size, 1):
             refusals.add("batch_size", "must be a whole number of at least 1", batch_size)
+        datasets, _ = unbatched(datasets)
         check_counted(refusals, datasets, f"{HOW_TO_COUNT}.")
     return _steps(datasets, batch_size)
 

@@ -40,7 +40,7 @@ def blocks(dataset: Any, batched: bool | None) -> Iterator[Block]:
 def _elements(dataset: Any, batched: bool | None) -> Iterator[Any]:
     """Batches as NumPy arrays; a single example of an iterable is a batch of one."""
     if isinstance(dataset, tf.data.Dataset):
-        if not (_is_batched(dataset) if batched is None else batched):
+        if not (is_batched(dataset) if batched is None else batched):
             static = all(spec.shape.is_fully_defined() for spec in tf.nest.flatten(dataset.element_spec))
             # What has no static shape may differ from example to example, which is for the checks here to tell.
             dataset = dataset.batch(_BLOCK if static else 1)
@@ -50,7 +50,7 @@ def _elements(dataset: Any, batched: bool | None) -> Iterator[Any]:
         yield from known if batched else (tf.nest.map_structure(lambda array: array[None], one) for one in known)
 
 
-def _is_batched(dataset: Any) -> bool:
+def is_batched(dataset: Any) -> bool:
     """Whether every part of an element has a first axis of unknown size, as batches have."""
     shapes = [spec.shape for spec in tf.nest.flatten(dataset.element_spec)]
     return all(shape.rank is not None and shape.rank > 0 and shape[0] is None for shape in shapes)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kmtl import _extras
 from kmtl._checks import Refusals, is_whole, near, refusal, words
+from kmtl.data.shards import scratch_folders
 from kmtl.data.shards.blocks import blocks
 from kmtl.data.shards.manifests import FORMATS, Manifest, Shard
 from kmtl.data.shards.records import Block, serialize, specs_of
@@ -37,7 +38,7 @@ def write_shards(
     `manifest.json` says what the shards hold.
 
     All is written into a hidden folder beside `directory` and renamed when complete: a failed write leaves nothing,
-    and a killed one the hidden folder at most.
+    and a killed one the hidden folder at most, which the next write to the same place removes.
 
     Args:
         dataset: A finite `tf.data.Dataset`, or an iterable, of `(x, {task: label})` or
@@ -111,8 +112,10 @@ def _beside(target: Path) -> Iterator[Path]:
     """A hidden folder beside the final one, on the same disk, which is gone afterwards whatever happens."""
     with _write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=f".writing-{target.name}-", dir=target.parent)
-    with scratch as name:
+        prefix = f".writing-{target.name}-"
+        scratch_folders.sweep(target.parent, prefix)
+        scratch = tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent)
+    with scratch as name, scratch_folders.in_use(Path(name)):
         folder = Path(name, "shards")
         folder.mkdir()
         yield folder

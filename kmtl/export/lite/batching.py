@@ -9,6 +9,7 @@ import keras
 from kmtl import _checks
 from kmtl.export import sampling
 from kmtl.feeding import InputForm, feed
+from kmtl.feeding.label_statistics import DataStatistics, check_statistics
 
 # Gives batches of inputs by name and labels by task, from the start whenever it is called.
 Batches = Callable[[], Iterable[tuple[dict[str, Any], dict[str, Any]]]]
@@ -20,7 +21,9 @@ def unlabelled_batches(arrays: dict[str, Any]) -> Batches:
 
 
 def labelled_batches(refusals: _checks.Refusals, model: Any, x: Any, y: Any = None) -> Batches:
-    """Returns labelled data as batches and records what does not fit, as far as the first batch shows it.
+    """Returns labelled data as batches and records what does not fit: labels by a pass, inputs by the first batch.
+
+    Labels that a task cannot have would be scored all the same, and equally badly by model and file.
 
     Args:
         refusals: Where to record.
@@ -41,17 +44,21 @@ def labelled_batches(refusals: _checks.Refusals, model: Any, x: Any, y: Any = No
     if given.size == math.inf:
         refusals.add("x", "must end", _checks.words("a dataset without end"), "Cut it with take(n).")
         return list
-    _refuse_first(refusals, model, given)
+    _refuse_content(refusals, model, given)
     return lambda: ((_checked(refusals.owner, model, batch[0]), batch[1]) for batch in given.batches(None))
 
 
-def _refuse_first(refusals: _checks.Refusals, model: Any, given: Any) -> None:
-    """Records what the first batch shows."""
+def _refuse_content(refusals: _checks.Refusals, model: Any, given: Any) -> None:
+    """Records inputs that do not fit, as far as the first batch shows it, and labels that a task cannot have."""
     first = next(iter(given.batches(1)), None)
     if first is None:
         refusals.add("x", "must hold at least one batch", _checks.words("none"))
-    else:
-        _arrays(refusals, model, first[0])
+        return
+    _arrays(refusals, model, first[0])
+    try:
+        check_statistics(DataStatistics.of(model.tasks, given.batches(None)), (), refusals.owner, all_needed=False)
+    except ValueError as error:
+        refusals.messages.append(str(error))
 
 
 def _checked(owner: str, model: Any, given: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from kmtl import _checks
 from kmtl.export import describing, placing, precision, signatures
-from kmtl.export.lite import batching, metadata, quality, quantizing, running, scoring
+from kmtl.export.lite import batching, captured_output, metadata, quality, quantizing, running, scoring
 
 _WAYS_OUT = {
     "int8": "Calibrate with more or more typical inputs, take quantize='dynamic' or 'float16'",
@@ -104,7 +104,7 @@ def litert(
     part = precision.in_float32(signatures.inference_part(model, outputs))
     exact = [name for name in outputs if not scoring.decides(model, name)]
     content, names = _converted(part, quantize, arrays, exact, select_tf_ops)
-    rows = _kept(model, outputs, content, batches, quantize, tolerance)
+    rows = _kept(model, outputs, content, batches, _ways_out(quantize, arrays), tolerance)
     told = describing.description(model, outputs, name=target.stem, metrics=metrics)
     told.update(quantize=quantize, signatures=names, quality=[_plain(row) for row in rows])
     content = metadata.add(content, told, _line(outputs, quantize))
@@ -156,7 +156,8 @@ def _converted(
         if select_tf_ops:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
         try:
-            return quantizing.convert(converter, quantize, names, arrays, exact), names
+            with captured_output.held_back():
+                return quantizing.convert(converter, quantize, names, arrays, exact), names
         except OSError:  # a full disk is no fault of the model's
             raise
         except Exception as error:
@@ -176,7 +177,7 @@ def _kept(
     outputs: Mapping[str, Any],
     content: bytes,
     batches: batching.Batches | None,
-    quantize: str | None,
+    ways_out: str,
     tolerance: float | None,
 ) -> tuple[scoring.TaskQuality, ...]:
     """Compares the file with the model and refuses one that is worse than the tolerance; returns the comparison."""
@@ -188,9 +189,17 @@ def _kept(
             if tolerance is not None and row.change is not None and row.change > 100 * tolerance:
                 rule = f"of {tolerance:g} must hold for task {row.task!r}"
                 got = f"{row.metric} {row.before:.5g} before and {row.after:.5g} after, {row.change:.3g} % worse"
-                fix = f"{_WAYS_OUT[quantize]}, or pass tolerance=None to write it anyway."
+                fix = f"{ways_out}, or pass tolerance=None to write it anyway."
                 refusals.add("tolerance", rule, _checks.words(got), fix)
     return rows
+
+
+def _ways_out(quantize: str | None, calibration: Mapping[str, Any]) -> str:
+    """What may bring the quality back, which is more rows first where there are fewer than are used."""
+    rows = min(map(len, calibration.values()), default=quantizing.ROWS)
+    if quantize in quantizing.CALIBRATED and rows < quantizing.ROWS:
+        return f"It was calibrated on {rows} rows, of which up to {quantizing.ROWS} help. {_WAYS_OUT[quantize]}"
+    return _WAYS_OUT[quantize]
 
 
 def _plain(row: scoring.TaskQuality) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     try:
         found = _entry(schema.Model.GetRootAs(content))
         return None if found is None else json.loads(found)
-    except (ValueError, TypeError, struct.error) as error:
+    except (ValueError, TypeError, RecursionError, struct.error) as error:
         got = _checks.words(f"a damaged description in {str(path)!r}")
         fix = "Export the model again."
         raise ValueError(_checks.refusal("litert_metadata", "path", "must be whole", got, fix)) from error

@@ -20,7 +20,7 @@ _OWNER = "quality"
 _AT_ONCE = 64
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Quality(Result):
     """What `quality` found: print it, or take its `table()`.
 

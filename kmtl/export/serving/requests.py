@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmtl import _checks
-from kmtl.export import artifacts, describing, images, placing, sampling, signatures
+from kmtl.export import artifacts, describing, images, placing, sampling, signatures, stored_descriptions
 from kmtl.export.serving import policies, rest_json
 
 _OWNER = "request_examples"
@@ -162,8 +162,7 @@ def _refuse_files(refusals: _checks.Refusals, files: Mapping[str, bytes], wanted
 
 def _picture(version: Path, name: str, row: Any) -> bytes:
     """Writes a sample as PNG, by the artifact's own settings or those of `Images()`."""
-    description = version / "assets.extra" / describing.FILE
-    told = json.loads(description.read_text(encoding="utf-8")) if description.exists() else {}
+    told = stored_descriptions.read(version / "assets.extra" / describing.FILE)
     content: bytes = images.encode(row, images.Images(**told.get("images", {}).get(name, {})))[0]
     return content
 

@@ -59,3 +59,18 @@ def test_a_tolerance_is_kept_to_a_hair(export, labels):
     assert export(labels(1.96), tolerance=0.02).exists()
     with pytest.raises(ValueError, match=r"`tolerance` of 0.02 must hold for task 'age', got mae .* 2.04 % worse"):
         export(labels(2.04), tolerance=0.02)
+
+
+def test_labels_that_a_task_cannot_have_are_refused_before_anything_is_converted(tmp_path):
+    row = keras.Input((8,), name="row")
+    tasks = [kmtl.Classification("kind", 3), kmtl.BinaryClassification("big")]
+    made = kmtl.MultiTaskModel.from_features(row, row, tasks)
+    outside = {"kind": np.full(60, 7), "big": np.full(60, 2)}
+    # Model and file are equally wrong on them: without a look the gate would pass.
+    for labels in (outside, {**outside, "kind": np.arange(60) % 3}):
+        with pytest.raises(
+            ValueError, match=r"`y\['big'\]` must lie in 0\.\.1, or be -1 where missing, got 2\.\.2"
+        ) as caught:
+            kmtl.export.litert(made, tmp_path / "m.tflite", validation=(ROWS, labels))
+        assert ("y['kind']` must lie in 0..2" in str(caught.value)) == (labels is outside)
+    assert list(tmp_path.iterdir()) == []

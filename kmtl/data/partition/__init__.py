@@ -1,0 +1,1 @@
+"""One set of examples as several that share none."""

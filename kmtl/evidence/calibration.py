@@ -1,0 +1,248 @@
+"""Probabilities that mean what they say, and where to say yes: chosen on validation data and kept in the model."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kmtl import _figures
+from kmtl._checks import Refusals, is_number, near, words
+from kmtl._table import Result, Table
+from kmtl.evidence import calibration_fits as fits
+from kmtl.evidence.labelled_outputs import chosen_tasks, gives_probabilities, labelled_outputs, of_classes
+from kmtl.tasks.logits import divide_logits, logits_layer
+
+_OWNER = "calibrate"
+_BEFORE, _AFTER = "#d9822b", "#1f5fa8"
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskCalibration:
+    """What was found for one task; `before` and `after` the change of the model.
+
+    Attributes:
+        task: Name of the task.
+        labels: Number of labels it stands on; elements of labels, places of maps.
+        temperature: What its logits were divided by: above 1 the head had been too sure, below 1 not sure enough.
+        log_loss: Mean negative log-likelihood, before and after, in nats.
+        calibration_error: Expected calibration error, before and after.
+        threshold: Where it now says yes, one number or one a label; None of a task of classes.
+        reliability: `(share right, mean confidence, share of rows)` of the bins that are not empty, before and after.
+    """
+
+    task: str
+    labels: int
+    temperature: float
+    log_loss: tuple[float, float]
+    calibration_error: tuple[float, float]
+    threshold: float | tuple[float, ...] | None
+    reliability: tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration(Result):
+    """What `calibrate` did: print it, `plot()` it, or take its `table()`.
+
+    Attributes:
+        rows: One entry a task that was calibrated.
+        skipped: `{task: reason}` of the tasks of classes that were not.
+    """
+
+    rows: tuple[TaskCalibration, ...]
+    skipped: Mapping[str, str]
+
+    def parts(self) -> list[str | Table]:
+        """The tasks under a line of what is shown, and what was left alone."""
+        shown = [
+            {
+                "task": row.task,
+                "labels": row.labels,
+                "temperature": row.temperature,
+                "log loss before": row.log_loss[0],
+                "log loss after": row.log_loss[1],
+                "ECE before": row.calibration_error[0],
+                "ECE after": row.calibration_error[1],
+                "threshold": _short(row.threshold),
+            }
+            for row in self.rows
+        ]
+        head = "Probabilities on the data that they were calibrated on:"
+        left = [f"left as it was: {name}: {reason}" for name, reason in self.skipped.items()]
+        return [head, Table(shown, {"temperature": ".3f", "ECE before": ".4f", "ECE after": ".4f"}), *left]
+
+    def plot(self, path: Any = None) -> Any:
+        """Draws a reliability diagram a task: how often the model was right, by how sure it was.
+
+        On the diagonal a confidence of 0.9 is right nine times out of ten; below it the model is too sure. The area of
+        a point is its share of the labels.
+
+        Args:
+            path: Where the picture goes; None writes none.
+
+        Returns:
+            The path, or without one the figure.
+        """
+        figure, axes = _figures.panels(max(len(self.rows), 1), columns=3, width=3.6, height=3.4)
+        for axis, row in zip(axes, self.rows, strict=False):
+            axis.plot([0, 1], [0, 1], color="grey", linewidth=1)
+            for label, colour, (share, mean, weight) in zip(
+                ("before", "after"), (_BEFORE, _AFTER), row.reliability, strict=True
+            ):
+                axis.plot(mean, share, color=colour, label=label)
+                axis.scatter(mean, share, s=200 * weight, color=colour, alpha=0.5)
+            before, after = row.calibration_error
+            axis.set_title(f"{row.task}: ECE {before:.3f} → {after:.3f}", fontsize=10)
+            axis.set_xlabel("confidence")
+            axis.set_ylabel("share right")
+        axes[0].legend()
+        return _figures.save(figure, path)
+
+
+def calibrate(
+    model: Any,
+    data: Any,
+    y: Any = None,
+    *,
+    tasks: Sequence[str] | None = None,
+    thresholds: str | None = None,
+    costs: tuple[float, float] | None = None,
+    bins: int = fits.BINS,
+) -> Calibration:
+    """Calibrates the heads of a model on validation data, in the model itself.
+
+    A trained network is often too sure of itself. Of each task of classes the logits are divided by one temperature,
+    that under which the validation labels are likeliest. It is folded into the kernel and the bias of the head's last
+    layer, so that the model, its files and every export give calibrated probabilities at no cost. The likeliest class
+    stays what it was, and the log loss on `data` does not grow.
+
+    With `thresholds`, each task that answers yes or no gets the probability above which it says yes, one a label of a
+    `MultiLabel`. It becomes part of the task: `decide`, reports, decoded exports and `kmtl.json` follow it. Metrics
+    named "accuracy" stay at 0.5.
+
+    Data that was trained on makes the model look better than it is: take labels that it has not seen, and other ones
+    for a test afterwards. Labels that are missing count nowhere. Calling it again starts from where the model is.
+
+    Args:
+        model: A trained `MultiTaskModel`; its heads and tasks are changed in place.
+        data: Arrays with `y`, `(x, {task: labels})`, or a stream of such batches.
+        y: `{task: labels}`.
+        tasks: Names; None takes every task of classes whose logits come from a layer of its own.
+        thresholds: `"f1"` (of yes), `"youden"` (sensitivity plus specificity), `"cost"`, or None to leave them.
+        costs: For `"cost"`: what a wrong yes and a wrong no cost.
+        bins: Of the reliability diagram and the calibration error.
+
+    Returns:
+        A `Calibration`.
+
+    Raises:
+        ValueError: If a task is unknown, or named and not to be calibrated; if the data does not fit or has no labels
+            for a task; nothing is changed then.
+
+    Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
+
+    >>> import keras, kmtl
+    >>> x, start = keras.Input((1,), name="x"), keras.initializers.Constant([[-2.0, 2.0]])
+    >>> head = keras.layers.Dense(2, "softmax", kernel_initializer=start, name="kind")
+    >>> model = kmtl.MultiTaskModel(x, {"kind": head(x)}, tasks=[kmtl.Classification("kind", 2)])
+    >>> # Three of four are right where the model is sure to 98 %: it gave logits 4 apart where log(3) is enough.
+    >>> found = calibrate(model, np.ones((4, 1)), {"kind": np.array([1, 1, 1, 0])})
+    >>> round(found.rows[0].temperature, 3), float(round(4 / np.log(3), 3))
+    (3.641, 3.641)
+    >>> model.predict(np.ones((1, 1)), verbose=0)["kind"].round(3).tolist()
+    [[0.25, 0.75]]
+    """
+    rule = _rule(thresholds, costs, bins)
+    layers, skipped = _layers(model, tasks)
+    found = labelled_outputs(model, data, y, _OWNER)
+    with Refusals(_OWNER) as refusals:
+        for name in layers:
+            if not np.asarray(model.tasks[name].present(found[name][0])).any():
+                refusals.add("data", f"must label task {name!r}", words("none"), "Leave it out of `tasks`.")
+    rows = tuple(_calibrated(model.tasks[name], *found[name], rule, bins) for name in layers)
+    for row in rows:
+        divide_logits(layers[row.task], row.task, row.temperature)
+        if row.threshold is not None:
+            model.tasks[row.task] = model.tasks[row.task].with_threshold(row.threshold)
+    return Calibration(rows, skipped)
+
+
+def _rule(thresholds: Any, costs: Any, bins: Any) -> Any:
+    """What thresholds make large; None leaves them."""
+    known = [*fits.RULES, "cost"]
+    with Refusals(_OWNER) as refusals:
+        if thresholds is not None and thresholds not in known:
+            refusals.add("thresholds", "must be the name of a rule or None", thresholds, near(str(thresholds), known))
+        if not isinstance(bins, int) or bins < 1:
+            refusals.add("bins", "must be a whole number of at least 1", bins)
+        pair = isinstance(costs, tuple | list) and len(costs) == 2
+        good = pair and all(is_number(one) and one >= 0 for one in costs) and sum(costs) > 0
+        if (thresholds == "cost") != (costs is not None) or (costs is not None and not good):
+            fix = "costs=(1.0, 5.0): a missed yes is five times as bad as a false one."
+            refusals.add("costs", "must be two numbers of at least 0 with thresholds='cost', else None", costs, fix)
+    return fits.cost(*costs) if thresholds == "cost" else fits.RULES.get(thresholds)
+
+
+def _layers(model: Any, tasks: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """The layers that make the logits, by task, and why the other tasks of classes have none; or refuses."""
+    layers: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+    with Refusals(_OWNER) as refusals:
+        names = chosen_tasks(refusals, model, tasks)
+        heads = model.heads() if names else {}
+        for name in names:
+            layer, reason = _layer(model, name, heads[name])
+            if layer is not None:
+                layers[name] = layer
+            elif tasks is not None:
+                refusals.add("tasks", f"must not name {name!r}, which cannot be calibrated", words(reason))
+            elif model.tasks[name].decides:
+                skipped[name] = reason
+        if names and not layers and not refusals.messages:
+            got = words("; ".join(f"{name}: {reason}" for name, reason in skipped.items()) or f"{names}, all of values")
+            refusals.add("model", "must have a task of classes to calibrate", got)
+    return layers, skipped
+
+
+def _layer(model: Any, name: str, head: Any) -> tuple[Any, str]:
+    """The layer that makes a task's logits, or None and the reason."""
+    if not gives_probabilities(model.tasks[name]):
+        return None, "no task of classes"
+    layer = logits_layer(model.output[name])
+    if layer is None:
+        return None, "no softmax or sigmoid of a linear layer"
+    if not any(layer is one for one in [*head.layers, *head.apart]):
+        return None, f"its last layer {layer.name!r} serves other tasks too"
+    return layer, ""
+
+
+def _calibrated(task: Any, labels: Any, outputs: Any, rule: Any, bins: int) -> TaskCalibration:
+    """What one task's labels say; the model is not touched."""
+    truth, before, element = of_classes(task, labels, outputs)
+    temperature = fits.best_temperature(truth, before)
+    after = fits.tempered(before, temperature)
+    threshold = task.threshold
+    if rule is not None and threshold is not None:
+        count = math.prod(task.label_shape)
+        own = np.broadcast_to(threshold, (count,))
+        chosen = fits.thresholds_of(truth, after[:, 1], element, count, rule)
+        kept = tuple(float(old) if new is None else new for old, new in zip(own, chosen, strict=True))
+        threshold = kept if task.label_shape else kept[0]
+    both = (before, after)
+    return TaskCalibration(
+        task.name,
+        len(truth),
+        temperature,
+        (fits.log_loss(truth, before), fits.log_loss(truth, after)),
+        (fits.calibration_error(truth, before, bins), fits.calibration_error(truth, after, bins)),
+        threshold,
+        (fits.reliability(truth, both[0], bins), fits.reliability(truth, both[1], bins)),
+    )
+
+
+def _short(threshold: Any) -> str | None:
+    """A threshold, or the span of several, as a table shows it."""
+    if not isinstance(threshold, tuple):
+        return None if threshold is None else f"{threshold:.3f}"
+    return f"{min(threshold):.3f}..{max(threshold):.3f}"
