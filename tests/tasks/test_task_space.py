@@ -205,6 +205,7 @@ def test_it_holds_in_a_saved_model_a_dataset_and_reports(faces, fitted, tmp_path
     assert ["size ?" not in title for title in titles] == (labels["face"] == 1).tolist()
 
 
+@pytest.mark.long
 def test_calibration_and_advice_look_at_the_same_rows(faces, fitted):
     model, (x, labels, _) = fitted[0], faces
     found, masked = labelled_outputs(model, (x, labels), None, "calibrate"), by_hand(labels)
