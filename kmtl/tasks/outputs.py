@@ -234,7 +234,9 @@ class Output(Label):
 
     def read_keys(self) -> list[str]:
         """Full names of what `read` gives."""
-        found = self.read(ops.zeros((1, *known_shape(self.output_shape))))
+        unnamed = copy.copy(self)
+        unnamed.label_names = None
+        found = unnamed.read(ops.zeros((1, *known_shape(self.output_shape))))
         return ["_".join(filter(None, (self.name, end))) for end in found]
 
     def metric_outputs(self, outputs: Any) -> Any:
