@@ -7,11 +7,12 @@ import statistics
 from balancer_rows import bar, beside
 
 TITLES = {"lenet": "LeNet, 28x28x1, batch 256", "resnet": "small ResNet, 64x64x3, batch 64"}
-NOTE = """CPU time of the process, one thread each. `plain` is stock `keras.Model.fit` of the same network, without
-metrics, as ours; from four alike heads on both have them in one kernel. `floor` is a hand-written step: one forward
-pass, one backward pass of the trunk a task, one update. A ratio is taken within a round: median (quarter to
-three-quarter). PyTorch runs eagerly with separate heads, TorchJD one gradient at a time (`parallel_chunk_size=1`, its
-fastest way on a CPU), LibMTL from its repository. `channels_last` tells how the images come to PyTorch.
+NOTE = """CPU time of the process, one thread each, oneDNN on for both sides. `plain` is stock `keras.Model.fit` of the
+same network, without metrics, as ours; from four alike heads on both have them in one kernel. `floor` is a hand-written
+step: one forward pass, one backward pass of the trunk a task, one update. A ratio is taken within a round: median
+(quarter to three-quarter). PyTorch runs eagerly with separate heads, TorchJD one gradient at a time
+(`parallel_chunk_size=1`, its fastest way on a CPU), LibMTL from its repository. `channels_last` tells how the images
+come to PyTorch.
 
 **Bold breaks a bar**: a method of the losses takes at most 1.05 of plain (FAMO 1.4); an exact method of the Gramian at
 most 1.10 of the floor; `level=features` 1.10 of plain; `update_every=10` 1.5 of plain with ten tasks; `solve=online`

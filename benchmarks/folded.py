@@ -7,8 +7,12 @@ alone; the table tells the ratio to the base, pair by pair.
 """
 
 import argparse
+import os
 import pathlib
 import tempfile
+
+# Before TensorFlow is imported: docs/speed.md.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import numpy as np
 import tensorflow as tf

@@ -6,7 +6,11 @@ Step: interleaved epochs, CPU seconds, ratio to the floor pair by pair. Start-up
 """
 
 import argparse
+import os
 import pathlib
+
+# Before TensorFlow is imported: docs/speed.md.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np

@@ -4,7 +4,11 @@ python benchmarks/online.py --write
 """
 
 import argparse
+import os
 import pathlib
+
+# Before TensorFlow is imported: docs/speed.md.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np

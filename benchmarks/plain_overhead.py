@@ -7,7 +7,11 @@ pair, of CPU seconds of the process (all threads) and of wall seconds.
 """
 
 import argparse
+import os
 import pathlib
+
+# Before TensorFlow is imported: docs/speed.md.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np

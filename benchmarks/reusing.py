@@ -4,10 +4,15 @@ python benchmarks/reusing.py --write
 """
 
 import argparse
+import os
 import pathlib
 import time
 
 import keras_tuner
+
+# Before TensorFlow is imported: docs/speed.md.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 import numpy as np
 from front_problems import PROBLEMS
 from timing import header, spread

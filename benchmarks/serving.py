@@ -7,10 +7,14 @@ signature once, then every task once, by turns first; the table tells the ratio 
 """
 
 import argparse
+import os
 import pathlib
 import tempfile
 import time
 from typing import NamedTuple
+
+# Before TensorFlow is imported: docs/speed.md.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np

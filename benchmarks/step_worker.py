@@ -30,6 +30,8 @@ class Worker:
         environment = {
             **os.environ,
             **(KEPT if kept else {}),
+            # What PyTorch has of its own, docs/speed.md.
+            "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1"),
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "CUDA_VISIBLE_DEVICES": "-1",
         }

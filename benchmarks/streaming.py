@@ -11,6 +11,7 @@ memory, in turn; the share is what the first take more, of their whole.
 import argparse
 import functools
 import json
+import os
 import pathlib
 import resource
 import subprocess
@@ -18,6 +19,9 @@ import sys
 import tempfile
 import threading
 import time
+
+# Before TensorFlow is imported: docs/speed.md.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np

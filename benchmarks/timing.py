@@ -1,12 +1,15 @@
 """What the benchmarks share: interleaved pairs, ratios, and a header that says what was measured on what."""
 
 import os
+import pathlib
 import platform
 import statistics
 import time
 
 import keras
 import tensorflow as tf
+
+FLAGS = pathlib.Path("/proc/cpuinfo")
 
 
 def timed(model, data):
@@ -38,6 +41,9 @@ def spread(values):
 
 def header(title, command, note):
     """The first lines of a committed table."""
-    machine = f"{os.cpu_count()} cores, {'a GPU' if tf.config.list_physical_devices('GPU') else 'no GPU'}"
+    avx512 = "AVX-512" if FLAGS.exists() and "avx512_vnni" in FLAGS.read_text() else "no AVX-512 VNNI"
+    onednn = {"0": "oneDNN off", "1": "oneDNN on"}.get(os.environ.get("TF_ENABLE_ONEDNN_OPTS"), "oneDNN by default")
+    gpu = "a GPU" if tf.config.list_physical_devices("GPU") else "no GPU"
+    machine = f"{os.cpu_count()} cores ({avx512}; {onednn}), {gpu}"
     versions = f"Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}"
     return [f"# {title}", "", f"Command: `{command}`. {versions}, {machine}. {note}", ""]

@@ -15,6 +15,7 @@ from kmtl import (
     tasks,
     trunks,
 )
+from kmtl.joint_terms import JointLoss, JointMetric
 from kmtl.model.model import MultiTaskModel
 from kmtl.search import from_data as weighting
 from kmtl.tasks import (
@@ -32,6 +33,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "JointLoss",
+    "JointMetric",
     "MultiLabel",
     "MultiTaskModel",
     "OrdinalRegression",

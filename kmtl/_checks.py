@@ -5,12 +5,15 @@ sentence, and so that all offenders are told at once.
 """
 
 import difflib
+import functools
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Set
 from numbers import Integral, Real
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
 _RESERVED = frozenset(
     {"loss", "val", "serve", "serving_default", "regularization", "delta_m", "worst_task", "constrained"}
@@ -83,8 +86,21 @@ def require(condition: bool, owner: str, argument: str, rule: str, got: object, 
         raise ValueError(refusal(owner, argument, rule, got, fix))
 
 
+def near_match(word: Any, known: Iterable[str]) -> str:
+    """Asks for the known word that `word` was probably meant to be, whatever its case; empty if none is near.
+
+    >>> near_match("loss_weigths", ["loss", "loss_weights"]), near_match("UPGrad", ["upgrad"])
+    ("Did you mean 'loss_weights'?", "Did you mean 'upgrad'?")
+    >>> near_match("depth", ["angle", "digit"])
+    ''
+    """
+    by_lower = {name.lower(): name for name in known}
+    match = difflib.get_close_matches(str(word).lower(), by_lower, n=1, cutoff=0.6)
+    return f"Did you mean {by_lower[match[0]]!r}?" if match else ""
+
+
 def near(word: str, known: Iterable[str]) -> str:
-    """Suggests the known word that `word` was probably meant to be.
+    """Suggests the known word that `word` was probably meant to be, or lists them all.
 
     >>> near("digt", ["angle", "digit"])
     "Did you mean 'digit'?"
@@ -92,10 +108,7 @@ def near(word: str, known: Iterable[str]) -> str:
     "Known: 'angle', 'digit'."
     """
     names = list(known)
-    match = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if match:
-        return f"Did you mean {match[0]!r}?"
-    return "Known: " + ", ".join(map(repr, names)) + "."
+    return near_match(word, names) or "Known: " + ", ".join(map(repr, names)) + "."
 
 
 def printable(text: str) -> str:
@@ -168,3 +181,28 @@ def known_keys(
         if key not in names:
             advice = fix(str(key)) if fix else near(str(key), names)
             refusals.add(argument, "must use task names as keys", key, advice)
+
+
+def known_keywords(function: _Function) -> _Function:
+    """Lets a function refuse misspelt keywords in the one form, with their near match.
+
+    One that begins with an underscore is passed on: it is between Keras's own methods.
+
+    >>> known_keywords(lambda epochs=1: epochs)(epoch=3)
+    Traceback (most recent call last):
+    ...
+    TypeError: <lambda>: `epoch` must be an argument that it takes, got 3. Did you mean 'epochs'?
+    """
+    parameters = inspect.signature(function).parameters
+    taken = [name for name, found in parameters.items() if found.kind is not inspect.Parameter.VAR_KEYWORD]
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        with Refusals(function.__name__, TypeError) as refusals:
+            for name in kwargs:
+                if name not in taken and not name.startswith("_"):
+                    got = kwargs[name] if isinstance(kwargs[name], str | int | float | dict) else type(kwargs[name])
+                    refusals.add(name, "must be an argument that it takes", got, near_match(name, taken))
+        return function(*args, **kwargs)
+
+    return checked  # type: ignore[return-value]

@@ -5,12 +5,14 @@ its label is replaced by a harmless one before the loss sees it (NaN times 0
 is NaN), its value is replaced by 0, and it is not counted in the denominator.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from keras import ops
 
 from kmtl.tasks import Task, TaskSpace, Unstandardize
+from kmtl.tasks.several_losses import SeveralLosses
 from kmtl.tasks.standardization import standardized
 
 # From this many alike tasks on, one loss call on stacked labels is cheaper than one call a task.
@@ -41,7 +43,7 @@ class TaskGroup:
 
     Args:
         tasks: One task, or several alike.
-        loss: Their loss, a Keras loss object or function; its reduction is not used.
+        loss: Their loss, a Keras loss object or function; its reduction is not used. Of one task also `SeveralLosses`.
         scalers: The `Unstandardize` layer of each task that has one, by name.
         space: The examples that each task counts on; None for all.
 
@@ -105,6 +107,11 @@ class TaskGroup:
         ]
         return self._stack(filled)
 
+    @property
+    def parts(self) -> list[str]:
+        """Names of the several losses of its task; none where there is one loss."""
+        return list(self.loss.losses) if isinstance(self.loss, SeveralLosses) else []
+
     def sums(self, examples: Examples) -> tuple[Any, Any]:
         """Adds up the losses of the labels that are there and counts them.
 
@@ -113,12 +120,24 @@ class TaskGroup:
         Returns:
             Sums and counts, `(G,)` each.
         """
+        return self.sums_with_parts(examples)[:2]
+
+    def sums_with_parts(self, examples: Examples) -> tuple[Any, Any, list[Any]]:
+        """The same, and the sum of each of several losses, `(1,)`, before its weight."""
         values, labelled = self.per_label(examples)
+        if not isinstance(values, Mapping):
+            return self._known_sum(values, labelled, examples), self._sum(ops.cast(labelled, "float32")), []
+        parts = {name: self._known_sum(value, labelled, examples) for name, value in values.items()}
+        whole = sum(self.loss.weights[name] * part for name, part in parts.items())
+        return whole, self._sum(ops.cast(labelled, "float32")), list(parts.values())
+
+    def _known_sum(self, values: Any, labelled: Any, examples: Examples) -> Any:
+        """Sum of the losses of the labels that are there, under the sample weights."""
         # Value and weight may be NaN or infinite where the label is missing.
         known = ops.where(labelled, values, 0.0)
         if examples.weight is not None:
             known = known * ops.where(labelled, examples.weight, 0.0)
-        return self._sum(known), self._sum(ops.cast(labelled, "float32"))
+        return self._sum(known)
 
     def _sum(self, values: Any) -> Any:
         """Sums over all axes but the group's, `(G,)`."""
@@ -130,13 +149,38 @@ class TaskGroup:
         """Computes one loss a label, and tells which labels count.
 
         Returns:
-            Losses and booleans, `(batch, [G])` each, with an axis a place for a dense task.
+            Losses and booleans, `(batch, [G])` each, with an axis a place for a dense task; of several losses a dict
+            of such losses.
         """
         truth, outputs = examples.labels, examples.predictions
         layers = [layer for layer in self.scalers if layer is not None]
         if layers:
             truth, outputs = standardized(layers, truth, outputs)
-        return self.first.label_losses(self.loss, truth, outputs, examples.present)
+        if not isinstance(self.loss, SeveralLosses):
+            return self.first.label_losses(self.loss, truth, outputs, examples.present)
+        found = {
+            name: self.first.label_losses(loss, truth, outputs, examples.present)
+            for name, loss in self.loss.losses.items()
+        }
+        counted = functools.reduce(ops.logical_and, [labelled for _, labelled in found.values()])
+        return {name: values for name, (values, _) in found.items()}, counted
+
+
+def group_sums(groups: Sequence[TaskGroup], examples: Sequence[Examples]) -> tuple[Any, Any, Any]:
+    """Adds up the losses of all groups.
+
+    Args:
+        groups: The groups.
+        examples: What each looks at.
+
+    Returns:
+        Sums and counts of labels, `(K,)` each, in the order of the groups; and the sums of several losses of one task,
+        `(P,)`, None without any.
+    """
+    found = [group.sums_with_parts(seen) for group, seen in zip(groups, examples, strict=True)]
+    sums, counts = (ops.concatenate([one[place] for one in found], axis=0) for place in (0, 1))
+    parts = [part for one in found for part in one[2]]
+    return sums, counts, ops.concatenate(parts, axis=0) if parts else None
 
 
 def group_tasks(
@@ -153,10 +197,32 @@ def group_tasks(
     """
     alike: dict[object, list[Task]] = {}
     for task in tasks:
-        form = task.loss_form(losses[task.name])
+        loss = losses[task.name]
+        form = None if isinstance(loss, SeveralLosses) else task.loss_form(loss)
         alike.setdefault(("own", task.name) if form is None else (form, task.name in scalers), []).append(task)
     parts = [
         part for found in alike.values() for part in ([found] if len(found) >= _STACK_FROM else [[t] for t in found])
     ]
     space = TaskSpace(tasks)
     return [TaskGroup(part, losses[part[0].name], scalers, space) for part in parts]
+
+
+def possible_labels(labels: Mapping[str, Any], tasks: Mapping[str, Task]) -> tuple[dict[str, Any], Any]:
+    """Replaces labels that no label of their task can be by missing ones.
+
+    Args:
+        labels: `{task: label}`.
+        tasks: The tasks by name.
+
+    Returns:
+        The labels, and how many elements of each task's were replaced, `(K,)`, in task order.
+
+    >>> from kmtl.tasks import Classification
+    >>> labels, counts = possible_labels({"digit": ops.array([3, -2, 10, -1])}, {"digit": Classification("digit", 10)})
+    >>> labels["digit"].numpy().tolist(), counts.numpy().tolist()
+    ([3, -1, -1, -1], [2.0])
+    """
+    given = {name: ops.cast(labels[name], task.label_dtype) for name, task in tasks.items()}
+    kept = {name: task.possible(given[name]) for name, task in tasks.items()}
+    replaced = {name: ops.where(kept[name], given[name], task.missing) for name, task in tasks.items()}
+    return replaced, ops.stack([ops.sum(ops.cast(~kept[name], "float32")) for name in tasks])

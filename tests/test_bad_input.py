@@ -8,6 +8,8 @@ import tensorflow as tf
 from mistakes import Case, check_refused, parameters
 from toys import build, compiled
 
+from kmtl.callbacks import LossWeightScheduler
+
 N = 12
 X = np.random.default_rng(0).random((N, 6), dtype="float32")
 Y = {"species": np.arange(N) % 4, "alive": np.arange(N) % 2, "box": X[:, :2] * 30, "age": X[:, 0] + 40}
@@ -104,8 +106,18 @@ ARRAYS = [
     ),
     Case("constant target", fit(labels(age=np.full(N, 3.3))), "`y['age']` must vary | standardize=False"),
     Case("half constant", fit(labels(box=np.stack([X[:, 0], [7] * N], 1))), "`y['box']` must vary | 0.0]"),
-    Case("NaN in inputs", fit(x=NAN), "fit: `x` must not be NaN | 1 of 12 | Only labels may be missing"),
-    Case("NaN in named inputs", fit(x={"image": NAN}), "`x['image']` must not be NaN | 1 of 12"),
+    Case("NaN in inputs", fit(x=NAN), "fit: `x` must be finite | 1 of 12 | Only labels may be missing"),
+    Case("NaN in named inputs", fit(x={"image": NAN}), "`x['image']` must be finite | 1 of 12"),
+    Case("infinity in inputs", fit(x=np.where(NAN == NAN, X, np.inf)), "fit: `x` must be finite | 1 of 12"),
+    Case("masked inputs", fit(x=np.ma.masked_invalid(NAN)), "fit: `x` must be finite | 1 of 12"),
+    Case("masked weights", fit(sample_weight=np.ma.masked_less(AGE, 40.1)), "`sample_weight['age']` must be finite"),
+    Case("rows of unlike lengths", fit(x=np.array([[1], [2, 3]] * 6, object)), "`x` must be dense | Pad every example"),
+    Case("ragged inputs", fit(x=tf.ragged.constant([[1.0], [2.0, 3.0]] * 6)), "`x` must be dense | a RaggedTensor"),
+    Case("sparse inputs", fit(x=tf.sparse.from_dense(X)), "`x` must be dense | a SparseTensor | to_dense"),
+    Case("None among labels", fit(labels(age=np.array([None, *AGE[1:]]))), "`y['age']` must be numbers | None as nan"),
+    Case("bad classes unlooked", fit(labels(alive=Y["alive"] - 2), check=False), "`y['alive']` | 0..1 | -2..-2"),
+    Case("infinity unlooked", fit(x=np.where(NAN == NAN, X, np.inf), check=False), "fit: `x` must be finite"),
+    Case("validation in four parts", fit(validation_data=(X, Y, None, Y)), "`validation_data` | (x, y) | 4 parts"),
     Case("input too narrow", fit(x=X[:, :5]), "fit: `x` must have shape (batch, 6), got (12, 5)"),
     Case("input misspelt", fit(x={"imag": X}), "fit: `x` | ['imag'] | Name it 'image'"),
     Case("two inputs", fit(x=[X, X]), "fit: `x` must hold one array an input: ['image'], got 2 values"),
@@ -143,11 +155,6 @@ ARRAYS = [
     Case("word for a check", fit(check="yes"), "fit: `check` | number of batches | 'yes'"),
     Case("nothing to check", fit(check=0), "fit: `check` | number of batches | got 0"),
     Case(
-        "statistics that nobody learned",
-        fit(check=False),
-        "fit: `tasks` | mean and scale | ['box', 'age'] | model.adapt",
-    ),
-    Case(
         "a batch before statistics",
         lambda model: model.train_on_batch(X, Y),
         "train_on_batch: `tasks` | ['box', 'age']",
@@ -181,7 +188,7 @@ STREAMS = [
     Case("task without a label", data(labels(age=np.full(N, np.nan))), "`y['age']` | none in 12 | Leave the task out"),
     Case("task without a label, also in validation", same_for_validation, "fit: `y['alive']` | none in 12"),
     Case("constant target", data(labels(age=np.full(N, 3.3))), "`y['age']` must vary | standardize=False"),
-    Case("NaN in inputs", data(x=NAN), "fit: `x` must not be NaN | 1 of 12"),
+    Case("NaN in inputs", data(x=NAN), "fit: `x` must be finite | 1 of 12"),
     Case("input too narrow", data(x=X[:, :5]), "fit: `x` must have shape (batch, 6), got (None, 5)"),
     Case("no batches", lambda model: model.fit(dataset().take(0)), "`x` must hold at least one example | empty"),
     Case("negative weights", data(weights={"age": -AGE}), "`sample_weight['age']` | at least 0 | 12 of 12"),
@@ -201,9 +208,17 @@ STREAMS = [
     ),
     Case("statistics without end", lambda model: model.adapt(dataset().repeat()), "adapt: `steps` | without end"),
     Case(
-        "statistics of no label", lambda model: model.adapt(dataset(labels(age=None))), "adapt: `y['age']` | none in 12"
+        "statistics of no label",
+        lambda model: model.adapt(dataset(labels(age=AGE * np.nan))),
+        "adapt: `y['age']` | none in 12",
+    ),
+    Case(
+        "statistics that nobody learned",
+        data(check=False),
+        "fit: `tasks` | mean and scale | ['box', 'age'] | model.adapt",
     ),
     Case("balanced uncounted", data(class_weight={"alive": "balanced"}, check=False), "`tasks` | mean and scale"),
+    Case("ragged inputs", data(x=tf.ragged.constant([[1.0], [2.0, 3.0]] * 6)), "`x` must be dense | RaggedTensorSpec"),
     Case("split of a stream", data(validation_split=0.5), "`validation_split` needs arrays | `validation_data`"),
     Case("generator of lists", stream([X, Y]), "`x` must yield tuples | list"),
     Case("generator misspelt", stream((X, Y), (X, {"aeg": AGE})), "`y` | 'aeg' | Did you mean 'age'?"),
@@ -216,12 +231,46 @@ STREAMS = [
 ]
 
 
+ODD_LOOPS = {
+    "epochs": [-1, 1.5, "2"],
+    "initial_epoch": [-1, None],
+    "batch_size": [0, -1, 2.5],
+    "steps_per_epoch": [0, -1, 1.5],
+    "validation_steps": [-1],
+    "validation_batch_size": [0],
+    "validation_freq": [0, -1, 2.5, [0]],
+    "shuffle": ["yes"],
+}
+LOOPS = [
+    *(
+        Case(f"{name}={value!r}", fit(**{name: value}), f"fit: `{name}` must be | got {value!r}")
+        for name, values in ODD_LOOPS.items()
+        for value in values
+    ),
+    Case(
+        "many at once",
+        fit(epochs=1.5, batch_size=2.5, shuffle="yes"),
+        "`epochs` must be | `batch_size` must be | `shuffle` must be",
+    ),
+    Case("class of callbacks", fit(callbacks=[keras.callbacks.TerminateOnNaN]), "`callbacks` | TerminateOnNaN(...)"),
+    Case("text for a callback", fit(callbacks="EarlyStoping"), "`callbacks` | 'EarlyStoping' | mean 'EarlyStopping'?"),
+    Case("function for a callback", fit(callbacks=[print]), "`callbacks` | LambdaCallback"),
+    Case("misspelt option", fit(epoch=2), "fit: `epoch` | got 2 | Did you mean 'epochs'?", TypeError),
+    Case(
+        "schedule of a constant",
+        lambda _: LossWeightScheduler({"age": 0.5}),
+        "`schedule['age']` must be a function, got 0.5 | compile(loss_weights=...)",
+        TypeError,
+    ),
+]
+
+
 @pytest.fixture(scope="module")
 def model():
     return compiled()
 
 
-@pytest.mark.parametrize("case", parameters(arrays=ARRAYS, streams=STREAMS))
+@pytest.mark.parametrize("case", parameters(arrays=ARRAYS, streams=STREAMS, loops=LOOPS))
 def test_refused_before_the_first_step(case, model):
     check_refused(case, model)
 

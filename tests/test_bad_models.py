@@ -78,6 +78,13 @@ def names(*given):
     return lambda _: kmtl.Regression(*given)
 
 
+class NoRate(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that forgets to return its rate."""
+
+    def __call__(self, step):
+        del step
+
+
 AGE = kmtl.Regression("age")
 EMPTY = keras.Sequential([keras.layers.Dense(1)])
 
@@ -174,6 +181,16 @@ COMPILING = [
         "`loss` of 'age' | float labels (batch) | NumPy",
     ),
     Case("loss of one argument", setting(loss={"age": ops.abs}), "`loss` of 'age' | float labels (batch) | argument"),
+    Case(
+        "loss that sums",
+        setting(loss={"age": keras.losses.MeanSquaredError(reduction="sum")}),
+        "`loss` of 'age' | reduction of its own, got 'sum' | `loss_weights`",
+    ),
+    Case(
+        "task's loss that sums",
+        lambda _: kmtl.Regression("age", loss=keras.losses.Huber(reduction="sum")),
+        "Regression('age'): `loss` | reduction of its own, got 'sum'",
+    ),
     Case("metrics in a list", setting(metrics=["mae"]), "`metrics` | dict keyed by task name | ['mae']"),
     Case("metric of no task", setting(metrics={"bos": "mae"}), "`metrics` | 'bos' | Did you mean 'box'?"),
     Case("unknown metric", setting(metrics={"alive": "acuracy"}), "`metrics` of 'alive' | Did you mean 'accuracy'?"),
@@ -192,6 +209,29 @@ COMPILING = [
     Case("misspelt weight", setting(loss_weights={"spices": 2}), "`loss_weights` | 'spices' | Did you mean 'species'?"),
     Case("negative weight", setting(loss_weights={"age": -1}), "`loss_weights` of 'age' | at least 0 | -1"),
     Case("weight of NaN", setting(loss_weights={"age": np.nan}), "`loss_weights` of 'age' | finite | nan"),
+    Case("weight beyond float32", setting(loss_weights={"age": 1e300}), "`loss_weights` of 'age' | float32 | 1e+300"),
+    Case("misspelt option", setting(loss_weigths={}), "compile: `loss_weigths` | mean 'loss_weights'?", TypeError),
+    Case("no step", setting(steps_per_execution=0), "compile: `steps_per_execution` | at least 1, got 0"),
+    Case("steps backwards", setting(steps_per_execution=-1), "compile: `steps_per_execution` | at least 1, got -1"),
+    Case("no optimizer", setting(optimizer=None), "compile: `optimizer` must be a Keras optimizer, got None | 'adam'"),
+    Case("misspelt optimizer", setting(optimizer="adan"), "`optimizer` | 'adan' | Did you mean 'adam'?"),
+    Case("class of optimizer", setting(optimizer=keras.optimizers.Adam), "`optimizer` | Make an object: Adam(...)"),
+    Case(
+        "optimizer of another model",
+        lambda model: compiled(optimizer=model.optimizer),
+        "`optimizer` | another model | 'trunk/kernel' | SGD.from_config(optimizer.get_config())",
+    ),
+    Case("rate of NaN", setting(optimizer=keras.optimizers.SGD(np.nan)), "`optimizer.learning_rate` | finite | nan"),
+    Case(
+        "schedule of no rate",
+        setting(optimizer=keras.optimizers.SGD(NoRate())),
+        "`optimizer.learning_rate` | finite | None | A schedule must return a number",
+    ),
+    Case(
+        "bad parts of an optimizer",
+        setting(optimizer={"shared": "sgdd", "age": keras.optimizers.SGD(np.inf)}),
+        "of 'shared' must be | mean 'sgd'? | `optimizer['age'].learning_rate` | inf",
+    ),
     Case("true for a weight", setting(loss_weights={"age": True}), "`loss_weights` of 'age' | True"),
     Case(
         "no weight left", setting(loss_weights={task.name: 0 for task in tasks()}), "`loss_weights` | one task above 0"

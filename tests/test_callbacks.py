@@ -70,6 +70,12 @@ def test_bad_schedules_are_refused_before_the_first_step():
         with pytest.raises(ValueError, match=words):
             made.fit(X, Y, verbose=0, callbacks=[LossWeightScheduler(schedule)])
         assert int(made.optimizer.iterations) == 0
+    for schedule, words in [
+        (lambda *_: None, r"`schedule` must return \{task: weight\}, got None"),
+        ({"width": lambda _: None}, r"`schedule\['width'\]` must return a number, got None"),
+    ]:
+        with pytest.raises(TypeError, match=words):
+            LossWeightScheduler(schedule).weights_at(0, {"width": 1.0})
     with pytest.raises(TypeError, match="schedule"):
         LossWeightScheduler(0.5)
 

@@ -11,6 +11,7 @@ from kmtl._checks import (
     is_whole,
     known_keys,
     near,
+    near_match,
     non_negative,
     refusal,
     require,
@@ -58,6 +59,13 @@ def test_require_passes_and_refuses():
 def test_near_suggests_or_lists():
     assert near("angel", ["digit", "angle"]) == "Did you mean 'angle'?"
     assert near("zzz", ["digit", "angle"]) == "Known: 'digit', 'angle'."
+
+
+def test_a_near_match_is_of_any_case_or_nothing():
+    assert near_match("PCGard", ["nash", "pcgrad"]) == "Did you mean 'pcgrad'?"
+    assert near_match("DIGIT", ["Digit", "angle"]) == "Did you mean 'Digit'?"
+    assert near_match("zzz", ["digit", "angle"]) == ""
+    assert near_match(3, ["digit"]) == ""
 
 
 @pytest.mark.parametrize(

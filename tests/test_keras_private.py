@@ -129,7 +129,7 @@ def test_what_a_model_reads_of_a_layer_is_told_by_position():
     heads = kmtl.tasks.FusedHeads(["zebra", "ant", "bee"], 1)
     first, second = heads(row), heads(-row)
     model = keras.Model(row, {"x": first["zebra"] * 2.0, "y": second["bee"]})
-    assert {sorted(heads.names)[position] for position in _keras_private.read_positions(model, heads)} == {
+    assert {sorted(heads.names)[position] for position in _keras_private.model_path(model).read_positions(heads)} == {
         "zebra",
         "bee",
     }

@@ -21,6 +21,7 @@ ORDER = [
     "tasks",
     "trunks",
     "losses",
+    "joint_terms",
     "metrics",
     "balancers",
     "gradients",

@@ -26,7 +26,7 @@ still = states.Reused(standing)
 
 def fit(model, **options):
     """One epoch in batches of eight, the last ragged, unless told otherwise."""
-    return model.fit(X, Y, **{"batch_size": 8, "shuffle": False, "verbose": 0, **options}).history
+    return model.fit(X, **{"y": Y, "batch_size": 8, "shuffle": False, "verbose": 0, **options}).history
 
 
 def added(logs, weights, prefix=""):
@@ -129,6 +129,19 @@ def history(model, callback, epochs=4, **options):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("spoilt", [["age"], NAMES])
+def test_an_epoch_whose_loss_sat_out_is_the_best_of_none(spoilt):
+    far = [kmtl.Regression(name, standardize=False) for name in NAMES]
+    model = compiled(far, run_eagerly=True)
+    labels = {name: np.full(22, 1e30 if name in spoilt else 1.0, "float32") for name in NAMES}
+    kept = keras.callbacks.EarlyStopping("loss")
+    with pytest.warns(RuntimeWarning, match="'age' 3"):
+        logs = fit(model, y=labels, callbacks=[kept])
+    assert np.isnan(logs["loss"]).all()
+    assert np.isnan(logs["age_loss"]).all()
+    assert not kept.best < np.inf
+
+
 def test_early_stopping_needs_no_mode():
     stop = keras.callbacks.EarlyStopping("val_species_accuracy", patience=1, start_from_epoch=0)
     assert len(history(still(), stop)["loss"]) == 2

@@ -73,7 +73,7 @@ LOSSES = {
         *("mse", "mae", "mape", "msle", "huber", "log_cosh", "poisson", "cosine_similarity", "kld"),
         keras.losses.Huber(delta=0.1),
         keras.losses.LogCosh(),
-        keras.losses.MeanAbsolutePercentageError(reduction="sum"),
+        keras.losses.MeanAbsolutePercentageError(reduction=None),
     ],
 }
 CASES = [(kind, loss) for kind, losses in LOSSES.items() for loss in losses]

@@ -9,7 +9,7 @@ import pytest
 import kmtl
 
 PROMISED = {
-    "kmtl": "BinaryClassification Classification MultiLabel MultiTaskModel Regression Task",
+    "kmtl": "BinaryClassification Classification JointLoss JointMetric MultiLabel MultiTaskModel Regression Task",
     "tasks": "OrdinalRegression Segmentation build_heads",
     "balancers": "Balancer get names",
     "trunks": "Options backbone convnet inception pool resnet vgg",

@@ -1,10 +1,12 @@
 """Every private name of Keras that kmtl reads, sets, calls or overrides; `tests/test_keras_private.py` watches them."""
 
 from kmtl._keras_private.functional import (
+    Path,
     first_reader,
     layer_behind,
+    model_path,
     operations_behind,
-    read_positions,
+    path,
     replay,
     shared_tensors,
     tensors_needed,
@@ -24,6 +26,7 @@ from kmtl._keras_private.training import (
 __all__ = [
     "MODEL_OF_CALLBACK",
     "OVERRIDDEN",
+    "Path",
     "accept_trainable",
     "apply_summed",
     "built_variables",
@@ -38,9 +41,10 @@ __all__ = [
     "loss_arguments",
     "loss_tracker",
     "metric_function",
+    "model_path",
     "operations_behind",
+    "path",
     "put_logits_behind",
-    "read_positions",
     "replay",
     "shared_tensors",
     "tensors_needed",

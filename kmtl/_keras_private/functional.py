@@ -1,7 +1,7 @@
 """The graph of a functional model: its nodes, and what each tensor comes from."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 
@@ -35,19 +35,71 @@ def operations_behind(tensor: Any) -> Iterator[Any]:
         tensor = inputs[0]
 
 
-def read_positions(model: Any, layer: Any) -> set[int]:
-    """Tells which of a layer's outputs a functional model reads.
+class Path(NamedTuple):
+    """The calls of layers that lead from some Keras tensors of a graph to others, and no other call.
+
+    Attributes:
+        nodes: The calls, each behind those that it reads.
+        tensors: What they lead to.
+    """
+
+    nodes: list[Any]
+    tensors: list[Any]
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers that are called, each once."""
+        return list({id(node.operation): node.operation for node in self.nodes}.values())
+
+    def read_positions(self, layer: Any) -> set[int]:
+        """Positions among a layer's flattened outputs that are read, over all of its calls."""
+        read = [tensor for node in self.nodes for tensor in node.input_tensors] + self.tensors
+        histories = [tensor._keras_history for tensor in read]
+        return {history.tensor_index for history in histories if history.operation is layer}
+
+    def values(self, known: Mapping[int, Any]) -> list[Any]:
+        """Computes the tensors.
+
+        Args:
+            known: The value of each tensor that the path begins at, by its `id`.
+        """
+        found = dict(known)
+        for node in self.nodes:
+            given, named = node.arguments.fill_in(found)
+            outputs = keras.tree.flatten(node.operation(*given, **named))
+            found.update(zip(map(id, node.outputs), outputs, strict=True))
+        return [found[id(tensor)] for tensor in self.tensors]
+
+
+def path(tensors: Sequence[Any], known: Collection[int]) -> Path:
+    """Finds the way to some Keras tensors; it costs what lies on it, however large the model is.
 
     Args:
-        model: A functional model.
-        layer: One of its layers, called once or more often.
-
-    Returns:
-        Positions among the layer's flattened outputs, over all of its calls.
+        tensors: Keras tensors of one graph.
+        known: `id` of each tensor that needs no computing.
     """
-    inputs = [node.input_tensors for node in _nodes(model)]
-    histories = [tensor._keras_history for tensor in keras.tree.flatten([inputs, model.output])]
-    return {history.tensor_index for history in histories if history.operation is layer}
+    nodes: dict[int, Any] = {}
+    # A node is opened, then those that it reads are walked, then it is closed: no recursion, for deep trunks.
+    left = [(_node_of(tensor), False) for tensor in reversed(tensors) if id(tensor) not in known]
+    while left:
+        node, is_closed = left.pop()
+        if is_closed:
+            nodes[id(node)] = node
+        elif id(node) not in nodes:
+            left.append((node, True))
+            left += [(_node_of(tensor), False) for tensor in node.input_tensors if id(tensor) not in known]
+    return Path(list(nodes.values()), list(tensors))
+
+
+def _node_of(tensor: Any) -> Any:
+    """The call that made a tensor."""
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def model_path(model: Any) -> Path:
+    """The whole of a functional model."""
+    return path(keras.tree.flatten(model.output), {id(tensor) for tensor in model.inputs})
 
 
 def shared_tensors(model: Any, apart: Callable[[Any], bool]) -> list[Any]:

@@ -25,6 +25,14 @@ class Equal(Balancer):
         """Ones."""
         return ops.ones_like(signals.losses)
 
+    def _settle(self, weights: Tensor, signals: Signals) -> Tensor:
+        """Ones without the work that other weights need: they cannot fail, and are as long as `scale` asks for."""
+        if self.normalize or self.smoothing:
+            return super()._settle(weights, signals)
+        self.move(self.seen, ops.ones_like(weights), signals.present)
+        self.step.assign_add(1.0)
+        return ops.cast(signals.present, "float32")
+
 
 @register("static")
 class Static(Balancer):

@@ -100,7 +100,7 @@ def checked_labels(refusals: Refusals, labels: Any, tasks: Sequence[Task], rows:
 def label_array(refusals: Refusals, task: Task, values: Any, rows: int) -> Any:
     """Returns one task's labels in its dtype and shape, and records what is wrong with them."""
     argument = f"labels[{task.name!r}]"
-    array = _without_gaps(values, task.missing)
+    array = _without_gaps(task.unmasked(values), task.missing)
     # The labels of one element a row are the same with and without its axis.
     array = array[:, None] if task.label_shape == (1,) and array.ndim == 1 else array
     before = len(refusals.messages)

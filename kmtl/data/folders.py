@@ -1,6 +1,6 @@
 """Image files and the table that labels them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -87,13 +87,29 @@ def _is_broken(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - _TAIL, 0))
         tail = file.read()
-    if any(mark in tail for mark in _ENDS):
-        return False
+    return not any(mark in tail for mark in _ENDS) and not _can_be_decoded(path)
+
+
+def _can_be_decoded(path: Path) -> bool:
+    """Whether a whole image stands in a file."""
     try:
         tf.io.decode_image(path.read_bytes(), expand_animations=False)
-    except tf.errors.InvalidArgumentError:
-        return True
-    return False
+    except (OSError, tf.errors.InvalidArgumentError):
+        return False
+    return True
+
+
+def broken_images(paths: Sequence[str]) -> Callable[[BaseException], BaseException | None]:
+    """A function that names the files at fault for an error met while they were read; it reads all of them again."""
+
+    def explain(error: BaseException) -> BaseException | None:
+        if not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.NotFoundError):
+            return None
+        refusals = Refusals("from_folder")
+        _add_files(refusals, "must name whole images", [Path(one) for one in paths if not _can_be_decoded(Path(one))])
+        return ValueError("\n".join(refusals.messages)) if refusals.messages else None
+
+    return explain
 
 
 def _add_files(refusals: Refusals, rule: str, paths: list[Path]) -> None:

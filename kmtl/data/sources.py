@@ -7,11 +7,12 @@ from typing import Any
 
 from kmtl._checks import Refusals, words
 from kmtl.data.columns import checked_inputs, checked_labels, checked_weights
-from kmtl.data.folders import check_image, image_paths, image_reader, label_table
+from kmtl.data.folders import broken_images, check_image, image_paths, image_reader, label_table
 from kmtl.data.frames import check_frame, feature_arrays, feature_columns, labels_and_weights
 from kmtl.data.label_images import is_image, label_image_reader
 from kmtl.data.pipelines import check_batches, gather_rows, parts, read_examples
 from kmtl.data.task_names import task_list
+from kmtl.feeding.errors import register_explanation
 from kmtl.feeding.order import Order
 from kmtl.tasks import Task
 
@@ -196,4 +197,5 @@ def from_folder(
         read = {name: readers[name](label) if name in readers else label for name, label in labels.items()}
         return (image(index), read, *given)
 
-    return read_examples(Order(len(table), shuffle, seed), example, parts(arrays, weights), batch_size)
+    dataset = read_examples(Order(len(table), shuffle, seed), example, parts(arrays, weights), batch_size)
+    return register_explanation(dataset, broken_images(paths))

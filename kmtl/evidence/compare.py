@@ -24,6 +24,7 @@ def compare(
     epochs: int,
     validation: Any = None,
     seeds: Iterable[int] | int = (0, 1, 2),
+    separate: Comparison | None = None,
     batch_size: int = 32,
     callbacks: Callable[[], list[Any]] | None = None,
     verbose: Any = "auto",
@@ -41,6 +42,8 @@ def compare(
         epochs: Of every training.
         validation: The same, for the learning curves; None draws them from the training logs.
         seeds: Random seeds, one training of each model a seed; a number n takes 0 to n - 1.
+        separate: An earlier comparison of the same tasks under the same seeds, whose single-task runs stand in for
+            new ones: so several joint models, of other widths or heads, are held against one set of baselines.
         batch_size: Of arrays.
         callbacks: Makes fresh callbacks for a training.
         verbose: As in `fit`; unless it is 0, each training is announced and followed by the time that is left.
@@ -53,21 +56,35 @@ def compare(
             something other than a compiled model of the tasks.
     """
     chosen, numbers, sets = _checked(build, tasks, (train, test, validation), seeds, epochs, batch_size)
-    trainings = len(numbers) * (1 + len(chosen))
+    if separate is not None:
+        _refuse_others(separate, {task.name: numbers for task in chosen})
+    parts = {"joint": chosen, **({} if separate else {task.name: [task.alone()] for task in chosen})}
+    trainings = len(numbers) * len(parts)
     progress = Progress(trainings * epochs, verbose)
     progress.say(f"{trainings} trainings of {epochs} epochs each")
     trainer = Trainer(Build(build, "compare"), owner="compare", callbacks=callbacks, verbose=verbose, progress=progress)
-    joint: list[Run] = []
-    separate: dict[str, list[Run]] = {task.name: [] for task in chosen}
+    runs: dict[str, list[Run]] = {name: [] for name in parts}
     models: dict[str, Any] = {}
     for seed in numbers:
-        for name, part in [("joint", chosen), *((task.name, [task.alone()]) for task in chosen)]:
+        for name, part in parts.items():
             alone = "all tasks jointly" if name == "joint" else f"{name!r} alone"
             progress.say(f"Training {alone} ({len(part)} task{'s' * (len(part) > 1)}), seed {seed}")
             model, run = trainer.run(part, *sets[:2], epochs=epochs, seed=seed, validation=sets[2])
             models.setdefault(name, model)
-            (joint if name == "joint" else separate[name]).append(run)
-    return Comparison(chosen, joint, separate, models)
+            runs[name].append(run)
+    joint = runs.pop("joint")
+    if separate is not None:
+        runs, models = separate.separate, {**separate.models, **models}
+    return Comparison(chosen, joint, runs, models)
+
+
+def _refuse_others(separate: Comparison, wanted: dict[str, list[int]]) -> None:
+    """Refuses baselines of other tasks, or of other seeds: changes are paired by seed."""
+    held = {name: [run.seed for run in runs] for name, runs in separate.separate.items()}
+    with Refusals("compare") as refusals:
+        if held != wanted:
+            fix = "Compare under its tasks and seeds, or leave it out."
+            refusals.add("separate", f"must hold runs of every task under the same seeds, {wanted}", held, fix)
 
 
 def _checked(

@@ -66,7 +66,7 @@ def measure(model: Any, x: Any, y: Any, sample_weight: Any, *, batches: int, bat
     overlaps = _overlaps(rows)
     return TaskGradients(
         found,
-        dict(model.loss_weights),
+        {name: weight for name, weight in model.loss_weights.items() if name in names},
         {name: guessing_level(model, name, labels, [part[2] for part in parts]) for name in names},
         overlaps,
         _cosines(model, shared, found, parts, rows, overlaps),

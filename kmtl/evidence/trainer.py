@@ -140,6 +140,7 @@ def refuse_model(refusals: Refusals, model: Any, names: Sequence[str] | None = N
 def scores(model: Any, data: Any, *, losses: bool = False) -> Scores:
     """Measures every task of a model on data, as `task_scores` sorts it."""
     logs = model.evaluate(data, verbose=0, return_dict=True)
+    logs = {key: value for key, value in logs.items() if key not in model.setup.joint_keys}
     return task_scores(logs, list(model.tasks.values()), losses=losses)
 
 

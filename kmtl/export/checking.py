@@ -147,7 +147,7 @@ def _keras_milliseconds(model: Any, outputs: dict[str, Any], arrays: dict[str, A
         return {task: values.numpy() for task, values in found.items()}
 
     with tf.device("CPU:0"):
-        compiled = signatures.trace(stems.behind(None, part), signatures.specs(part))
+        compiled = signatures.trace(stems.behind(None, part, part.output), signatures.specs(part))
         return fresh_process.time_call(call)[1]
 
 

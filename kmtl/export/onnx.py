@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf import message
 
-from kmtl import _checks, _extras
+from kmtl import _checks, _extras, _keras_private
 from kmtl.export import describing, placing, precision, signatures, stems
 
 _REPLACE = "Do that step in the data, replace the layer, or export a SavedModel."
@@ -128,7 +128,7 @@ def _convert(part: Any, names: list[str], finished: Path) -> None:
         tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name)
         for name, tensor in zip(names, part.inputs, strict=False)
     ]
-    with _refusing(), _quiet(), stems.cut_heads(part, copied=True):
+    with _refusing(), _quiet(), stems.cut_heads(_keras_private.model_path(part), copied=True):
         part.export(finished, format="onnx", verbose=False, input_signature=[specs])
 
 

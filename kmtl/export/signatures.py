@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kmtl import _checks
+from kmtl import _checks, _keras_private
 from kmtl.export import stems
 
 JOINT = "serving_default"
@@ -75,9 +75,9 @@ def parts(model: Any, outputs: Mapping[str, Any]) -> Iterator[dict[str, Run]]:
     """
     wanted = {JOINT: outputs, **{task: {task: tensor} for task, tensor in outputs.items()}}
     whole = inference_part(model, outputs)
-    with stems.cut_heads(whole, copied=True):
+    with stems.cut_heads(_keras_private.model_path(whole), copied=True):
         stem = stems.stem(whole, specs(whole))
-        yield {name: stems.behind(stem, inference_part(model, some)) for name, some in wanted.items()}
+        yield {name: stems.behind(stem, whole, some) for name, some in wanted.items()}
 
 
 def specs(model: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ of many tasks could be larger than its weights.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -28,11 +28,6 @@ class Stem(NamedTuple):
     tensors: list[Any]
     function: Any
     places: list[int]
-
-    def values(self, inputs: dict[str, Any]) -> list[Any]:
-        """Computes the value of each tensor; equal ones are one object, which fused heads look at."""
-        found = list(self.function(inputs))
-        return [found[place] for place in self.places]
 
 
 def serves_outputs_apart(layer: Any) -> bool:
@@ -71,48 +66,71 @@ def stem(model: Any, specs: dict[str, Any]) -> Stem | None:
     return None if any(masked) else Stem(tensors, function, places)
 
 
-def behind(stem: Stem | None, part: Any) -> Run:
-    """Returns what computes the outputs of a model in inference mode, from what the stem gives.
+class _Heads(keras.layers.Layer):
+    """What lies on a path, called as one layer, so that every layer on it hears whether this is training.
 
-    A model called in a signature would drag its training state along.
+    Args:
+        path: The path.
+        places: By the `id` of each tensor that it may begin at, which of the values given is its own.
+    """
+
+    def __init__(self, path: _keras_private.Path, places: dict[int, int]) -> None:
+        super().__init__(name="heads", dtype="float32", autocast=False)
+        # A method and a view: what Keras tracks becomes part of every export.
+        self._compute, self._places = path.values, places.items()
+        self.built = True
+
+    def call(self, values: list[Any], training: bool = False) -> list[Any]:
+        """Computes the tensors that the path leads to; the layers on it take `training` from this call."""
+        del training
+        return self._compute({tensor: values[place] for tensor, place in self._places})
+
+
+def behind(stem: Stem | None, model: Any, outputs: Mapping[str, Any]) -> Run:
+    """Returns what computes outputs of a model in inference mode, from what the stem gives.
+
+    A model called in a signature would drag its training state along. A model made for each signature would cost as
+    much as there are tasks each time: a fork has a tensor for every task, and fused heads read all of them.
 
     Args:
         stem: What is shared, or None.
-        part: A functional model with a dict of outputs, of the model that has the stem.
+        model: A functional model.
+        outputs: Some of its outputs by name.
     """
-    names = [tensor.name for tensor in part.inputs]
-    given = {id(tensor): place for place, tensor in enumerate(stem.tensors if stem else ())}
-    ready = {name: given[id(tensor)] for name, tensor in part.output.items() if id(tensor) in given}
-    left = {name: tensor for name, tensor in part.output.items() if name not in ready}
-    head = keras.Model([*stem.tensors, *part.inputs], left) if stem and left else part
+    places = (
+        {} if stem is None else {id(tensor): place for tensor, place in zip(stem.tensors, stem.places, strict=True)}
+    )
+    first = max(places.values(), default=-1) + 1
+    places |= {id(tensor): first + place for place, tensor in enumerate(model.inputs)}
+    path = _keras_private.path(list(outputs.values()), places)
 
     def run(inputs: dict[str, Any]) -> dict[str, Any]:
-        values = stem.values(inputs) if stem else []
-        with cut_heads(head):
-            found = head([*values, *(inputs[name] for name in names)], training=False) if left else {}
-        found |= {name: values[place] for name, place in ready.items()}
-        return {name: found[name] for name in part.output}
+        # Equal values are one object, which fused heads look at.
+        values = [*(stem.function(inputs) if stem else ()), *(inputs[tensor.name] for tensor in model.inputs)]
+        with cut_heads(path):
+            found = _Heads(path, places)(values, training=False)
+        return {name: found[place] for place, name in enumerate(outputs)}
 
     return run
 
 
 @contextlib.contextmanager
-def cut_heads(part: Any, *, copied: bool = False) -> Iterator[None]:
-    """Lets fused heads compute for a while only what the outputs of a model need.
+def cut_heads(path: _keras_private.Path, *, copied: bool = False) -> Iterator[None]:
+    """Lets fused heads compute for a while only what a path leads to.
 
-    Layers that no output needs are no part of a functional model anyway; a fused layer computes all of its tasks.
+    Layers that no output needs are not on it anyway; a fused layer computes all of its tasks.
 
     Args:
-        part: A functional model; models nested in it are left as they are.
+        path: Calls of layers; models among them are left as they are.
         copied: Whether what is traced meanwhile reads copies of the slices that it needs, so that an artifact without
             the other tasks does not hold their weights.
     """
     with contextlib.ExitStack() as stack:
-        for layer in part.layers:
+        for layer in path.layers:
             if serves_outputs_apart(layer):
                 # Keras flattens a dict of outputs in the order of its sorted keys.
                 names = sorted(layer.names)
-                needed = [names[position] for position in _keras_private.read_positions(part, layer)]
+                needed = [names[position] for position in path.read_positions(layer)]
                 if len(needed) < len(names):
                     stack.enter_context(layer.only(needed, copied=copied))
         yield

@@ -75,9 +75,14 @@ def _refuse_parts(refusals: _checks.Refusals, told: Mapping[str, Any]) -> None:
     for name, task in told["tasks"].items():
         if not _is_task(task):
             refusals.add(f"tasks[{name!r}]", "must tell kind, shape, label names and unit", task)
-    for name, value in (told.get("metrics") or {}).items():
-        if not (value is None or _checks.is_number(value)):
-            refusals.add(f"metrics[{name!r}]", "must be a number", value)
+    odd = {name: value for name, value in (told.get("metrics") or {}).items() if not _is_metric(value)}
+    if odd:
+        refusals.add("metrics", "must be numbers", odd)
+
+
+def _is_metric(value: Any) -> bool:
+    """Whether a value is a number, or None, which stands for what JSON has no number for."""
+    return value is None or _checks.is_number(value)
 
 
 def _is_task(task: Any) -> bool:

@@ -6,7 +6,7 @@ from kmtl.feeding.errors import explain_error, register_explanation
 from kmtl.feeding.feed import feed
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.inspection import Inspection
-from kmtl.feeding.label_statistics import DataStatistics, check_statistics
+from kmtl.feeding.label_statistics import DataStatistics, check_statistics, empty
 from kmtl.feeding.training_data import as_dataset, unpacked
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "as_dataset",
     "check_statistics",
     "class_tables",
+    "empty",
     "explain_error",
     "feed",
     "register_explanation",

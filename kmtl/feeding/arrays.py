@@ -9,8 +9,17 @@ import numpy as np
 import tensorflow as tf
 
 from kmtl._checks import refusal, words
-from kmtl.feeding.batches import complete_batch, multiply_class_weights, number_of_examples, weights_of_all
+from kmtl.feeding.batches import (
+    as_array,
+    as_mapping,
+    complete_batch,
+    multiply_class_weights,
+    number_of_examples,
+    weights_of_all,
+)
+from kmtl.feeding.errors import explain_error
 from kmtl.feeding.inputs import InputForm
+from kmtl.feeding.label_statistics import empty
 from kmtl.feeding.order import stream_rows
 from kmtl.tasks import Task
 
@@ -26,11 +35,15 @@ class Feed:
         is_rewindable: Whether a pass over it leaves it whole.
         is_visible: Whether its values can be looked at.
         is_shuffled_by_keras: Whether Keras can shuffle it; it warns where it cannot.
+        is_at_hand: Whether a look at all of it costs next to nothing.
+        absent: Names of the tasks that none of it has labels for, as far as that is known without a look.
     """
 
     is_rewindable = True
     is_visible = True
     is_shuffled_by_keras = False
+    is_at_hand = False
+    absent: frozenset[str] = frozenset()
 
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None, source: Any = None) -> None:
         self.x = x
@@ -42,6 +55,15 @@ class Feed:
     def size(self) -> float | None:
         """Number of batches, infinity for a stream without end, None if unknown."""
         return None
+
+    @property
+    def as_keras_takes_it(self) -> Any:
+        """The stream, or `(x, y, sample_weight)`."""
+        return self.x if self.y is None else (self.x, self.y, self.sample_weight)
+
+    def explain(self, error: BaseException) -> BaseException:
+        """Returns a clearer error for one met while reading it, or the same."""
+        return explain_error(error, self.source)
 
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
         """Yields `(inputs, labels)`, with or without weights, for the look at the data, at most `limit` batches."""
@@ -101,6 +123,7 @@ class ArraysFeed(Feed):
     """NumPy arrays, tensors and pandas frames."""
 
     is_shuffled_by_keras = True
+    is_at_hand = True
 
     def __init__(self, x: Any, y: Any, sample_weight: Any = None, *, tasks: Mapping[str, Task]) -> None:
         super().__init__(x, y, weights_of_all(y, sample_weight, tasks) if sample_weight else None)
@@ -128,7 +151,9 @@ class ArraysFeed(Feed):
             keras.tree.map_structure(lambda array, where=where: None if array is None else array[where], whole)
             for where in (slice(0, cut), slice(cut, None))
         )
-        return ArraysFeed(*first, tasks=self.tasks), last
+        kept = ArraysFeed(*first, tasks=self.tasks)
+        kept.absent = self.absent
+        return kept, last
 
     def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
@@ -153,17 +178,32 @@ def arrays_feed(
     *,
     all_needed: bool,
     form: InputForm | None = None,
+    values: bool = False,
 ) -> ArraysFeed:
     """Checks and completes in-memory data.
+
+    Args:
+        x: Inputs.
+        y: Labels by task.
+        sample_weight: None, one array, or by task.
+        tasks: The tasks by name.
+        owner: For the messages.
+        all_needed: Whether every task must have labels.
+        form: What the model takes; None leaves the inputs unchecked.
+        values: Whether values are checked, too.
 
     Raises:
         ValueError: With all offenders.
     """
     if hasattr(x, "columns") and hasattr(x, "to_numpy"):
         x = x.to_numpy()
-    x = keras.tree.map_structure(np.asarray, x)
-    labels, weights = complete_batch(x, y, sample_weight, tasks, owner, all_needed=all_needed, form=form)
-    return ArraysFeed(keras.tree.map_structure(_text_as_tensor, x), labels, weights, tasks=tasks)
+    x = keras.tree.map_structure(as_array, x)
+    labels, weights = complete_batch(x, y, sample_weight, tasks, owner, all_needed=all_needed, form=form, values=values)
+    if values and not number_of_examples(x):
+        raise ValueError(empty(owner))
+    given = ArraysFeed(keras.tree.map_structure(_text_as_tensor, x), labels, weights, tasks=tasks)
+    given.absent = frozenset(name for name in tasks if as_mapping(y).get(name) is None)
+    return given
 
 
 def _text_as_tensor(array: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kmtl._checks import Refusals, known_keys, words
 from kmtl.feeding.inputs import InputForm
+from kmtl.feeding.label_statistics import check_batch
 from kmtl.tasks import Task, TaskSpace
 from kmtl.tasks.statistics import bad_weights
 
@@ -29,13 +30,20 @@ def check_keys(refusals: Refusals, argument: str, given: Any, tasks: Mapping[str
     known_keys(refusals, argument, given, tasks)
     absent = [name for name in tasks if name not in given]
     if all_needed and absent:
-        fix = "Pass every task's labels, NaN or -1 where missing; or `check=False` to train without them."
+        fix = (
+            "Pass every task's labels, NaN or -1 where missing. Or, to leave these heads as they are, `check=False`; "
+            "before a stream, model.adapt(...), which learns means and scales of the others."
+        )
         refusals.add(argument, f"must hold every task; missing: {absent}", list(given), fix)
     return True
 
 
 def as_array(value: Any) -> Any:
     """Returns a NumPy array; what has no regular shape becomes one of objects, which the checks refuse."""
+    if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "iufb":
+        # What is behind the mask is not to be used: the checks refuse NaN.
+        wide = np.result_type(value.dtype, "float32")
+        return np.ma.filled(value.astype(wide), np.nan) if np.any(value.mask) else np.asarray(value)
     try:
         return np.asarray(value)
     except ValueError:
@@ -72,6 +80,7 @@ def complete_batch(
     *,
     all_needed: bool,
     form: InputForm | None = None,
+    values: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Checks inputs, labels and weights, casts the latter two, and fills absent tasks as missing.
 
@@ -83,6 +92,7 @@ def complete_batch(
         owner: For the messages.
         all_needed: Whether an absent task is refused.
         form: What the model takes; None leaves the inputs unchecked.
+        values: Whether values are checked, too; a look at all of the data tells more.
 
     Returns:
         Labels of every task and weights of those that have any, in task order.
@@ -97,7 +107,11 @@ def complete_batch(
         rows = None if refusals.messages else number_of_examples(inputs)
         given = spread(refusals, weights, tasks)
         if check_keys(refusals, "y", labels, tasks, all_needed=all_needed):
-            labels = {name: as_array(labels[name]) for name in tasks if labels.get(name) is not None}
+            labels = {
+                name: as_array(task.unmasked(labels[name]))
+                for name, task in tasks.items()
+                if labels.get(name) is not None
+            }
             _check_labels(refusals, labels, tasks, rows)
             # What does not count may have any weight.
             counting = labels if refusals.messages else TaskSpace(tasks.values()).mask(labels)
@@ -106,6 +120,8 @@ def complete_batch(
         name: task.cast_labels(labels[name]) if name in labels else task.absent_labels(rows or 0)
         for name, task in tasks.items()
     }
+    if values:
+        check_batch(inputs, complete, tasks, owner)
     return complete, {
         name: tasks[name].shaped_weights(given[name].astype("float32")) for name in tasks if name in given
     }

@@ -1,7 +1,7 @@
 """Streams of batches that TensorFlow makes: tf.data."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -11,13 +11,22 @@ from kmtl._checks import Refusals, words
 from kmtl.feeding.arrays import Feed
 from kmtl.feeding.batches import check_keys
 from kmtl.feeding.inputs import InputForm
+from kmtl.feeding.label_statistics import DataStatistics, check_statistics
 from kmtl.feeding.resume import stream_from, transform_stream
 from kmtl.tasks import Task
+
+_COMPLETED = "completed_by_kmtl"
 
 
 def is_dataset(data: Any) -> bool:
     """Whether it is a tf.data.Dataset."""
     return isinstance(data, tf.data.Dataset)
+
+
+def size_of(data: Any) -> float | None:
+    """Number of elements of a dataset, infinity for one without end, None if unknown."""
+    size = int(data.cardinality())
+    return {tf.data.INFINITE_CARDINALITY: math.inf, tf.data.UNKNOWN_CARDINALITY: None}.get(size, size)
 
 
 def is_distributed(data: Any) -> bool:
@@ -32,7 +41,12 @@ class DatasetFeed(Feed):
         x: The dataset, its labels complete.
         tasks: The tasks by name.
         source: The dataset as the user gave it.
+
+    Attributes:
+        owner: Who was given it, for the messages.
     """
+
+    owner = "fit"
 
     def __init__(self, x: Any, tasks: Mapping[str, Task], source: Any) -> None:
         super().__init__(x, source=source)
@@ -40,23 +54,43 @@ class DatasetFeed(Feed):
 
     @classmethod
     def checked(
-        cls, x: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, form: InputForm | None
+        cls, x: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, form: InputForm | None, values: bool
     ) -> "DatasetFeed":
         """Checks the element's structure and fills absent tasks as missing."""
+        # An evaluation counts in its own graph what cannot be.
+        del values
         with Refusals(owner) as refusals:
             spec = _checked_spec(refusals, x, tasks, all_needed=all_needed, form=form)
-        return cls(_completed(x, spec, tasks), tasks, x)
+        given = cls(_completed(x, spec, tasks), tasks, x)
+        given.owner = owner
+        given.absent = frozenset(name for name in tasks if name not in spec[1])
+        return given
 
     @property
     def size(self) -> float | None:
         """Number of batches, infinity for a dataset without end, None if unknown."""
-        size = int(self.x.cardinality())
-        return {tf.data.INFINITE_CARDINALITY: math.inf, tf.data.UNKNOWN_CARDINALITY: None}.get(size, size)
+        return size_of(self.x)
 
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
         """Yields the elements from the start."""
         data = self.x if limit is None else self.x.take(limit)
         return iter(data.as_numpy_iterator())
+
+    def explain(self, error: BaseException) -> BaseException:
+        """Returns a clearer error for one met while reading it, or the same.
+
+        A class out of range stops a step somewhere inside of TensorFlow; the look that was left out then finds it.
+        """
+        error = super().explain(error)
+        if not isinstance(error, tf.errors.InvalidArgumentError) or self.size == math.inf:
+            return error
+        try:
+            check_statistics(DataStatistics.of(self.tasks, self.batches(None)), (), self.owner, all_needed=False)
+        except ValueError as found:
+            return found
+        except tf.errors.OpError:
+            return error
+        return error
 
     def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
@@ -76,7 +110,9 @@ class DatasetFeed(Feed):
             return x, y, result
 
         changed = transform_stream(self.x, lambda data: data.map(add, num_parallel_calls=tf.data.AUTOTUNE))
-        return DatasetFeed(changed, self.tasks, self.source)
+        weighed = DatasetFeed(changed, self.tasks, self.source)
+        weighed.absent, weighed.owner = self.absent, self.owner
+        return weighed
 
     def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
         """The dataset's own stream, in its own order."""
@@ -146,7 +182,23 @@ def _completed(data: Any, spec: Any, tasks: Mapping[str, Task]) -> Any:
         dense = {name: tasks[name].shaped_weights(value) for name, value in spread.items() if tasks[name].dense_axes}
         return x, labels, {**spread, **dense}
 
-    return transform_stream(data, lambda batches: batches.map(complete, num_parallel_calls=tf.data.AUTOTUNE))
+    return _kept(
+        data,
+        list(tasks.values()),
+        lambda: transform_stream(data, lambda batches: batches.map(complete, num_parallel_calls=tf.data.AUTOTUNE)),
+    )
+
+
+def _kept(data: Any, tasks: list[Task], make: Callable[[], Any]) -> Any:
+    """What was made of a dataset for some tasks, made once: tf.data traces a function whenever it maps one.
+
+    It is kept with the dataset itself. It holds on to the dataset, so that a table of them would free neither.
+    """
+    known, made = getattr(data, _COMPLETED, ([], None))
+    if len(known) != len(tasks) or any(one is not other for one, other in zip(known, tasks, strict=True)):
+        made = make()
+        setattr(data, _COMPLETED, (tasks, made))
+    return made
 
 
 def _lacks_axes(weights: Mapping[str, Any], tasks: Mapping[str, Task]) -> bool:

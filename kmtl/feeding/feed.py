@@ -1,6 +1,6 @@
 """What kind of data `fit`, `evaluate` and their kin were given."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -13,6 +13,17 @@ from kmtl.feeding.generators import GeneratorFeed, PyDatasetFeed
 from kmtl.feeding.inputs import InputForm
 from kmtl.tasks import Task
 
+_STREAMS: tuple[tuple[Callable[[Any], bool], Any], ...] = (
+    (is_dataset, DatasetFeed),
+    (lambda given: isinstance(given, keras.utils.PyDataset), PyDatasetFeed),
+    (lambda given: hasattr(given, "__next__"), GeneratorFeed),
+)
+
+
+def is_stream(x: Any) -> bool:
+    """Whether it is batches rather than arrays."""
+    return is_distributed(x) or any(is_kind(x) for is_kind, _ in _STREAMS)
+
 
 def feed(
     x: Any,
@@ -23,6 +34,7 @@ def feed(
     *,
     all_needed: bool,
     form: InputForm | None = None,
+    values: bool = False,
 ) -> Feed:
     """Finds out what kind of data was given, checks its structure and completes its labels.
 
@@ -34,6 +46,7 @@ def feed(
         owner: For the messages.
         all_needed: Whether every task must have labels.
         form: What the model takes; None leaves the inputs unchecked.
+        values: Whether arrays' values are checked here, and a stream's as they come: nobody looks at them before.
 
     Raises:
         ValueError: If structure, keys, dtypes or shapes are wrong; all offenders at once.
@@ -41,20 +54,15 @@ def feed(
     """
     if is_distributed(x):
         return PassedFeed(x, source=x)
-    streams = (
-        (is_dataset, DatasetFeed),
-        (lambda given: isinstance(given, keras.utils.PyDataset), PyDatasetFeed),
-        (lambda given: hasattr(given, "__next__"), GeneratorFeed),
-    )
-    for is_kind, kind in streams:
+    for is_kind, kind in _STREAMS:
         if is_kind(x):
             _refuse_beside_stream(y, sample_weight, owner)
-            return kind.checked(x, tasks, owner, all_needed=all_needed, form=form)
+            return kind.checked(x, tasks, owner, all_needed=all_needed, form=form, values=values)
     if x is None or as_mapping(y) is None:
         got = words(f"x of type {type(x).__name__} and no y")
         fix = "Pass arrays as x and a dict {task: labels} as y, or a tf.data.Dataset of (x, {task: labels})."
         raise TypeError(refusal(owner, "y", "must be given unless x is a dataset, PyDataset or generator", got, fix))
-    return arrays_feed(x, y, sample_weight, tasks, owner, all_needed=all_needed, form=form)
+    return arrays_feed(x, y, sample_weight, tasks, owner, all_needed=all_needed, form=form, values=values)
 
 
 def _refuse_beside_stream(y: Any, sample_weight: Any, owner: str) -> None:

@@ -33,18 +33,33 @@ class _Complete:
         *,
         all_needed: bool,
         form: InputForm | None,
+        values: bool = False,
+        refused: list[ValueError] | None = None,
     ) -> None:
         self.tasks = dict(tasks)
         self.owner = owner
         self.tables = dict(tables)
         self.all_needed = all_needed
         self.form = form
+        self.values = values
+        # What comes out of TensorFlow where it reads the stream is another error, of another type.
+        self.refused: list[ValueError] = [] if refused is None else refused
 
     def __call__(self, batch: Any) -> tuple[Any, Any, Any]:
-        x, y, weights = self._unpacked(batch)
-        labels, given = complete_batch(
-            x, y, weights, self.tasks, self.owner, all_needed=self.all_needed, form=self.form
-        )
+        try:
+            return self._completed(*self._unpacked(batch), values=self.values)
+        except ValueError as error:
+            self.refused.append(error)
+            raise
+
+    def without_values(self, batch: Any) -> tuple[Any, Any, Any]:
+        """The completed batch, its values unchecked."""
+        return self._completed(*self._unpacked(batch), values=False)
+
+    def _completed(self, x: Any, y: Any, weights: Any, *, values: bool) -> tuple[Any, Any, Any]:
+        """The batch, checked, with labels and weights of every task."""
+        options: dict[str, Any] = {"all_needed": self.all_needed, "form": self.form, "values": values}
+        labels, given = complete_batch(x, y, weights, self.tasks, self.owner, **options)
         weights = multiply_class_weights(labels, given, self.tables, self.tasks)
         return x, labels, weights_of_all(labels, weights, self.tasks)
 
@@ -58,7 +73,12 @@ class _Complete:
 
     def with_tables(self, tables: Mapping[str, Any]) -> "_Complete":
         """The same with class weights."""
-        return _Complete(self.tasks, self.owner, tables, all_needed=self.all_needed, form=self.form)
+        options: dict[str, Any] = {"all_needed": self.all_needed, "form": self.form, "values": self.values}
+        return _Complete(self.tasks, self.owner, tables, **options, refused=self.refused)
+
+    def explain(self, error: BaseException) -> BaseException:
+        """Returns what was refused where TensorFlow read the stream, or the error itself."""
+        return self.refused[-1] if self.refused else error
 
 
 class _Completed(keras.utils.PyDataset):
@@ -120,10 +140,15 @@ class PyDatasetFeed(Feed):
 
     @classmethod
     def checked(
-        cls, x: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, form: InputForm | None
+        cls, x: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, form: InputForm | None, values: bool
     ) -> "PyDatasetFeed":
         """Wraps it so that every batch is completed."""
-        return cls(_Completed(x, _Complete(tasks, owner, {}, all_needed=all_needed, form=form)), source=x)
+        complete = _Complete(tasks, owner, {}, all_needed=all_needed, form=form, values=values)
+        return cls(_Completed(x, complete), source=x)
+
+    def explain(self, error: BaseException) -> BaseException:
+        """Returns a clearer error for one met while reading it, or the same."""
+        return self.x.complete.explain(super().explain(error))
 
     @property
     def is_shuffled_by_keras(self) -> bool:  # type: ignore[override]
@@ -171,17 +196,19 @@ class GeneratorFeed(Feed):
 
     @classmethod
     def checked(
-        cls, x: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, form: InputForm | None
+        cls, x: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, form: InputForm | None, values: bool
     ) -> "GeneratorFeed":
         """Wraps it so that every batch is completed; a key may come and go, so none is needed in each."""
-        del all_needed
-        return cls(iter(x), _Complete(tasks, owner, {}, all_needed=False, form=form))
+        # The look sees its first batches only.
+        del all_needed, values
+        return cls(iter(x), _Complete(tasks, owner, {}, all_needed=False, form=form, values=True))
 
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
         """Yields the first batches and puts them back in front."""
         seen = list(itertools.islice(self.x, min(limit or _PEEK, _PEEK)))
         self.x = itertools.chain(seen, self.x)
-        return map(self.complete, seen)
+        # A look tells of all of them at once.
+        return map(self.complete.without_values, seen)
 
     def is_complete(self, limit: int | None) -> bool:  # noqa: ARG002 - the end cannot be seen
         """The rest is unknown."""
@@ -189,12 +216,20 @@ class GeneratorFeed(Feed):
 
     def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed as Keras takes it, a generator: completed batches, with class weights."""
-        complete = self.complete.with_tables(tables)
-        return _RunFeed((complete(batch) for batch in self.x), source=self.source)
+        return _RunFeed(self.x, self.complete.with_tables(tables), self.source)
 
 
 class _RunFeed(Feed):
     """A generator of completed batches."""
+
+    def __init__(self, x: Any, complete: _Complete, source: Any) -> None:
+        super().__init__((complete(batch) for batch in x), source=source)
+        self.complete = complete
+
+    def explain(self, error: BaseException) -> BaseException:
+        """Returns a clearer error for one met while reading it, or the same."""
+        # An iterator has no explanation of its own.
+        return self.complete.explain(error)
 
     def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
         """What is left after the first batches were run through."""

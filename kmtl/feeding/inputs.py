@@ -16,6 +16,7 @@ class InputForm(NamedTuple):
     Attributes:
         shapes: Shape of each input without the batch axis, by name; an unknown size is None.
         texts: Names of the inputs that are text.
+        loose: Names of the inputs that may be ragged or sparse.
         is_keyed: Whether the model was built on a dict of inputs.
 
     >>> form = InputForm.of(keras.Input((8,), name="image"))
@@ -25,6 +26,7 @@ class InputForm(NamedTuple):
 
     shapes: dict[str, tuple[int | None, ...]]
     texts: frozenset[str]
+    loose: frozenset[str]
     is_keyed: bool
 
     @classmethod
@@ -36,7 +38,8 @@ class InputForm(NamedTuple):
             return None
         shapes = {str(name): tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
         texts = frozenset(str(name) for name, tensor in tensors.items() if tensor.dtype == "string")
-        return cls(shapes, texts, isinstance(inputs, Mapping))
+        loose = frozenset(str(name) for name, tensor in tensors.items() if tensor.sparse or tensor.ragged)
+        return cls(shapes, texts, loose, isinstance(inputs, Mapping))
 
     def check(self, refusals: Refusals, given: Any) -> None:
         """Records inputs that are missing, unknown, of a wrong shape or dtype, or of different lengths.
@@ -74,6 +77,11 @@ class InputForm(NamedTuple):
     def _check_one(self, refusals: Refusals, argument: str, name: str, value: Any) -> None:
         """Records a wrong shape or dtype."""
         shape, wanted = _shape(value), self.shapes[name]
+        if _is_loose(value):
+            if name not in self.loose:
+                fix = "Pad every example to one shape: ragged.to_tensor(), tf.sparse.to_dense(sparse)."
+                refusals.add(argument, "must be dense numbers", words(_told(value)), fix)
+            return
         is_text = _kind(value) not in "iufbc"
         if is_text and name not in self.texts:
             refusals.add(argument, "must be numbers", words(f"dtype {value.dtype}"), "Cast it to float32.")
@@ -86,6 +94,24 @@ def _shape(value: Any) -> tuple[int | None, ...] | None:
     """Shape with the batch axis; None if even the rank is unknown."""
     rank = getattr(value.shape, "rank", len(value.shape) if isinstance(value.shape, tuple) else None)
     return None if rank is None else tuple(value.shape)
+
+
+def _is_loose(value: Any) -> bool:
+    """Whether it has no regular shape: a ragged or sparse tensor or its spec, or an array of lists."""
+    first = _first(value)
+    return isinstance(first, list | tuple | np.ndarray) or type(first).__name__.startswith(("Ragged", "Sparse"))
+
+
+def _first(value: Any) -> Any:
+    """The first element of an array of objects; anything else stays what it is."""
+    objects = isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.size
+    return value.ravel()[0] if objects else None if isinstance(value, np.ndarray) else value
+
+
+def _told(value: Any) -> str:
+    """What it is, in words."""
+    first = _first(value)
+    return "rows of unlike lengths" if isinstance(first, list | tuple | np.ndarray) else f"a {type(first).__name__}"
 
 
 def _length(value: Any) -> int | None:

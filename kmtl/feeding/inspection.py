@@ -1,17 +1,19 @@
 """The look at the data: what `fit` and its kin refuse, and what they learn from the labels."""
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from kmtl._checks import refusal, whole, words
+from kmtl._checks import Refusals, refusal, whole, words
 from kmtl._replicas import of_first
 from kmtl.feeding.arrays import Feed, arrays_feed
-from kmtl.feeding.feed import feed
+from kmtl.feeding.batches import as_mapping, number_of_examples
+from kmtl.feeding.datasets import is_dataset, size_of
+from kmtl.feeding.feed import feed, is_stream
 from kmtl.feeding.inputs import InputForm
-from kmtl.feeding.label_statistics import DataStatistics, check_statistics
+from kmtl.feeding.label_statistics import DataStatistics, check_statistics, empty
 from kmtl.tasks import Task
 
 
@@ -39,33 +41,68 @@ class Inspection:
         known = isinstance(check, bool) or (isinstance(check, int) and check > 0)
         if not known:
             raise ValueError(refusal("fit", "check", "must be True, False or a number of batches", check))
-        return feed(x, y, sample_weight, self.tasks, "fit", all_needed=check is not False, form=self.form)
+        values = check is not True
+        options: dict[str, Any] = {"all_needed": check is not False, "form": self.form, "values": values}
+        return feed(x, y, sample_weight, self.tasks, "fit", **options)
 
-    def partial_feed(self, x: Any, y: Any, sample_weight: Any, owner: str) -> Feed:
-        """Checks the structure of data in which tasks may be absent."""
-        return feed(x, y, sample_weight, self.tasks, owner, all_needed=False, form=self.form)
+    def partial_feed(self, x: Any, y: Any, sample_weight: Any, owner: str, *, values: bool = False) -> Feed:
+        """Checks the structure of data in which tasks may be absent; the values, too, if nobody looks at them later."""
+        return feed(x, y, sample_weight, self.tasks, owner, all_needed=False, form=self.form, values=values)
 
     def batch_feed(self, x: Any, y: Any, sample_weight: Any, owner: str) -> Feed:
         """Checks one batch, in which tasks may be absent."""
-        return arrays_feed(x, y, sample_weight, self.tasks, owner, all_needed=False, form=self.form)
+        given = arrays_feed(x, y, sample_weight, self.tasks, owner, all_needed=False, form=self.form, values=True)
+        self.require_scales(owner, given.absent)
+        return given
 
-    def validation_data(self, data: Any, steps: int | None, check: bool | int) -> Any:
-        """Checks validation data and returns it as Keras takes it."""
+    def evaluation_feed(self, x: Any, y: Any, sample_weight: Any, steps: int | None) -> Feed:
+        """Checks data that a model is evaluated on, in which tasks may be absent."""
+        given = self.partial_feed(x, y, sample_weight, "evaluate", values=True)
+        given.limit(steps, True, "evaluate", "steps")
+        if given.size == 0 or (
+            not given.is_rewindable and given.is_visible and not any(True for _ in given.batches(1))
+        ):
+            raise ValueError(empty("evaluate"))
+        self.require_scales("evaluate", given.absent)
+        return given.with_class_weights({})
+
+    def check_inputs(self, owner: str, x: Any) -> None:
+        """Refuses inputs alone that the model cannot take, or none at all; a stream's batches are Keras's to judge."""
+        with Refusals(owner) as refusals:
+            if x is None:
+                refusals.add("x", "must be given", x, "Pass arrays, or a stream of batches.")
+            elif is_dataset(x):
+                refusals.messages += [empty(owner)] if size_of(x) == 0 else []
+            elif not is_stream(x):
+                if self.form is not None and as_mapping(x) is x:
+                    self.form.check(refusals, x)
+                if not refusals.messages and not number_of_examples(x):
+                    refusals.messages.append(empty(owner))
+
+    def validation_feed(self, data: Any, steps: int | None, check: bool | int) -> Feed:
+        """Checks validation data."""
         owner = "fit(validation_data)"
         parts = data if isinstance(data, list | tuple) else (data,)
+        if not 1 <= len(parts) <= 3:
+            fix = "Leave out what is behind the weights."
+            rule = "must be (x, y) or (x, y, sample_weight), or a stream of batches"
+            raise ValueError(refusal("fit", "validation_data", rule, words(f"{len(parts)} parts"), fix))
         x, y, weights = (*parts, None, None)[:3]
-        given = self.partial_feed(x, y, weights, owner)
+        given = self.partial_feed(x, y, weights, owner, values=check is not True)
         limit = given.limit(steps, check, "fit", "validation_steps")
         if check is not False and given.is_rewindable:
             check_statistics(self._statistics(given, limit), (), owner, all_needed=False)
-        given = given.with_class_weights({})
-        return given.x if given.y is None else (given.x, given.y, given.sample_weight)
+        return given.with_class_weights({})
 
     def look(self, given: Feed, steps: int | None, check: bool | int) -> DataStatistics | None:
         """Takes the statistics of the training labels and refuses what it must."""
         limit = given.limit(steps, check, "fit", "steps_per_epoch")
         if check is False or not given.is_visible:
-            self.require_scales("fit")
+            if given.is_at_hand:
+                statistics = DataStatistics.of(self.tasks, given.batches(None))
+                check_statistics(statistics, self.unlearned(given.absent), "fit", all_needed=False)
+                self.learn_scales(statistics, self.unlearned(given.absent))
+            self.require_scales("fit", given.absent)
             return None
         statistics = self._statistics(given, limit)
         check_statistics(statistics, self.unlearned(), "fit")
@@ -82,18 +119,20 @@ class Inspection:
             self._known[given.source] = ((limit,), statistics)
         return statistics
 
-    def unlearned(self) -> list[str]:
-        """Names of the standardised regressions whose statistics nobody learned."""
-        return [name for name, layer in self.scalers.items() if not layer.is_learned]
+    def unlearned(self, absent: Container[str] = ()) -> list[str]:
+        """Names of the standardised regressions whose statistics nobody learned, but for those without labels."""
+        return [name for name, layer in self.scalers.items() if name not in absent and not layer.is_learned]
 
     def adapt(self, data: Any, y: Any, steps: int | None) -> None:
-        """Learns the statistics of every standardised regression, learned before or not."""
+        """Learns the statistics of every standardised regression that the data has a key of, learned before or not."""
         steps = None if steps is None else whole("adapt", "steps", steps, 1)
         given = self.partial_feed(data, y, None, "adapt")
         limit = given.limit(steps, True, "adapt", "steps")
         statistics = DataStatistics.of(self.tasks, given.batches(limit if steps is None else steps))
-        check_statistics(statistics, self.scalers, "adapt", all_needed=False)
-        self.learn_scales(statistics, self.scalers)
+        # A data set may belong to some of the tasks; without a key of any, nothing would be learned.
+        names = [name for name in self.scalers if name not in given.absent] or list(self.scalers)
+        check_statistics(statistics, names, "adapt", all_needed=False)
+        self.learn_scales(statistics, names)
 
     def prepare(self, owner: str, x: Any, y: Any, sample_weight: Any, limit: int) -> Feed:
         """Data that is looked at but not trained on, with the statistics of its labels learned."""
@@ -118,9 +157,14 @@ class Inspection:
         for (layer, values), part in zip(learning, np.split(agreed, ends), strict=True):
             layer.learn(*part.reshape(values.shape))
 
-    def require_scales(self, owner: str) -> None:
-        """Refuses training a standardised regression whose statistics nobody learned."""
-        unlearned = self.unlearned()
+    def require_scales(self, owner: str, absent: Container[str] = ()) -> None:
+        """Refuses labels of a standardised regression whose statistics nobody learned.
+
+        Args:
+            owner: For the message.
+            absent: Tasks that come without labels: nothing of them is used.
+        """
+        unlearned = self.unlearned(absent)
         if unlearned:
             fix = "Call model.adapt(data) with labelled data first, or give the task `standardize=False`."
             rule = "must have learned the labels' mean and scale"

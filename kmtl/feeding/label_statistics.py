@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kmtl._checks import Refusals, words
+from kmtl._checks import Refusals, refusal, words
 from kmtl.tasks import Task, TaskSpace
 
 
@@ -18,7 +18,7 @@ class DataStatistics:
 
     Attributes:
         tasks: `kmtl.tasks.LabelStatistics` by task name.
-        bad_inputs: For each input, how many examples hold NaN.
+        bad_inputs: For each input, how many examples hold NaN or an infinite value.
         complete: Whether all of the data was seen.
         batches: Batches seen.
     """
@@ -37,10 +37,7 @@ class DataStatistics:
         self.examples += len(next(iter(arrays.values()))) if arrays else 0
         for path, array in arrays.items():
             if array.dtype.kind == "f":
-                # A sum is NaN if any element is, and needs no mask of the input's size; infinities may cancel to NaN.
-                with np.errstate(invalid="ignore", over="ignore"):
-                    suspicious = np.isnan(np.sum(array, dtype=np.float64))
-                bad = int(np.isnan(array).reshape(len(array), -1).any(axis=1).sum()) if suspicious else 0
+                bad = 0 if _is_finite(array) else int((~_finite(array)).reshape(len(array), -1).any(axis=1).sum())
                 self.bad_inputs[path] = self.bad_inputs.get(path, 0) + bad
         for name, value in self.space.mask(labels).items():
             self.tasks[name].update(value, (weights or {}).get(name))
@@ -53,6 +50,45 @@ class DataStatistics:
             found.update(*batch)
             found.batches += 1
         return found
+
+
+def _finite(array: Any) -> Any:
+    """Which elements are finite as the model sees them, in float32."""
+    with np.errstate(over="ignore"):
+        return np.isfinite(array.astype(np.float32) if array.dtype == np.float64 else array)
+
+
+def _is_finite(array: Any) -> bool:
+    """Whether all elements are finite, found without a mask of the input's size."""
+    if array.dtype == np.float64 and array.size:
+        limit = float(np.finfo(np.float32).max)
+        return bool(-limit <= array.min() and array.max() <= limit)
+    # A sum is not finite if any element is not.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.isfinite(np.sum(array, dtype=np.float64)))
+
+
+def empty(owner: str) -> str:
+    """The refusal of data without a single example."""
+    return refusal(owner, "x", "must hold at least one example", words("an empty dataset"))
+
+
+def check_batch(inputs: Any, labels: Mapping[str, Any], tasks: Mapping[str, Task], owner: str) -> None:
+    """Refuses values that neither loss nor metric is right with: inputs that are not finite, labels that cannot be.
+
+    Args:
+        inputs: Of any structure.
+        labels: `{task: array}`, cast to the tasks' dtypes.
+        tasks: The tasks by name.
+        owner: For the messages.
+
+    Raises:
+        ValueError: With all offenders.
+    """
+    arrays = [np.asarray(value) for value in keras.tree.flatten(inputs)]
+    finite = all(_is_finite(array) for array in arrays if array.dtype.kind == "f")
+    if not finite or not all(tasks[name].possible(value).all() for name, value in labels.items()):
+        check_statistics(DataStatistics.of(tasks, [(inputs, labels)]), (), owner, all_needed=False)
 
 
 def _path(path: tuple[Any, ...]) -> str:
@@ -73,12 +109,12 @@ def check_statistics(
     """
     with Refusals(owner) as refusals:
         if found.examples == 0:
-            refusals.add("x", "must hold at least one example", words("an empty dataset"))
+            refusals.messages.append(empty(owner))
             return
         for path, bad in found.bad_inputs.items():
             if bad:
-                got = words(f"NaN in {bad} of {found.examples} examples")
-                refusals.add(path, "must not be NaN", got, "Only labels may be missing; fill or drop these inputs.")
+                got = words(f"NaN or infinity in {bad} of {found.examples} examples")
+                refusals.add(path, "must be finite", got, "Only labels may be missing; fill or drop these inputs.")
         standardized = set(standardized)
         for name, labels in found.tasks.items():
             learns = name in standardized

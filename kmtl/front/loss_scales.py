@@ -47,7 +47,7 @@ class LossScales(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Takes the sizes given, or the losses of the untrained model."""
         del logs
-        self.given = dict(self.model.loss_weights)
+        self.given = {name: self.model.loss_weights[name] for name in self.model.tasks}
         given = {f"{name}_loss": size for name, size in (self.sizes or {}).items()}
         self._rescale(given or self.model.evaluate(self.data, verbose=0, return_dict=True))
 

@@ -27,11 +27,12 @@ class Backward:
 
     With a cut the heads are passed once, and each pass through the trunk
     starts from the gradients of the copies. Without one each pass starts from
-    a task's loss.
+    a task's loss. A part behind those of the copies is a loss over several tasks: its pass starts from
+    the gradients of all copies, which are added up.
 
     Args:
         tape: A persistent tape that saw the forward pass.
-        parts: This replica's part of each task's weighted loss, scaled.
+        parts: This replica's part of each task's weighted loss, scaled; then of losses over several tasks.
         penalty: This replica's part of the penalties, scaled; None without any.
         every: All trainable variables.
         shared: Those that tasks share.
@@ -61,12 +62,18 @@ class Backward:
         """Gradients of the heads' own variables, and of the copies if there are any."""
         values = [variable.value for variable in self.own]
         copies = [] if self.cut is None else list(self.cut.copies)
-        found = self.tape.gradient(self.parts, [*values, *copies])
+        number = len(copies) or len(self.parts)
+        found = self.tape.gradient(self.parts[:number], [*values, *copies])
         heads, starts = found[: len(values)], found[len(values) :]
         if self.penalty is not None:
             more = self.tape.gradient(self.penalty, values)
             heads = [_sum(one, other) for one, other in zip(heads, more, strict=True)]
         starts = [tf.zeros_like(copy) if start is None else start for start, copy in zip(starts, copies, strict=True)]
+        for part in self.parts[number:]:
+            found = self.tape.gradient(part, [*values, *copies])
+            heads = [_sum(one, other) for one, other in zip(heads, found[: len(values)], strict=True)]
+            reached = [start for start in found[len(values) :] if start is not None]
+            starts.append(tf.add_n(reached) if reached else tf.zeros_like(copies[0]))
         return heads, starts
 
     def rows(self) -> list[list[Any]]:

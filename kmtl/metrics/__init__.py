@@ -4,7 +4,7 @@ from kmtl.metrics.conflicts import ConflictTracker
 from kmtl.metrics.delta_m import check_baselines, delta_m, is_divisor
 from kmtl.metrics.masked import Reported, TaskMetrics, reported, resolve
 from kmtl.metrics.report import ClassificationReport
-from kmtl.metrics.tracking import TaskLossTracker
+from kmtl.metrics.tracking import TaskLossTracker, without_empty_loss
 
 __all__ = [
     "ClassificationReport",
@@ -17,4 +17,5 @@ __all__ = [
     "is_divisor",
     "reported",
     "resolve",
+    "without_empty_loss",
 ]

@@ -165,7 +165,7 @@ class TaskMetrics(keras.metrics.Metric):
                 calls.setdefault((self._mean(row), row.weighted), {})[row.task.name] = row.key
         parts = {}
         for (function, weighted), keys in calls.items():
-            totals, counts = _masked_sums(group, function, seen, weighted=weighted)
+            totals, counts = map(ops.unstack, _masked_sums(group, function, seen, weighted=weighted))
             places = [group.names.index(name) for name in keys]
             parts.update({key: (totals[p], counts[p]) for key, p in zip(keys.values(), places, strict=True)})
         return parts
@@ -183,9 +183,11 @@ class TaskMetrics(keras.metrics.Metric):
     def result(self) -> dict[str, Any]:
         """The value of every metric, under its log key."""
         means = ops.where(self.count > 0, self.total / ops.where(self.count > 0, self.count, 1.0), float("nan"))
-        values = {row.key: means[self.places[row.key]] for row in self.means}
+        each = ops.unstack(means)
+        values = {row.key: each[self.places[row.key]] for row in self.means}
+        counts = ops.unstack(self.count) if self.others else []
         for row, metric in self.others:
-            values[row.key] = ops.where(self.count[self.places[row.key]] > 0, metric.result(), float("nan"))
+            values[row.key] = ops.where(counts[self.places[row.key]] > 0, metric.result(), float("nan"))
         return {key: values[key] for key in self.keys}
 
     def reset_state(self) -> None:

@@ -1,6 +1,6 @@
 """What `compile` makes of a model that knows its tasks: its setup, its step, its logs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,12 +8,14 @@ import keras
 import tensorflow as tf
 
 from kmtl import balancers
-from kmtl._checks import Refusals, near, refusal, require, words
+from kmtl._checks import Refusals, known_keywords, near, refusal, require, whole, words
 from kmtl._keras_private import accept_trainable, check_strategy, extend_optimizer, in_scope, loss_tracker
 from kmtl._replicas import sum_over_replicas
+from kmtl.metrics import without_empty_loss
 from kmtl.model.compile_arguments import checked_weights, refuse_overrides, serialized_losses, settings
 from kmtl.model.graph import TaskGraph
 from kmtl.model.hyperparameters import hyperparameters, task_table
+from kmtl.model.joint_arguments import check_route
 from kmtl.model.optimizers import assign_owners, resolved_optimizer
 from kmtl.model.setup import Setup, choose_route
 from kmtl.model.step import Step
@@ -34,9 +36,12 @@ class CompiledGraph(TaskGraph):
     optimizer: Any
     _arguments: dict[str, Any]
     _evaluating = False
+    # Of the logs that were made last, in their order.
+    _keys: Sequence[str] = ()
     train_function: Any
     test_function: Any
 
+    @known_keywords
     @in_scope
     def compile(
         self,
@@ -50,6 +55,8 @@ class CompiledGraph(TaskGraph):
         jit_compile: Any = "auto",
         auto_scale_loss: bool = True,
         *,
+        joint_losses: Any = None,
+        joint_metrics: Any = None,
         balancer: Any = "equal",
         track_conflicts: bool = False,
         on_nonfinite: str = "skip",
@@ -59,15 +66,19 @@ class CompiledGraph(TaskGraph):
         Args:
             optimizer: As in Keras, or `{"shared": optimizer, task: optimizer}`: one of the weights that tasks share,
                 and of the heads of these tasks; a head left out is moved by that of `"shared"`.
-            loss: None, one loss for every task, or `{task: loss}`; a task left out keeps its own.
+            loss: None, one loss for every task, or `{task: loss}`; a task left out keeps its own. Several losses of
+                one task: `{task: {name: loss}}`.
             loss_weights: `{task: weight}`; a task left out weighs 1. They can move during
-                training: see `set_loss_weights` and `kmtl.callbacks.LossWeightScheduler`.
+                training: see `set_loss_weights` and `kmtl.callbacks.LossWeightScheduler`. Of several losses of one
+                task `{task: {name: weight}}`, which stand.
             metrics: `{task: metrics}`; a task left out keeps its own.
             weighted_metrics: The same, under sample and class weights.
             run_eagerly: As in Keras, as the next three.
             steps_per_execution: Batches an execution.
             jit_compile: Whether XLA compiles the step.
             auto_scale_loss: Whether losses are scaled under mixed_float16.
+            joint_losses: A list of `kmtl.JointLoss`, over the outputs of several tasks.
+            joint_metrics: A list of `kmtl.JointMetric`.
             balancer: A name of `kmtl.balancers.names()` or a `kmtl.balancers.Balancer`.
             track_conflicts: Whether the logs tell how the tasks' gradients lie to each other:
                 `<task>_gradient_norm`, `<task>_<other>_cosine`, `conflicting_pairs` (share),
@@ -88,17 +99,20 @@ class CompiledGraph(TaskGraph):
         known = ("skip", "raise")
         fix = near(str(on_nonfinite), known)
         require(on_nonfinite in known, "compile", "on_nonfinite", "must be 'skip' or 'raise'", on_nonfinite, fix)
+        whole("compile", "steps_per_execution", steps_per_execution, 1)
         optimizer = resolved_optimizer(self, optimizer)
         check_strategy(self.distribute_strategy, optimizer, jit_compile)
-        compiled = settings(self.tasks, loss, loss_weights, metrics, weighted_metrics)
+        given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
+        given.update(joint_losses=joint_losses, joint_metrics=joint_metrics)
+        compiled = settings(self.tasks, **given)
         chosen = balancers.get(balancer)
         choose_route(self, chosen, track_conflicts=track_conflicts)
+        check_route(self, chosen, compiled.joint_losses)
         flags = {"run_eagerly": run_eagerly, "steps_per_execution": steps_per_execution, "jit_compile": jit_compile}
         super().compile(optimizer=optimizer, auto_scale_loss=auto_scale_loss, **flags)
         assign_owners(self, self.optimizer)
         # Slots that exist can be restored from a weights file; Keras would make them in the first step.
         self.optimizer.build(self.trainable_variables)
-        given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
         own = {"balancer": chosen, "track_conflicts": track_conflicts, "on_nonfinite": on_nonfinite}
         self.attach("_arguments", {**given, **flags, "auto_scale_loss": auto_scale_loss, **own})
         setup = Setup(self, chosen, compiled, track_conflicts=track_conflicts, raises=on_nonfinite == "raise")
@@ -183,7 +197,7 @@ class CompiledGraph(TaskGraph):
         """
         setup = self._compiled_setup("set_loss_weights")
         with Refusals("set_loss_weights") as refusals:
-            checked_weights(refusals, self.tasks, weights)
+            checked_weights(refusals, dict.fromkeys(setup.loss_weights.names, 1.0), weights)
         setup.loss_weights.assign(weights)
 
     @property
@@ -234,9 +248,16 @@ class CompiledGraph(TaskGraph):
             return logs
         if self._setup.balancer.needs != "losses":
             logs["solver_failures"] = self._setup.balancer.failures + 0.0
-        return {
-            key: value for key, value in logs.items() if not (self._evaluating and key in self._setup.training_keys)
-        }
+        hidden = self._setup.training_keys if self._evaluating else set()
+        logs = {key: value for key, value in logs.items() if key not in hidden}
+        self.attach("_keys", list(logs))
+        return logs
+
+    def told_logs(self, logs: dict[str, Any], return_dict: bool) -> Any:
+        """The logs at their end as Keras returns them: a dict, or values in the order of `metrics_names`."""
+        hidden = self._compiled_setup("metrics_names").training_keys
+        logs = logs if self._step.extra_names else without_empty_loss(logs, self.tasks)
+        return logs if return_dict else [logs[key] for key in self._keys if key not in hidden]
 
     @contextmanager
     def _evaluation(self) -> Iterator[None]:
@@ -257,6 +278,9 @@ class CompiledGraph(TaskGraph):
         del x, training
         setup = self._compiled_setup("compute_loss")
         step = Step(self, setup)
-        sums, counts = step.sums([group.examples(y, y_pred, sample_weight) for group in setup.groups])
+        sums, counts, _ = step.sums([group.examples(y, y_pred, sample_weight) for group in setup.groups])
+        if setup.joint.losses:
+            more = setup.joint.loss_sums(y, y_pred, sample_weight)
+            sums, counts = (tf.concat(pair, axis=0) for pair in zip((sums, counts), more, strict=True))
         means = sums / tf.maximum(sum_over_replicas(counts), 1.0)
         return tf.reduce_sum(setup.loss_weights.value * means) + step.penalty()

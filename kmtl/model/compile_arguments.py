@@ -1,20 +1,23 @@
 """What `compile` accepts, by task: losses, weights, metrics."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from kmtl._checks import Refusals, known_keys, near, words
+from kmtl.joint_terms import JointLoss, JointMetric
 from kmtl.losses import TaskGroup
 from kmtl.metrics import Reported, TaskMetrics, reported, resolve
+from kmtl.model.joint_arguments import check_log_keys, joint_terms
+from kmtl.model.trials import FAILURES, Trial, first_line, shape_of
 from kmtl.tasks import Task
-from kmtl.tasks.keras_losses import loss_name, loss_values, serialized_loss
+from kmtl.tasks.keras_losses import loss_name, loss_values, serialized_loss, summed
 from kmtl.tasks.labels import known_shape
 from kmtl.tasks.measures import check_metric
 from kmtl.tasks.metric_directions import metric_name
+from kmtl.tasks.several_losses import SeveralLosses
 
 _OWNER = "compile"
 
@@ -23,36 +26,56 @@ class Settings(NamedTuple):
     """The compiled settings of every task, by name.
 
     Attributes:
-        losses: Loss objects or functions.
-        weights: Static loss weights.
+        losses: Loss objects or functions, or `SeveralLosses`.
+        weights: Static loss weights, of the tasks first, then of the joint losses.
         reported: Every metric to report, in task order, under its log key.
+        joint_losses: Losses over several outputs, those that are balanced first.
+        joint_metrics: Metrics over several outputs.
     """
 
     losses: dict[str, Any]
     weights: dict[str, float]
     reported: list[Reported]
+    joint_losses: Sequence[JointLoss] = ()
+    joint_metrics: Sequence[JointMetric] = ()
 
 
-def settings(tasks: Mapping[str, Task], loss: Any, loss_weights: Any, metrics: Any, weighted_metrics: Any) -> Settings:
+def settings(
+    tasks: Mapping[str, Task],
+    loss: Any,
+    loss_weights: Any,
+    metrics: Any,
+    weighted_metrics: Any,
+    joint_losses: Any = None,
+    joint_metrics: Any = None,
+) -> Settings:
     """Resolves what `compile` was given; what is left out comes from the tasks.
 
     Args:
         tasks: The tasks by name.
-        loss: None, one loss for all tasks, or `{task: loss}`.
-        loss_weights: None or `{task: weight}`; a task left out weighs 1.
+        loss: None, one loss for all tasks, or `{task: loss}`; a dict of losses for several of one task.
+        loss_weights: None or `{task: weight}`; a task left out weighs 1. Of several losses `{task: {loss: weight}}`.
         metrics: None or `{task: metric or list of them}`.
         weighted_metrics: The same, under sample weights.
+        joint_losses: None or losses over several outputs.
+        joint_metrics: None or metrics over several outputs.
 
     Raises:
         ValueError: With all offenders.
     """
     with Refusals(_OWNER) as refusals:
-        losses = _losses(refusals, tasks, loss)
-        weights = checked_weights(refusals, tasks, loss_weights)
+        joint = joint_terms(refusals, "joint_losses", JointLoss, tasks, joint_losses)
+        measured = joint_terms(refusals, "joint_metrics", JointMetric, tasks, joint_metrics)
+        joint.sort(key=lambda term: not term.balanced)
+        losses, loss_weights = _weighed(refusals, _losses(refusals, tasks, loss), loss_weights)
+        defaults = {**dict.fromkeys(tasks, 1.0), **{term.name: term.weight for term in joint}}
+        weights = checked_weights(refusals, defaults, loss_weights)
         own = {name: task.metrics for name, task in tasks.items()}
         plain = {**_metrics(refusals, "metrics", tasks, own), **_metrics(refusals, "metrics", tasks, metrics)}
         weighted = _metrics(refusals, "weighted_metrics", tasks, weighted_metrics)
-    return Settings(losses, weights, reported(list(tasks.values()), plain, weighted))
+    rows = reported(list(tasks.values()), plain, weighted)
+    check_log_keys(tasks, losses, [row.key for row in rows], joint, measured)
+    return Settings(losses, weights, rows, joint, measured)
 
 
 def refuse_overrides(model: type, own: type) -> None:
@@ -72,13 +95,13 @@ def refuse_overrides(model: type, own: type) -> None:
 
 
 _UNCALLED = {
-    "compute_loss": "Give a task its `loss`, call `add_loss` in a layer, or override `extra_losses` of "
-    "kmtl.model.step.Step and set `model.step`.",
-    "compute_metrics": "Give a task its `metrics`.",
+    "compute_loss": "Give a task its `loss`, compile(joint_losses=[...]), call `add_loss` in a layer, or override "
+    "`extra_losses` of kmtl.model.step.Step and set `model.step`.",
+    "compute_metrics": "Give a task its `metrics`, or compile(joint_metrics=[...]).",
 }
 
 
-def _as_mapping(refusals: Refusals, argument: str, given: Any, tasks: Mapping[str, Task]) -> Mapping[str, Any]:
+def _as_mapping(refusals: Refusals, argument: str, given: Any, tasks: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the dict, or records a list or another thing in its place."""
     if given is None:
         return {}
@@ -99,39 +122,58 @@ def _losses(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -> dict[s
     for name, task in tasks.items():
         chosen = given.get(name)
         try:
-            losses[name] = task.resolved_loss() if chosen is None else keras.losses.get(chosen)
+            losses[name] = _resolved(task, chosen)
         except (ValueError, TypeError):
             refusals.add("loss", f"of {name!r} must be a Keras loss", chosen, near(str(chosen), _LOSSES))
             continue
-        if chosen is not None or task.loss is not None:
-            _try_loss(refusals, task, losses[name])
+        several = isinstance(losses[name], SeveralLosses)
+        for one in losses[name].losses.values() if several else [losses[name]]:
+            if wrong := summed(one):
+                refusals.add("loss", f"of {name!r} {wrong[0]}", wrong[1], wrong[2])
+            if chosen is not None or task.loss is not None or task.losses is not None:
+                _try_loss(refusals, task, one)
     return losses
 
 
+def _resolved(task: Task, chosen: Any) -> Any:
+    """The loss or the several losses of a task."""
+    if chosen is None:
+        return task.resolved_loss()
+    if isinstance(chosen, Mapping) and "class_name" not in chosen:
+        return SeveralLosses(task.checked_losses(chosen) or {})
+    return keras.losses.get(chosen)
+
+
+def _weighed(refusals: Refusals, losses: dict[str, Any], given: Any) -> tuple[dict[str, Any], Any]:
+    """Gives several losses of one task their weights; returns the losses, and the weights of the tasks."""
+    if not isinstance(given, Mapping):
+        return losses, given
+    nested = {name: value for name, value in given.items() if isinstance(value, Mapping)}
+    for name, weights in nested.items():
+        several = losses.get(name)
+        if not isinstance(several, SeveralLosses):
+            fix = "Give its task several: `losses={name: loss}`."
+            refusals.add("loss_weights", f"of {name!r} must be a number: it has one loss", weights, fix)
+            continue
+        for part, weight in weights.items():
+            if part not in several.losses:
+                fix = near(str(part), several.losses)
+                refusals.add("loss_weights", f"of {name!r} must use names of its losses as keys", part, fix)
+            elif not _is_weight(weight):
+                refusals.add("loss_weights", f"of {part!r} of {name!r} must be a finite number of at least 0", weight)
+        if all(_is_weight(weight) for weight in weights.values()):
+            losses[name] = several.weighed(weights)
+    return losses, {**given, **dict.fromkeys(nested, 1.0)}
+
+
 _LOSSES = ("mse", "mae", "huber", "sparse_categorical_crossentropy", "binary_crossentropy", "categorical_crossentropy")
-
-
-# What a function raises that cannot be traced, or not with these shapes.
-_FAILURES = (ValueError, TypeError, ArithmeticError, AttributeError, NotImplementedError)
-
-
-class _Trial(keras.layers.Layer):
-    """Runs a function on symbolic labels and predictions: whatever its shapes allow or not shows without data."""
-
-    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
-        super().__init__(dtype="float32")
-        self.function = function
-
-    def call(self, labels: Any, predictions: Any) -> Any:
-        """Calls it."""
-        return self.function(labels, predictions)
 
 
 def _outcome(task: Task, function: Callable[[Any, Any], Any]) -> Any:
     """What a function makes of a task's labels, as the loss sees them, and predictions; symbolic."""
     batch = _batch_of(task)
     labels = task.shaped(keras.KerasTensor((batch, *known_shape(task.label_shape)), dtype=task.label_dtype))
-    return _Trial(function)(labels, keras.KerasTensor((batch, *known_shape(task.output_shape))))
+    return Trial(function)(labels, keras.KerasTensor((batch, *known_shape(task.output_shape))))
 
 
 def _batch_of(task: Task) -> int:
@@ -141,13 +183,13 @@ def _batch_of(task: Task) -> int:
 
 def _try_loss(refusals: Refusals, task: Task, loss: Any) -> None:
     """Records a loss that cannot be taken of the task's labels, or is not one value a label."""
-    rule = f"of {task.name!r} must take {_labels_of(task)} and predictions {_shape_of(task.output_shape)}"
+    rule = f"of {task.name!r} must take {_labels_of(task)} and predictions {shape_of(task.output_shape)}"
     try:
         result = _outcome(
             task, lambda labels, predictions: loss_values(loss, task.labels_for(loss, labels), predictions)
         )
-    except _FAILURES as error:
-        refusals.add("loss", rule, loss_name(loss), f"It says: {_first_line(error)}")
+    except FAILURES as error:
+        refusals.add("loss", rule, loss_name(loss), f"It says: {first_line(error)}")
         return
     shape, batch = tuple(getattr(result, "shape", ())), _batch_of(task)
     if shape != (batch, *known_shape(task.label_shape[: task.dense_axes])):
@@ -162,19 +204,7 @@ def _try_loss(refusals: Refusals, task: Task, loss: Any) -> None:
 def _labels_of(task: Task) -> str:
     """Tells what labels a task has."""
     kind = "integer labels" if task.label_dtype == "int32" else "float labels"
-    return f"{kind} {_shape_of(task.label_shape)}"
-
-
-def _shape_of(shape: tuple[int | None, ...]) -> str:
-    """A shape of a batch in words."""
-    return f"(batch{''.join(f', {size}' for size in shape)})"
-
-
-def _first_line(error: Exception) -> str:
-    """What an error says first, without Keras's preamble and colours."""
-    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
-    found = [line for line in lines if not line.startswith(("Exception encountered", "Could not automatically infer"))]
-    return (found or lines or [type(error).__name__])[0].partition(" for '{{node")[0]
+    return f"{kind} {shape_of(task.label_shape)}"
 
 
 def serialized_losses(given: Any) -> Any:
@@ -188,16 +218,17 @@ def serialized_losses(given: Any) -> Any:
     return serialized_loss(given) if isinstance(given, keras.losses.Loss) else given
 
 
-def checked_weights(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -> dict[str, float]:
-    """One weight a task, 1 where none is given; records what is not a finite number of at least 0."""
-    given = _as_mapping(refusals, "loss_weights", given, tasks)
-    weights = dict.fromkeys(tasks, 1.0)
+def checked_weights(refusals: Refusals, defaults: Mapping[str, float], given: Any) -> dict[str, float]:
+    """One weight a task or joint loss, the default where none is given; records what is no finite number from 0 on."""
+    given = _as_mapping(refusals, "loss_weights", given, defaults)
+    weights = dict(defaults)
     for name, value in given.items():
         if isinstance(value, keras.Variable):
             fix = "Pass its number, and move it during training with kmtl.callbacks.LossWeightScheduler."
             refusals.add("loss_weights", f"of {name!r} must be a number", words("a keras.Variable"), fix)
         elif not _is_weight(value):
-            refusals.add("loss_weights", f"of {name!r} must be a finite number of at least 0", value)
+            rule = f"of {name!r} must be a number of at least 0 that is finite in float32"
+            refusals.add("loss_weights", rule, value)
         elif name in weights:
             weights[name] = float(value)
     if given and all(weight == 0 for weight in weights.values()):
@@ -206,9 +237,9 @@ def checked_weights(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -
 
 
 def _is_weight(value: Any) -> bool:
-    """Whether it is a finite number of at least 0."""
+    """Whether it is a number of at least 0 that float32 holds."""
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return number and 0 <= float(value) < float("inf")
+    return number and 0 <= float(value) <= float(np.finfo(np.float32).max)
 
 
 def _metrics(refusals: Refusals, argument: str, tasks: Mapping[str, Task], given: Any) -> dict[str, list[Any]]:
@@ -237,9 +268,9 @@ def _is_metric(refusals: Refusals, argument: str, task: Task, metric: Any) -> bo
         return False
     try:
         value = _outcome(task, _trial_of_metric(task, metric))
-    except _FAILURES as error:
-        rule = f"of {task.name!r} must take {_labels_of(task)} and predictions {_shape_of(task.output_shape)}"
-        refusals.add(argument, rule, metric_name(metric), f"It says: {_first_line(error)}")
+    except FAILURES as error:
+        rule = f"of {task.name!r} must take {_labels_of(task)} and predictions {shape_of(task.output_shape)}"
+        refusals.add(argument, rule, metric_name(metric), f"It says: {first_line(error)}")
         return False
     if tuple(value.shape):
         got = words(f"{tuple(value.shape)} of {metric_name(metric)}")

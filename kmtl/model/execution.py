@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kmtl._interrupts import hold_interrupts
 from kmtl.feeding.plan import Progress
+from kmtl.joint_terms import REAL
 from kmtl.tasks import Task
 
 
@@ -109,7 +110,8 @@ class Execution:
         """One step on all replicas; its own logs know one of them, and are dropped."""
 
         def on_each(given: Any) -> None:
-            self.step(_with_an_example(_without_optionals(given), self.model.tasks))
+            asked = self.model.setup is not None and self.model.setup.joint.asks_for_rows
+            self.step(_with_an_example(_without_optionals(given), self.model.tasks, marked=asked))
 
         self.strategy.run(on_each, args=(data,))
 
@@ -124,19 +126,30 @@ def _without_optionals(data: Any) -> Any:
     return keras.tree.map_structure(lambda item: None if isinstance(item, tf.experimental.Optional) else item, data)
 
 
-def _with_an_example(data: Any, tasks: Mapping[str, Task]) -> Any:
-    """A replica that no example of a short batch is left for gets one of zeros, without labels."""
+def _with_an_example(data: Any, tasks: Mapping[str, Task], *, marked: bool) -> Any:
+    """A replica that no example of a short batch is left for gets one of zeros, without labels.
+
+    Args:
+        data: The replica's part of a batch.
+        tasks: The tasks by name.
+        marked: Whether the labels tell under `REAL` which rows are examples.
+    """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     first = tf.nest.flatten(x)[0]
     if first.shape.rank == 0 or first.shape[0] is not None:
         return data
-    blank = [tf.nest.map_structure(_zeros, x), {name: _unlabelled(tasks[name], label) for name, label in y.items()}]
+    if marked:
+        y = {**y, REAL: tf.ones(tf.shape(first)[:1], "bool")}
+        data = (x, y, sample_weight)[: len(data)]
+    blank = [tf.nest.map_structure(_zeros, x), {name: _unlabelled(tasks.get(name), label) for name, label in y.items()}]
     blank += [] if sample_weight is None else [tf.nest.map_structure(_zeros, sample_weight)]
     return tf.cond(tf.shape(first)[0] > 0, lambda: tuple(data), lambda: tuple(blank))
 
 
-def _unlabelled(task: Task, label: Any) -> Any:
-    """One missing label of a task."""
+def _unlabelled(task: Task | None, label: Any) -> Any:
+    """One missing label of a task; of none the mark of a row that is no example."""
+    if task is None:
+        return tf.zeros([1], "bool")
     return tf.fill([1, *tf.unstack(tf.shape(label))[1:]], tf.constant(task.missing, label.dtype))
 
 

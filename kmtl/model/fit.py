@@ -1,6 +1,7 @@
 """What `fit` does before and around Keras's own: looks at the data, goes on from backups, tells errors clearly."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -9,8 +10,10 @@ from kmtl._replicas import is_many_machines, of_first
 from kmtl.callbacks.backup import BackupAndRestore
 from kmtl.callbacks.balancer_events import BalancerListener
 from kmtl.callbacks.monitors import refuse_unmonitored
-from kmtl.feeding import class_tables, explain_error
+from kmtl.feeding import Feed, class_tables, explain_error
 from kmtl.feeding.plan import Plan, Start, current_seed, plan_stream, remaining_callbacks, steps_of
+from kmtl.model import onednn
+from kmtl.model.loop_arguments import check_loop
 
 
 def train(
@@ -52,29 +55,43 @@ def train(
     Returns:
         A `keras.callbacks.History`.
     """
-    inspection = model.inspection
+    inspection, held_out = model.inspection, None
+    loop = {"batch_size": batch_size, "epochs": epochs, "initial_epoch": initial_epoch, "callbacks": callbacks}
+    check_loop("fit", {**options, **loop, "shuffle": shuffle, "steps_per_epoch": steps_per_epoch})
     given = inspection.training_feed(*data, check)
     if validation_split and validation_data is None:
         given, validation_data = given.split(validation_split)
     if validation_data is not None:
-        validation_data = inspection.validation_data(validation_data, options["validation_steps"], check)
-    statistics = inspection.look(given, steps_per_epoch, check)
+        held_out = inspection.validation_feed(validation_data, options["validation_steps"], check)
+        options["validation_data"] = held_out.as_keras_takes_it
+    feeds = [feed for feed in (given, held_out) if feed is not None]
+    with _explained(model, feeds):
+        statistics = inspection.look(given, steps_per_epoch, check)
     given = given.with_class_weights(class_tables(class_weight, model.tasks, statistics, "fit"))
     callbacks = in_order(callbacks, model.direction)
     refuse_unmonitored(callbacks, validated=validation_data is not None)
-    try:
+    with _explained(model, feeds):
         # From here on machines wait for each other.
         if statistics is not None:
             inspection.learn_scales(statistics, inspection.unlearned())
+        onednn.tell_once(options["verbose"])
         plan = Plan(given, batch_size, shuffle, steps_per_epoch, initial_epoch)
         batches = statistics.batches if statistics is not None and statistics.complete else None
         plan = _planned(model, plan, callbacks, batches, epochs)
         callbacks = remaining_callbacks(callbacks, plan, options["verbose"], epochs, model)
-        return _run(
-            model, keras_fit, plan, epochs=epochs, callbacks=callbacks, validation_data=validation_data, **options
-        )
+        return _run(model, keras_fit, plan, epochs=epochs, callbacks=callbacks, **options)
+
+
+@contextlib.contextmanager
+def _explained(model: Any, feeds: Sequence[Feed]) -> Iterator[None]:
+    """Raises a clearer error for one that the data or the strategy can explain."""
+    try:
+        yield
     except Exception as error:
-        clearer = explain_error(explain_error(error, given.source), model.distribute_strategy)
+        clearer: BaseException = error
+        for feed in feeds:
+            clearer = feed.explain(clearer)
+        clearer = explain_error(clearer, model.distribute_strategy)
         if clearer is error:
             raise
         raise clearer from error

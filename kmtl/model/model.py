@@ -7,14 +7,14 @@ import keras
 import tensorflow as tf
 
 from kmtl import gradients
-from kmtl._checks import near, refusal, require, words
+from kmtl._checks import known_keywords, near, refusal, require, words
 from kmtl._interrupts import hold_interrupts
-from kmtl._keras_private import has_prepared_data
 from kmtl._replicas import is_replicated
 from kmtl.callbacks.monitors import ADDED
 from kmtl.feeding import InputForm, Inspection, class_tables
 from kmtl.feeding.plan import Progress
 from kmtl.model.compile import CompiledGraph
+from kmtl.model.evaluation import evaluate, predict
 from kmtl.model.execution import Execution, predictions, train_function
 from kmtl.model.fit import train
 
@@ -64,6 +64,7 @@ class MultiTaskModel(CompiledGraph):
             self.attach("_inspection", Inspection(self.tasks, self.scalers, form, self.distribute_strategy))
         return self._inspection
 
+    @known_keywords
     def fit(
         self,
         x: Any = None,
@@ -115,7 +116,7 @@ class MultiTaskModel(CompiledGraph):
             validation_steps: Batches of validation data.
             validation_batch_size: Of arrays.
             validation_freq: Epochs from one validation to the next.
-            check: False skips the look; a number limits it to so many batches.
+            check: False skips the look, but for values of arrays; a number limits it to so many batches.
 
         Returns:
             A `keras.callbacks.History`.
@@ -144,6 +145,7 @@ class MultiTaskModel(CompiledGraph):
             check=check,
         )
 
+    @known_keywords
     def evaluate(
         self,
         x: Any = None,
@@ -156,21 +158,23 @@ class MultiTaskModel(CompiledGraph):
         return_dict: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Evaluates as `keras.Model.evaluate` does, each task over its labelled examples.
+        """Evaluates as `keras.Model.evaluate` does, each task over its labels; one without any has NaN.
 
-        A task that the data has no label for has NaN. Without `return_dict` the
-        values come in the order of `metrics_names`, `loss` first.
+        Without `return_dict` the values come in the order of `metrics_names`, `loss` first.
         """
         self._compiled_setup("evaluate")
-        if not has_prepared_data(kwargs):
-            given = self.inspection.partial_feed(x, y, sample_weight, "evaluate")
-            given.limit(steps, True, "evaluate", "steps")
-            given = given.with_class_weights({})
-            x, y, sample_weight = given.x, given.y, given.sample_weight
         options = {"batch_size": batch_size, "verbose": verbose, "steps": steps, "callbacks": callbacks, **kwargs}
         with self._evaluation():
-            logs = super().evaluate(x, y, sample_weight=sample_weight, return_dict=True, **options)
-        return logs if return_dict else [logs[name] for name in self.metrics_names]
+            logs = evaluate(self, super().evaluate, (x, y, sample_weight), **options)
+        return self.told_logs(logs, return_dict)
+
+    @known_keywords
+    def predict(
+        self, x: Any, batch_size: Any = None, verbose: Any = "auto", steps: Any = None, callbacks: Any = None
+    ) -> Any:
+        """Predicts as `keras.Model.predict` does: `{task: outputs}`."""
+        loop = {"batch_size": batch_size, "verbose": verbose, "steps": steps, "callbacks": callbacks}
+        return predict(self, super().predict, x, **loop)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
@@ -178,10 +182,9 @@ class MultiTaskModel(CompiledGraph):
         """Runs one step on one batch; a task without labels in it may be absent."""
         self.follow_trainable("train_on_batch")
         given = self.inspection.batch_feed(x, y, sample_weight, "train_on_batch")
-        self.inspection.require_scales("train_on_batch")
         given = given.with_class_weights(class_tables(class_weight, self.tasks, None, "train_on_batch"))
         logs = super().train_on_batch(given.x, given.y, given.sample_weight, return_dict=True)
-        return logs if return_dict else [logs[name] for name in self.metrics_names]
+        return self.told_logs(logs, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Evaluates one batch; a task without labels in it may be absent."""
@@ -189,7 +192,7 @@ class MultiTaskModel(CompiledGraph):
         given = self.inspection.batch_feed(x, y, sample_weight, "test_on_batch")
         with self._evaluation():
             logs = super().test_on_batch(given.x, given.y, given.sample_weight, return_dict=True)
-        return logs if return_dict else [logs[name] for name in self.metrics_names]
+        return self.told_logs(logs, return_dict)
 
     def adapt(self, data: Any, y: Any = None, *, steps: int | None = None) -> None:
         """Learns the mean and scale of every standardised regression from labels.
@@ -221,6 +224,9 @@ class MultiTaskModel(CompiledGraph):
         name = key.removeprefix("val_")
         if name in {"loss", "regularization", *ADDED}:
             return "min"
+        joint = {} if self.setup is None else self.setup.joint.by_key
+        if name in joint:
+            return joint[name].direction(key)
         owners = [task for task in self.tasks if name.startswith(f"{task}_")]
         if not owners:
             fix = near(name, self.metrics_names if self.compiled else self.tasks)

@@ -1,11 +1,12 @@
 """An optimizer of its own for the shared weights and for each head."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
-from kmtl._checks import Refusals, near, words
+from kmtl._checks import Refusals, is_number, near, near_match, words
 from kmtl._keras_private import built_variables
 from kmtl.model.graph import TaskGraph, every_layer
 
@@ -127,9 +128,9 @@ def resolved_optimizer(model: TaskGraph, given: Any) -> Any:
     Raises:
         ValueError: With all offenders.
     """
-    if not isinstance(given, Mapping) or "class_name" in given:
-        return given
     with Refusals("compile") as refusals:
+        if not isinstance(given, Mapping) or "class_name" in given:
+            return _checked(refusals, "", given, model)
         if SHARED in model.tasks:
             refusals.add("optimizer", "cannot be a dict while a task is named", SHARED, "Rename the task.")
         if SHARED not in given:
@@ -138,25 +139,63 @@ def resolved_optimizer(model: TaskGraph, given: Any) -> Any:
             if key != SHARED and key not in model.tasks:
                 fix = near(str(key), [SHARED, *model.tasks])
                 refusals.add("optimizer", "must use 'shared' and task names as keys", key, fix)
-        parts = {key: _part(refusals, key, value) for key, value in given.items()}
+        parts = {key: _part(refusals, key, value, model) for key, value in given.items()}
         if len({id(part) for part in parts.values()}) < len(parts):
             refusals.add("optimizer", "must hold an object of its own by key", list(given), "Make one for each.")
         _check_fused(refusals, model, set(given))
     return OptimizerByTask(parts)
 
 
-def _part(refusals: Refusals, key: Any, value: Any) -> Any:
-    """One optimizer, or a recorded refusal."""
-    try:
-        part = keras.optimizers.get(value)
-    except (ValueError, TypeError):
-        refusals.add("optimizer", f"of {key!r} must be a Keras optimizer", value)
-        return value
+def _part(refusals: Refusals, key: Any, value: Any, model: TaskGraph) -> Any:
+    """One optimizer of several, or a recorded refusal."""
+    part = _checked(refusals, f" of {key!r}", value, model)
     inside = isinstance(part, keras.optimizers.LossScaleOptimizer | OptimizerByTask)
     if inside or getattr(part, "loss_scale_factor", None):
         fix = "Losses are scaled for all tasks alike: leave it to compile(auto_scale_loss=True)."
         refusals.add("optimizer", f"of {key!r} must not scale losses", words(type(part).__name__), fix)
     return part
+
+
+def _checked(refusals: Refusals, place: str, given: Any, model: TaskGraph) -> Any:
+    """An optimizer from whatever Keras takes for one; records what is none, or cannot train this model."""
+    try:
+        optimizer = keras.optimizers.get(given)
+    except (ValueError, TypeError):
+        optimizer = None
+    if optimizer is None:
+        refusals.add("optimizer", f"{place} must be a Keras optimizer".lstrip(), given, _way_out(given))
+        return given
+    own = {id(variable) for variable in model.variables}
+    built = built_variables(getattr(optimizer, "inner_optimizer", optimizer)) if optimizer.built else []
+    strange = [variable.path for variable in built if id(variable) not in own]
+    if strange:
+        fix = f"Make one for each model: {type(optimizer).__name__}.from_config(optimizer.get_config())."
+        rule = f"{place} must not have been compiled into another model".lstrip()
+        refusals.add("optimizer", rule, words(f"one that moves {strange[0]!r} there"), fix)
+    _check_rate(refusals, place, optimizer)
+    return optimizer
+
+
+def _way_out(given: Any) -> str:
+    """What to pass in place of what is no optimizer."""
+    if inspect.isclass(given):
+        return f"Make an object: {given.__name__}(...)."
+    classes = [found for found in vars(keras.optimizers).values() if inspect.isclass(found)]
+    known = [found.__name__.lower() for found in classes if issubclass(found, keras.optimizers.Optimizer)]
+    return near_match(given, known) or "Pass a name, as 'adam', or an object of keras.optimizers."
+
+
+def _check_rate(refusals: Refusals, place: str, optimizer: Any) -> None:
+    """Records a learning rate, or the first one of a schedule, that moves no weight to anywhere."""
+    rate = optimizer.learning_rate
+    try:
+        rate = float(keras.ops.convert_to_numpy(rate))
+        fix = ""
+    except (TypeError, ValueError):
+        fix = "A schedule must return a number."
+    if not is_number(rate) or rate < 0:
+        argument = f"optimizer{place}.learning_rate".replace(" of ", "[").replace("'.", "'].")
+        refusals.add(argument, "must be a finite number of at least 0", rate, fix)
 
 
 def _check_fused(refusals: Refusals, model: TaskGraph, named: set[Any]) -> None:

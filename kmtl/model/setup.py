@@ -1,13 +1,14 @@
 """What `compile` decided: one record, of which the state of the training is saved with the model."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
 from kmtl import balancers
 from kmtl._checks import refusal, words
+from kmtl.joint_terms import JointMetricTracker, JointSums
 from kmtl.losses import TaskGroup, group_tasks
 from kmtl.metrics import ConflictTracker, TaskLossTracker, TaskMetrics
 from kmtl.model.compile_arguments import Settings
@@ -41,10 +42,15 @@ class Setup(keras.layers.Layer):
         draws: Random generators that a second look at a batch sets back.
         raises: Whether `fit` stops at a loss or gradient that is not finite.
         groups: The tasks, as one loss call serves them.
-        places: For each group, the places of its tasks in task order.
+        joint: The losses and metrics over several outputs.
+        names: The losses: the tasks, then the joint losses, those that are balanced first.
+        number_balanced: How many of them, from the first on, the balancer sees.
+        places: For each group, the places of its tasks in task order; then that of each joint loss.
         order: Places of the tasks among the groups' results; None where that is task order.
         task_losses: The logs of the losses.
         task_metrics: The logs of the metrics.
+        joint_metrics: The logs of the metrics over several outputs, or None.
+        joint_excluded: Steps that each joint loss beside the balancer sat out, not finite; None without any.
         conflicts: The logs of conflicts, or None.
         training_keys: Log keys that an evaluation does not have.
     """
@@ -52,6 +58,9 @@ class Setup(keras.layers.Layer):
     balancer: balancers.Balancer
     other_balancers: list[Any]
     groups: list[TaskGroup]
+    joint: JointSums
+    names: list[str]
+    number_balanced: int
     places: list[list[int]]
     order: list[int] | None
     route: str
@@ -60,6 +69,7 @@ class Setup(keras.layers.Layer):
     cut: Any
     task_losses: TaskLossTracker
     task_metrics: TaskMetrics
+    joint_metrics: JointMetricTracker | None
     conflicts: ConflictTracker | None
     draws: list[Any]
     raises: bool
@@ -72,19 +82,25 @@ class Setup(keras.layers.Layer):
         super().__init__(name="setup", dtype="float32", trainable=False)
         self.balancer = balancer
         self.other_balancers = []
-        self._record(raises=raises, track_conflicts=track_conflicts)
+        joint = JointSums(model.tasks, compiled.joint_losses, compiled.joint_metrics)
+        names = list(compiled.weights)
+        number = len(model.tasks) + len(joint.balanced)
+        self._record(raises=raises, track_conflicts=track_conflicts, joint=joint, names=names, number_balanced=number)
+        self.joint_excluded = self._excluded(len(names) - number) if len(names) > number else None
         self.follow(model)
         self.loss_weights = LossWeights(compiled.weights)
         self.random_state = RandomState([model, balancer])
-        names = list(model.tasks)
         groups = group_tasks(list(model.tasks.values()), compiled.losses, model.scalers)
-        order = [[name for group in groups for name in group.names].index(name) for name in names]
-        conflicts = ConflictTracker(names) if track_conflicts else None
+        order = [[name for group in groups for name in group.names].index(name) for name in model.tasks]
+        conflicts = ConflictTracker(names[:number]) if track_conflicts else None
+        metrics = [metric.name for metric in joint.metrics]
         self._record(
             groups=groups,
-            places=[[names.index(name) for name in group.names] for group in groups],
+            places=[[names.index(name) for name in group.names] for group in groups]
+            + [[place] for place in range(len(model.tasks), len(names))],
             order=None if order == sorted(order) else order,
             task_metrics=TaskMetrics(groups, compiled.reported),
+            joint_metrics=JointMetricTracker(metrics) if metrics else None,
             conflicts=conflicts,
             draws=RandomState([model]).states if balancer.looks_again else [],
         )
@@ -98,12 +114,18 @@ class Setup(keras.layers.Layer):
             model: The model.
             extra: Log keys of losses that belong to no task, which an evaluation does not have.
         """
-        names = list(model.tasks)
+        names = self.names
         conflicts = [] if self.conflicts is None else self.conflicts.keys()
+        parts = [(group.names[0], part) for group in self.groups for part in group.parts]
         self._record(
-            task_losses=TaskLossTracker(names, regularized=bool(model.losses), extra=extra),
+            task_losses=TaskLossTracker(names, regularized=bool(model.losses), extra=extra, parts=parts),
             training_keys={f"{name}_weight" for name in names} | {"solver_failures"} | set(conflicts) | set(extra),
         )
+
+    def _excluded(self, count: int) -> Any:
+        """Counts the steps that losses beside the balancer sit out; the same on every replica."""
+        options = {"initializer": "zeros", "trainable": False, "aggregation": "only_first_replica"}
+        return self.add_weight(shape=(count,), name="joint_excluded", **options)
 
     def _record(self, **decided: Any) -> None:
         """Keeps what Keras must not take for this layer's own."""
@@ -119,7 +141,7 @@ class Setup(keras.layers.Layer):
         route, shared = choose_route(model, self.balancer, track_conflicts=self.track_conflicts)
         cut = usable_cut(model, shared) if route in ("exact", "sliced", "online", "tracked") else None
         size = sum(math.prod(variable.shape) for variable in shared)
-        self.balancer.prepare(list(model.tasks.values()), size=size or None)
+        self.balancer.prepare([*model.tasks.values(), *self.joint.balanced], size=size or None)
         self._record(route=route, shared=shared, cut=cut, followed=list(model.trainable_variables))
         for fork in model.forks:
             fork.attach(None, cuts=fork is cut)
@@ -146,9 +168,21 @@ class Setup(keras.layers.Layer):
         self.other_balancers = others
 
     @property
+    def joint_keys(self) -> set[str]:
+        """Log keys of an evaluation that belong to joint losses and metrics, or to one of several losses of a task."""
+        parts = [f"{group.names[0]}_{part}_loss" for group in self.groups for part in group.parts]
+        return {*parts, *self.joint.by_key}
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Restores the counts; a file that holds none, as of plain Keras weights, leaves them as they are."""
+        if store.keys():
+            super().load_own_variables(store)
+
+    @property
     def trackers(self) -> list[Any]:
         """The metrics that the logs are made of."""
-        return [self.task_losses, self.task_metrics, *([] if self.conflicts is None else [self.conflicts])]
+        further = [self.joint_metrics, self.conflicts]
+        return [self.task_losses, self.task_metrics, *(tracker for tracker in further if tracker is not None)]
 
 
 def choose_route(model: TaskGraph, balancer: balancers.Balancer, *, track_conflicts: bool) -> tuple[str, list[Any]]:

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from kmtl import _keras_private, gradients
 from kmtl._replicas import branch, sum_over_replicas
-from kmtl.losses import Examples
+from kmtl.losses import Examples, group_sums, possible_labels
+from kmtl.model.forward_pass import Pass
 from kmtl.model.graph import TaskGraph
 from kmtl.model.setup import Setup
 
@@ -18,34 +19,6 @@ _ROUTES = {
     "kept": gradients.kept_weights_route,
     "online": gradients.online_route,
 }
-
-
-class Pass(NamedTuple):
-    """What a forward pass tells of the tasks; this replica's part of it.
-
-    Attributes:
-        examples: What each group of tasks looked at.
-        gates: What can stop the gradient of single tasks, one a group; none if not asked for.
-        sums: Summed loss of each task, `(K,)`.
-        counts: Labels of each task that count, `(K,)`.
-        penalty: Part of the penalties.
-        extras: Part of each loss that belongs to no task, by name.
-        losses: Part of each task's mean over the global batch, under its static weight, `(K,)`.
-        means: That mean itself, `(K,)`.
-        totals: Labels of each task in the global batch, `(K,)`.
-        present: Which tasks have a label in the global batch and a weight above 0, `(K,)`.
-    """
-
-    examples: list[Examples]
-    gates: list[gradients.Gate]
-    sums: Any
-    counts: Any
-    penalty: Any
-    extras: Mapping[str, Any]
-    losses: Any = None
-    means: Any = None
-    totals: Any = None
-    present: Any = None
 
 
 class Step:
@@ -116,8 +89,9 @@ class Step:
             seen = self.forward(batch, gated=True)
             known = self.known(seen)
             weights = self.loss_weights(known)
-            parts = tf.unstack(known.scale * weights * tf.where(known.healthy, seen.losses, 0.0))
+            parts = tf.unstack(known.scale * weights * tf.where(known.healthy, self.balanced(seen.losses), 0.0))
             unbalanced = [*([seen.penalty] if self.model.losses else []), *seen.extras.values()]
+            unbalanced += [] if setup.joint_excluded is None else [seen.sum_beside(setup.number_balanced)]
             rest = known.scale * tf.add_n(unbalanced) if unbalanced else None
             target = tf.add_n(parts) + (0.0 if rest is None else rest)
         if (setup.route if due else "kept") in ("losses", "features"):
@@ -126,7 +100,7 @@ class Step:
             updates, balanced = self._passes(setup.route if due else "kept", tape, parts, rest, known, weights, batch)
         self.update(updates, known)
         if setup.balancer.looks_again:
-            again = gradients.SecondPass(lambda: self.forward(batch).means, draws)
+            again = gradients.SecondPass(lambda: self.balanced(self.forward(batch).means), draws)
             setup.balancer.after_update(again.values(), known.present)
         self.report(seen, known, balanced)
         return tf.constant(0.0)
@@ -138,20 +112,30 @@ class Step:
         x, labels, sample_weight = batch
         outputs = self.model(x, training=training)
         examples = [group.examples(labels, outputs, sample_weight) for group in self.setup.groups]
-        gates = [gradients.Gate() for _ in examples] if gated else []
-        for place, gate in enumerate(gates):
+        gates = [gradients.Gate() for _ in self.setup.places] if gated else []
+        for place, gate in enumerate(gates[: len(examples)]):
             examples[place] = examples[place]._replace(predictions=gate(examples[place].predictions))
         extras = self.extra_losses(batch, outputs) if training else {}
         seen = Pass(examples, gates, *self.sums(examples), self.penalty(), extras)
+        seen = self._with_joint_terms(seen, outputs, batch)
         return self._compared(seen) if training else seen
 
-    def sums(self, examples: Sequence[Examples]) -> tuple[Any, Any]:
-        """Summed losses and counts of labels, `(K,)` each, in task order."""
-        parts = [group.sums(seen) for group, seen in zip(self.setup.groups, examples, strict=True)]
-        sums, counts = (tf.concat(part, axis=0) for part in zip(*parts, strict=True))
+    def sums(self, examples: Sequence[Examples]) -> tuple[Any, Any, Any]:
+        """Summed losses and counts of labels, `(K,)` each, in task order; and the sums of several losses of a task."""
+        sums, counts, parts = group_sums(self.setup.groups, examples)
         if self.setup.order is None:
-            return sums, counts
-        return tf.gather(sums, self.setup.order), tf.gather(counts, self.setup.order)
+            return sums, counts, parts
+        return tf.gather(sums, self.setup.order), tf.gather(counts, self.setup.order), parts
+
+    def _with_joint_terms(self, seen: Pass, outputs: Mapping[str, Any], batch: Sequence[Any]) -> Pass:
+        """The same with the losses and metrics over several outputs."""
+        joint, (_, labels, sample_weight) = self.setup.joint, batch
+        if joint.metrics:
+            seen = seen._replace(joint_metrics=joint.metric_sums(labels, outputs))
+        if not joint.losses:
+            return seen
+        sums, counts = joint.loss_sums(labels, outputs, sample_weight, seen.gates[len(seen.examples) :])
+        return seen._replace(sums=tf.concat([seen.sums, sums], 0), counts=tf.concat([seen.counts, counts], 0))
 
     def penalty(self) -> Any:
         """Penalties and added losses: this replica's part."""
@@ -176,14 +160,21 @@ class Step:
 
     def known(self, seen: Pass) -> gradients.Known:
         """What the balancer may know, over all replicas; tells the gates which tasks sit out."""
-        losses = seen.means
+        losses, present = self.balanced(seen.means), self.balanced(seen.present)
         finite = tf.math.is_finite(losses)
         # Without one finite loss nothing is worth keeping: the step is skipped.
-        healthy = finite | ~tf.reduce_any(finite & seen.present)
+        healthy = finite | ~tf.reduce_any(finite & present)
+        beside = [] if self.setup.joint_excluded is None else [seen.finite_beside(self.setup.number_balanced)]
+        every = tf.concat([healthy, *beside], axis=0) if beside else healthy
         for gate, places in zip(seen.gates, self.setup.places, strict=True):
-            gate.healthy = tf.gather(healthy, places)
+            gate.healthy = tf.gather(every, places)
         scale = self.model.optimizer.scale_loss(tf.ones(()))
-        return gradients.Known(losses, seen.present, seen.totals, scale, self.is_scaled, healthy)
+        return gradients.Known(losses, present, self.balanced(seen.totals), scale, self.is_scaled, healthy)
+
+    def balanced(self, values: Any) -> Any:
+        """Of one value a loss, `(K + J,)`, those that the balancer sees."""
+        number = self.setup.number_balanced
+        return values if number == len(self.setup.names) else values[:number]
 
     def loss_weights(self, known: gradients.Known) -> Any:
         """Weights of the losses `(K,)`: the balancer's, if losses are what it needs."""
@@ -226,7 +217,7 @@ class Step:
     def losses(self, *batch: Any) -> tuple[Any, Any]:
         """This replica's part of each task's weighted mean in a batch, and which tasks are present, `(K,)` each."""
         seen = self.forward(batch)
-        return seen.losses, seen.present
+        return seen.losses[: len(self.names)], seen.present[: len(self.names)]
 
     def _one_pass(
         self, tape: tf.GradientTape, target: Any, known: gradients.Known, weights: Any
@@ -258,9 +249,9 @@ class Step:
         part = [None if one is None else tf.nest.map_structure(lambda tensor: tensor[:size], one) for one in batch]
         with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
             seen = self.forward(part)
-            parts = tf.unstack(known.scale * seen.losses)
+            parts = tf.unstack(known.scale * self.balanced(seen.losses))
         shared = self._shared()
-        return gradients.Backward(tape, parts, None, shared, shared, self.cut()), seen.counts
+        return gradients.Backward(tape, parts, None, shared, shared, self.cut()), self.balanced(seen.counts)
 
     # The update and the report.
 
@@ -275,16 +266,34 @@ class Step:
     def report(self, seen: Pass, known: gradients.Known, balanced: gradients.Balanced) -> None:
         """Adds the step to the logs."""
         setup = self.setup
-        finite = tf.math.is_finite(known.losses)
+        finite = tf.math.is_finite(seen.means)
         sums, counts = tf.where(finite, seen.sums, 0.0), tf.where(finite, seen.counts, 0.0)
-        weights = setup.loss_weights.value * balanced.weights
-        setup.task_losses.update_state(sums, counts, weights, seen.penalty, seen.extras)
-        setup.task_metrics.update_state(seen.examples)
+        factors = balanced.weights
+        if setup.joint_excluded is not None:
+            beside, sound = seen.present[setup.number_balanced :], seen.finite_beside(setup.number_balanced)
+            factors = tf.concat([factors, tf.cast(beside, tf.float32)], axis=0)
+            setup.joint_excluded.assign_add(tf.cast(beside & ~sound, tf.float32))
+        weights = setup.loss_weights.value * factors
+        setup.task_losses.update_state(sums, counts, weights, seen.penalty, seen.extras, seen.parts)
+        self._report_metrics(seen)
         if setup.conflicts is not None and balanced.gram is not None:
             setup.conflicts.update_state(balanced.gram, known.present)
 
     def evaluate(self, batch: Sequence[Any]) -> None:
-        """Adds a batch to the losses and metrics; the losses weigh what `loss_weights` says."""
-        seen = self.forward(batch, training=False)
-        self.setup.task_losses.update_state(seen.sums, seen.counts, self.setup.loss_weights.value, seen.penalty)
+        """Adds a batch to the losses and metrics; the losses weigh what `loss_weights` says.
+
+        A class out of range is left out, and counted for `evaluate` to tell: nobody has looked at the data before.
+        """
+        x, labels, sample_weight = batch
+        labels, impossible = possible_labels(labels, self.model.tasks)
+        self.setup.task_losses.impossible.assign_add(impossible)
+        seen = self.forward((x, labels, sample_weight), training=False)
+        weights = self.setup.loss_weights.value
+        self.setup.task_losses.update_state(seen.sums, seen.counts, weights, seen.penalty, parts=seen.parts)
+        self._report_metrics(seen)
+
+    def _report_metrics(self, seen: Pass) -> None:
+        """Adds a batch to the metrics."""
         self.setup.task_metrics.update_state(seen.examples)
+        if self.setup.joint_metrics is not None:
+            self.setup.joint_metrics.update_state(*seen.joint_metrics)

@@ -51,7 +51,8 @@ def _logs(model: Any) -> tuple[Mapping[str, Sequence[float]], list[str]]:
     history = getattr(model, "history", model)
     logs = getattr(history, "history", history)
     logs = logs if isinstance(logs, Mapping) else {}
-    named = list(getattr(model, "tasks", ()))
+    # With a joint loss, its weight too: what is one number apart must stay so.
+    named = list(getattr(getattr(model, "setup", None), "names", ()) or getattr(model, "tasks", ()))
     found = [key.removesuffix("_weight") for key in logs if key.endswith("_weight") and not key.startswith("val_")]
     return logs, [task for task in named or found if f"{task}_weight" in logs]
 

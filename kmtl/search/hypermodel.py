@@ -52,7 +52,7 @@ class TrialTrainer(Trainer):
         tasks = self.tasks if alone is None else [alone]
         model = self.model(tasks, hp, seed=self.seed, names=[task.name for task in tasks])
         fix = "Leave them out: the search sets them."
-        is_free = len(set(model.loss_weights.values())) == 1
+        is_free = len({model.loss_weights[name] for name in model.tasks}) == 1
         require(is_free, _OWNER, "build", "must not set `loss_weights`", model.loss_weights, fix)
         return model
 

@@ -9,11 +9,20 @@ import keras
 from keras import ops
 
 from kmtl._checks import non_negative, refusal, require, sizes, task_name
-from kmtl.tasks.keras_losses import is_of_keras, is_stackable, loss_identity, loss_name, loss_values, serialized_loss
+from kmtl.tasks.keras_losses import (
+    is_of_keras,
+    is_stackable,
+    loss_identity,
+    loss_name,
+    loss_values,
+    serialized_loss,
+    summed,
+)
 from kmtl.tasks.labels import elements_of
 from kmtl.tasks.measures import ignored_class, one_hot, takes_one_hot
 from kmtl.tasks.metric_directions import better_end, metric_name
 from kmtl.tasks.outputs import Output
+from kmtl.tasks.several_losses import SeveralLosses
 from kmtl.tasks.task_space import Condition, checked_where
 
 
@@ -26,8 +35,11 @@ class Task(Output):
     Args:
         name: Key of the task in outputs, labels, weights and logs.
         loss: A Keras loss (name, object or function) in place of the kind's own.
-            An object's `reduction` is not used: kmtl takes one value an example
-            and averages over the labelled ones.
+            kmtl takes one value an example and averages over the labelled ones; an object
+            whose `reduction` asks for a sum is refused.
+        losses: `{name: loss}` in place of `loss`: several losses, whose sum is the task's. Each is logged as
+            `<task>_<name>_loss` and weighs 1, or what `compile(loss_weights={task: {name: weight}})` says. A label
+            counts where every one of them can be taken of it.
         metrics: Keras metrics (names or objects) in place of the kind's own.
         hidden: Units of the head's hidden layers.
         dropout: Share of the head's hidden units that is dropped, in `[0, 1)`;
@@ -55,6 +67,7 @@ class Task(Output):
         name: str,
         *,
         loss: Any = None,
+        losses: Mapping[str, Any] | None = None,
         metrics: Sequence[Any] | None = None,
         hidden: int | Sequence[int] = (),
         dropout: float = 0.0,
@@ -66,6 +79,9 @@ class Task(Output):
         self.name = task_name(owner, name)
         self.owner = f"{owner}({name!r})"
         self.loss = self._checked_loss(loss)
+        self.losses = self.checked_losses(losses)
+        alone = losses is None or loss is None
+        require(alone, self.owner, "loss", "must be left out beside `losses`", loss, "Name it in `losses`.")
         self.metrics = self._checked_metrics(metrics)
         self.hidden = sizes(self.owner, "hidden", hidden)
         self.dropout = non_negative(self.owner, "dropout", dropout)
@@ -73,6 +89,14 @@ class Task(Output):
         self.l1 = non_negative(self.owner, "l1", l1)
         self.l2 = non_negative(self.owner, "l2", l2)
         self.where: Condition = checked_where(self.owner, name, where)
+
+    def checked_losses(self, losses: Any) -> dict[str, Any] | None:
+        """Returns several losses by name, or refuses what is no dict of them; None where there is one loss."""
+        if losses is None:
+            return None
+        named = isinstance(losses, Mapping) and losses and None not in losses.values()
+        require(bool(named), self.owner, "losses", "must be a dict {name: loss} of one or more", losses)
+        return {task_name(self.owner, name): self._checked_loss(loss) for name, loss in losses.items()}
 
     def _checked_loss(self, loss: Any) -> Any:
         """Returns the loss, or refuses one that Keras does not know."""
@@ -87,6 +111,8 @@ class Task(Output):
                 raise ValueError(refusal(self.owner, "loss", "must be a Keras loss", loss)) from error
         elif loss is not None and not callable(loss):
             raise ValueError(refusal(self.owner, "loss", "must be a name, a keras.losses.Loss or a function", loss))
+        if wrong := summed(loss):
+            raise ValueError(refusal(self.owner, "loss", *wrong))
         return loss
 
     def _checked_metrics(self, metrics: Any) -> list[Any]:
@@ -109,7 +135,9 @@ class Task(Output):
         raise NotImplementedError
 
     def resolved_loss(self) -> Any:
-        """The loss to train with, as a Keras loss object or function."""
+        """The loss to train with: a Keras loss object or function, or `SeveralLosses`."""
+        if self.losses is not None:
+            return SeveralLosses(self.losses)
         return keras.losses.get(self.default_loss if self.loss is None else self.loss)
 
     def is_elementwise(self, loss: Any) -> bool:
@@ -216,11 +244,12 @@ class Task(Output):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        loss = self.loss if self.loss is None or isinstance(self.loss, str) else serialized_loss(self.loss)
+        several = {name: _loss_config(loss) for name, loss in (self.losses or {}).items()}
         metrics = [item if isinstance(item, str) else keras.metrics.serialize(item) for item in self.metrics]
         config = {
             "name": self.name,
-            "loss": loss,
+            "loss": _loss_config(self.loss),
+            **({"losses": several} if several else {}),
             "metrics": metrics,
             "hidden": list(self.hidden),
             "dropout": self.dropout,
@@ -253,6 +282,11 @@ class Task(Output):
 
     def __hash__(self) -> int:
         return hash(self.owner)
+
+
+def _loss_config(loss: Any) -> Any:
+    """A loss as a config holds it."""
+    return loss if loss is None or isinstance(loss, str) else serialized_loss(loss)
 
 
 def trailing(axes: int) -> Any:

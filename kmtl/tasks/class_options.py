@@ -53,7 +53,9 @@ def checked_factors(task: Task, names: Any) -> tuple[str, ...]:
 
 def yes_or_no(outputs: Any, threshold: Any = 0.5) -> Any:
     """Decides probabilities: yes above the threshold, one or one a label; int64."""
-    return ops.cast(outputs > np.asarray(threshold, "float32"), "int64")
+    if isinstance(threshold, tuple):
+        outputs, threshold = ops.cast(outputs, "float32"), np.asarray(threshold, "float32")
+    return ops.cast(outputs > threshold, "int64")
 
 
 def likelier(answers: Any, outputs: Any) -> Any:

@@ -33,7 +33,7 @@ class Classification(Task):
         label_names: A name for each class, for reports and exported files.
         class_weight: Weight of each class's examples in training: a dict (a class left out
             weighs 1) or `"balanced"`, which is `n / (classes * n_c)` from the counts in the training labels.
-        **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
+        **options: `loss`, `losses`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
 
     >>> task = Classification("digit", classes=10)
     >>> task.units, task.missing, task.metric_names(), task.direction("accuracy")
@@ -119,7 +119,7 @@ class BinaryClassification(Task):
             Multi-Task Model", SIGIR 2018; `docs/task_space.md`).
         threshold: Probability above which `decide` says yes, here and in exported files; the metric stays at 0.5.
             `kmtl.evidence.calibrate` chooses it.
-        **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`, `where`: see `Task`.
+        **options: `loss`, `losses`, `metrics`, `hidden`, `dropout`, `l1`, `l2`, `where`: see `Task`.
 
     >>> BinaryClassification("smiling").units
     1
@@ -192,7 +192,7 @@ class MultiLabel(Task):
         label_names: A name for each label.
         threshold: Probability above which `decide` says yes, one for all or one a label; the metric stays at 0.5.
             `kmtl.evidence.calibrate` chooses it.
-        **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
+        **options: `loss`, `losses`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
 
     >>> MultiLabel("findings", labels=14).label_shape
     (14,)

@@ -8,6 +8,7 @@ import keras
 from kmtl._checks import require, words
 from kmtl._keras_private import loss_arguments, operations_behind
 from kmtl.tasks.base import Task
+from kmtl.tasks.several_losses import SeveralLosses
 
 # What ends in probabilities.
 _ENDS = ("softmax", "sigmoid", "hard_sigmoid", "sparse_sigmoid", "sparsemax")
@@ -24,7 +25,8 @@ def takes_logits(loss: Any) -> bool:
     >>> takes_logits(keras.losses.BinaryCrossentropy(from_logits=True)), takes_logits(keras.losses.BinaryCrossentropy())
     (True, False)
     """
-    return bool(getattr(loss, "from_logits", False) or loss_arguments(loss).get("from_logits", False))
+    found = loss.losses.values() if isinstance(loss, SeveralLosses) else [loss]
+    return any(getattr(one, "from_logits", False) or loss_arguments(one).get("from_logits", False) for one in found)
 
 
 def is_logits(task: Task, output: Any) -> bool:

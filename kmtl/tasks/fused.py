@@ -151,7 +151,9 @@ class FusedHeads(keras.layers.Layer):
         values = keras.activations.get(self.activation)(values)
         outputs = ops.split(ops.reshape(values, (-1, len(names) * self.units)), len(names), axis=-1)
         found = dict(zip(names, outputs, strict=True))
-        return {name: found[name] if name in found else ops.zeros_like(outputs[0]) for name in self.names}
+        if len(found) < len(self.names):
+            found = {**dict.fromkeys(self.names, ops.zeros_like(outputs[0])), **found}
+        return {name: found[name] for name in self.names}
 
     def _first(self, several: list[Any], kernel: Any) -> Any:
         """What the first kernel makes of the features, one a head: `(batch, heads, n)`."""

@@ -36,6 +36,21 @@ def loss_name(loss: Any) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
+def summed(loss: Any) -> tuple[str, Any, str] | None:
+    """Tells what is wrong with a loss object that asks for another reduction than the mean: rule, value, way out.
+
+    >>> summed(keras.losses.MeanSquaredError(reduction="sum"))[:2]
+    ('must not ask for a reduction of its own', 'sum')
+    >>> summed(keras.losses.MeanSquaredError()) is None
+    True
+    """
+    reduction = getattr(loss, "reduction", None)
+    if reduction not in ("sum", "mean_with_sample_weight"):
+        return None
+    fix = "A task's loss is the mean over its labels: leave `reduction` out, and set `loss_weights` for a larger one."
+    return "must not ask for a reduction of its own", reduction, fix
+
+
 def is_of_keras(loss: Any) -> bool:
     """Whether it is one of Keras's own losses, on the last axis, and not a user's under the same name."""
     by_keras = not isinstance(loss, keras.losses.Loss) or type(loss).__module__.startswith("keras.")

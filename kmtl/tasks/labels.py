@@ -68,7 +68,29 @@ class Label:
         # NaN differs from itself; of Keras's symbolic tensors only `!=` is elementwise.
         return labels != self.missing if self.label_dtype == "int32" else ~(labels != labels)
 
+    def possible(self, labels: Any) -> Any:
+        """Tells which elements of the labels are missing or can be: a class of the task, a finite number.
+
+        Args:
+            labels: Any array or tensor.
+
+        Returns:
+            Booleans of the same shape and sort.
+        """
+        if self.label_dtype != "int32":
+            return abs(labels) != float("inf")
+        return (labels >= self.missing) & (labels < self.classes) if self.classes else labels >= self.missing
+
     # Checks and casts of arrays.
+
+    def unmasked(self, labels: Any) -> Any:
+        """Returns labels as they are, those behind a mask of `np.ma` as missing."""
+        if not np.ma.isMaskedArray(labels):
+            return labels
+        if labels.dtype.kind not in "iufb":
+            return np.asarray(labels)
+        wide = np.result_type(labels.dtype, "int8" if self.label_dtype == "int32" else "float32")
+        return np.ma.filled(labels.astype(wide), self.missing)
 
     def check_labels(self, refusals: Refusals, argument: str, dtype: Any, shape: Sequence[int | None]) -> None:
         """Records labels of a wrong dtype or shape.
@@ -91,7 +113,10 @@ class Label:
             fix = f"Cast to int, {self.missing} where missing; kmtl.data.from_frame does both."
             refusals.add(label, f"must be integers: it is a {what}", words(str(np.dtype(dtype))), fix)
         elif kind not in "iufb":
-            refusals.add(label, "must be numbers", words(str(np.dtype(dtype))), "Encode names as numbers first.")
+            fix = "Encode names as numbers first."
+            if kind == "O":
+                fix = f"Encode names as numbers first, None as {self.missing}; pad labels of unlike lengths."
+            refusals.add(label, "must be numbers", words(str(np.dtype(dtype))), fix)
         if not self.fits(tuple(shape)):
             wanted = ", ".join(["batch", *("any" if size is None else str(size) for size in self.label_shape)])
             refusals.add(label, f"must have shape ({wanted}{'' if self.label_shape else ','})", tuple(shape))

@@ -51,7 +51,7 @@ class OrdinalRegression(Task):
         classes: Number of classes, at least 2.
         label_names: A name for each class, in order.
         class_weight: Weight of each class's examples in training: a dict or `"balanced"`.
-        **options: `loss`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
+        **options: `loss`, `losses`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
 
     Source: Shi, Cao and Raschka, "Deep Neural Networks for Rank-Consistent Ordinal Regression Based On Conditional
     Probabilities" (CORN), 2021. Departures: the mean is taken over examples, not over questions; the questions start

@@ -30,9 +30,9 @@ class Regression(Task):
         name: Key of the task in outputs, labels, weights and logs.
         shape: `()` for a number, `(n,)` for a vector.
         unit: Unit of the label, for reports.
-        loss: `"mse"`, `"mae"`, `"huber"` or any Keras loss.
+        loss: `"mse"`, `"mae"`, `"huber"` or any Keras loss; `"mse"` if left out.
         standardize: False to train in the label's own unit.
-        **options: `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
+        **options: `losses`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
 
     >>> task = Regression("position", shape=(2,), unit="px")
     >>> task.units, task.label_shape, task.metric_names(), task.direction("mae")
@@ -57,11 +57,13 @@ class Regression(Task):
         *,
         shape: int | tuple[int, ...] = (),
         unit: str = "",
-        loss: Any = "mse",
+        loss: Any = None,
         standardize: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(name, loss=loss, **options)
+        if self.loss is None and self.losses is None:
+            self.loss = "mse"
         self.shape = sizes(self.owner, "shape", shape)
         require(len(self.shape) <= 1, self.owner, "shape", "must be () or (n,)", shape, "Flatten the label.")
         require(isinstance(unit, str), self.owner, "unit", "must be text", unit)

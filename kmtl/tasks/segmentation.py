@@ -31,7 +31,8 @@ class Segmentation(Task):
         ignore: Another label value of pixels that have none, as 255.
         label_names: A name for each class, for reports and exported files.
         class_weight: Weight of each class's pixels in training: a dict or `"balanced"`.
-        **options: `loss`, `metrics`, `hidden` (channels of 1x1 convolutions), `dropout`, `l1`, `l2`: see `Task`.
+        **options: `loss`, `losses`, `metrics`, `hidden` (channels of 1x1 convolutions), `dropout`, `l1`, `l2`: see
+            `Task`.
 
     Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, its
     FCN-32s, whose last enlargement is bilinear and fixed, too.

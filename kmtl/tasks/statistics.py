@@ -102,6 +102,10 @@ class LabelStatistics:
     def refuse_lost_digits(self, refusals: Refusals, argument: str) -> None:
         """Records labels whose digits float32 loses."""
 
+    def rule_of_values(self) -> tuple[str, str]:
+        """What a label may be, and what is often the reason where it is not, as a refusal says it."""
+        return "must be finite or NaN", ""
+
 
 class ClassCounts(LabelStatistics):
     """How often each class, or each whole number, occurs.
@@ -131,10 +135,14 @@ class ClassCounts(LabelStatistics):
         """Records classes that the task does not have."""
         last = len(self.counts) - 1 if len(self.counts) else math.inf
         if self.lowest < 0 or self.highest > last:
-            rule = f"must lie in 0..{last}" if len(self.counts) else "must be at least 0"
-            fix = "Classes are counted from 0." if len(self.counts) else ""
-            got = words(f"{self.lowest}..{self.highest}")
-            refusals.add(argument, f"{rule}, or be {self.task.missing} where missing", got, fix)
+            rule, fix = self.rule_of_values()
+            refusals.add(argument, rule, words(f"{self.lowest}..{self.highest}"), fix)
+
+    def rule_of_values(self) -> tuple[str, str]:
+        """What a label may be, and what is often the reason where it is not."""
+        rule = f"must lie in 0..{len(self.counts) - 1}" if len(self.counts) else "must be at least 0"
+        fix = "Classes are counted from 0." if len(self.counts) else ""
+        return f"{rule}, or be {self.task.missing} where missing", fix
 
 
 class Moments(LabelStatistics):
@@ -173,7 +181,8 @@ class Moments(LabelStatistics):
     def refuse_values(self, refusals: Refusals, argument: str) -> None:
         """Records infinite labels."""
         if self.infinite:
-            refusals.add(argument, "must be finite or NaN", words(f"{self.infinite} infinite values"))
+            rule, fix = self.rule_of_values()
+            refusals.add(argument, rule, words(f"{self.infinite} infinite values"), fix)
         self.refuse_lost_digits(refusals, argument)
 
     @property

@@ -1,10 +1,12 @@
 """Arrays, frames and folders as datasets: labels as the tasks want them, and what is refused."""
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
 
+import kmtl
 from kmtl.data.mixing.mix import mix
 from kmtl.data.sources import from_arrays, from_folder, from_frame
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Segmentation
@@ -445,6 +447,16 @@ def test_broken_images_and_tables_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"must name whole images, got 2 that are not, first 'cut.png', 'cut.jpg'"):
         from_folder(tmp_path, table, [Regression("weight")], image_size=4)
     assert len(list(from_folder(tmp_path, table[:4], [Regression("weight")], image_size=4))) == 1
+    damaged = bytearray((tmp_path / "whole.png").read_bytes())
+    damaged[40:50] = b"\0" * 10
+    (tmp_path / "damaged.png").write_bytes(damaged)
+    table = pd.DataFrame({"file": ["whole.png", "damaged.png"], "weight": [1.0, 2.0]})
+    dataset = from_folder(tmp_path, table, [Regression("weight")], image_size=4)
+    image = keras.Input((4, 4, 3))
+    model = kmtl.MultiTaskModel.from_features(image, keras.layers.Flatten()(image), [Regression("weight")])
+    model.compile("sgd")
+    with pytest.raises(ValueError, match=r"must name whole images, got 1 that are not, first 'damaged.png'"):
+        model.fit(dataset, verbose=0)
     for content in (b"", b"\x89PNG\r\n\x1a\n\xff\xfe\0\0", b"a,b\n1,2,3\n1,2,3,4\n"):
         (tmp_path / "labels.csv").write_bytes(content)
         with pytest.raises(ValueError, match=r"`labels` must be a CSV file in UTF-8 .*, got '.*labels.csv'"):

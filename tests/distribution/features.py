@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from joint_terms.functions import alive_is_first, both_right, width_by_age
 from toys import build, examples, tasks
 
 import kmtl
@@ -148,6 +149,18 @@ def _schedule():
     # A task that stops weighs 0 from then on; momentum must not move its head.
     stop = kmtl.callbacks.TaskEarlyStopping({"alive": "alive_loss"}, patience=1, min_delta=1e9)
     return trained(made(), epochs=3, callbacks=[halve, stop])
+
+
+@feature("joint losses and metrics, several losses of a task")
+def _joint_terms():
+    law = kmtl.JointLoss("law", width_by_age, ["age", "box"], balanced=True, needs_labels=["box"])
+    first = kmtl.JointLoss("first", alive_is_first, ["alive", "species"], needs_labels=False)
+    both = kmtl.JointMetric("both", both_right, ["species", "alive"])
+    several = {"loss": {"age": {"absolute": "mae", "squared": "mse"}}, "loss_weights": {"age": {"squared": 0.5}}}
+    model = made(balancer="upgrad", joint_losses=[law, first], joint_metrics=[both], steps_per_execution=2, **several)
+    # The last batch is one example: a replica has none, and must not count for a loss that needs no label.
+    short = {name: label[:33] for name, label in Y.items()}
+    return outcome(model, model.fit(X[:33], short, validation_data=(X[:17], {n: y[:17] for n, y in Y.items()}), **FIT))
 
 
 @feature("`steps_per_execution`")

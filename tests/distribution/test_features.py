@@ -22,6 +22,7 @@ CORE = [
     "`steps_per_execution`",
     "an optimizer by task",
     "mixed_float16",
+    "joint losses and metrics, several losses of a task",
 ]
 ON_MACHINES = CORE[:2]
 #: What cannot work, by feature: a part of the refusal.

@@ -36,6 +36,11 @@ def made_anew():
     heads["big"] = keras.layers.Activation("sigmoid", name="big")(keras.layers.Dense(1, name="raw")(both["vector"]))
     made = kmtl.MultiTaskModel(image, heads, tasks=[*tasks, kmtl.BinaryClassification("big")])
     made.compile("adam")
+    # As after a training: no bias is 0.
+    random = np.random.default_rng(6)
+    for variable in made.trainable_variables:
+        if "bias" in variable.name:
+            variable.assign(random.normal(size=variable.shape))
     made.adapt(X, {"size": X.mean((1, 2, 3))})
     return made
 

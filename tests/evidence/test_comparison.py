@@ -140,6 +140,20 @@ def test_same_seed_same_numbers(real):
     assert again.separate["kind_age"][0].scores == real.separate["kind_age"][1].scores
 
 
+@pytest.mark.long
+def test_another_joint_model_is_held_against_the_same_single_models(real):
+    again = compare(build, TASKS, dataset(), dataset(seed=1), epochs=1, seeds=(3, 5), separate=real, verbose=0)
+    assert again.separate == real.separate
+    assert again.models["kind"] is real.models["kind"]
+    assert again.model is not real.model
+    assert [len(run.history["loss"]) for run in again.joint] == [1, 1]
+
+
+def test_single_models_of_other_seeds_are_refused(by_hand):
+    with pytest.raises(ValueError, match=r"^compare: `separate` must hold runs of every task under the same seeds"):
+        compare(build, TASKS, dataset(), dataset(), epochs=1, seeds=(0,), separate=by_hand)
+
+
 def test_arrays_are_compared_as_batches_are_and_each_training_tells_what_is_left(capsys):
     def eager(tasks):
         model = build(tasks)

@@ -74,6 +74,19 @@ def test_saturated_probabilities_still_show_their_evidence(model):
     assert model.predict(picture, verbose=0)["kind"].sum() == pytest.approx(1.0)
 
 
+def test_heads_of_one_kernel_show_their_logits_too():
+    image = keras.Input((SIDE, SIDE, 1), name="image")
+    means = keras.layers.GlobalAveragePooling2D()(keras.layers.Identity(name="map")(image))
+    tasks = [kmtl.BinaryClassification("spot"), kmtl.BinaryClassification("other")]
+    made = kmtl.MultiTaskModel.from_features(image, means, tasks, fuse=True)
+    made.get_layer("spot_and_1_more").kernels[0].assign([[2.0, 5.0]])
+    # Of so bright a picture both are sure to the last digit.
+    picture = 1000 * planted("up right")[None]
+    found = grad_cam(made, picture, tasks=["other", "spot"])
+    for name, weight in {"spot": 2, "other": 5}.items():
+        np.testing.assert_allclose(found.maps[name], weight / SIDE**2 * picture[..., 0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("fuse", [False, True], ids=["own heads", "one kernel"])
 def test_evidence_is_found_in_the_quadrant_that_it_was_put_in(fuse):
     keras.utils.set_random_seed(0)

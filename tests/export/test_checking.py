@@ -252,8 +252,8 @@ def test_what_is_no_artifact_is_refused(small, rows, tmp_path):
     (tmp_path / "m.h5").touch()
     (tmp_path / "folder.onnx").mkdir()
     for path, words in (
-        (tmp_path / "none", "Export the model first"),
-        (tmp_path / "none.onnx", "Export the model first"),
+        (tmp_path / "none", "none, where nothing is. Export the model first"),
+        (tmp_path / "none.onnx", "none.onnx, where nothing is. Export the model first"),
         (tmp_path / "folder.onnx", "Export the model first"),
         (tmp_path / "m.h5", "Export the model first"),
         (tmp_path / "versions", "Pass one of its versions: 1"),

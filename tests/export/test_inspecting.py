@@ -227,33 +227,49 @@ def test_odd_descriptions_are_told_in_the_one_form(forms, tmp_path):
     assert r"\x1b[2Jnow" in shown
 
 
-PLANTED = """
-import sys
-from kmtl import export
-before = list(sys.path)
-try:
-    export.inspect("named.keras")
-except ValueError as error:
-    print(error)
-assert sys.path == before, sys.path
-print("left")
-"""
-
-
-def test_a_file_imports_nothing_from_the_current_folder(tmp_path):
-    """Keras imports what a file says of `keras_hub`; the current folder stands in the path of `python -c`."""
+@pytest.fixture
+def planted(tmp_path):
+    """A folder with a file that names a class of `keras_hub`, beside a `keras_hub.py` that tells when it runs."""
     with zipfile.ZipFile(saved(tmp_path, "plain", keras.layers.Dense(2))) as plain:
         parts = {name: plain.read(name) for name in plain.namelist()}
     parts["config.json"] = parts["config.json"].replace(b'"keras.layers"', b'"keras_hub.layers"')
     with zipfile.ZipFile(tmp_path / "named.keras", "w") as named:
         for name, content in parts.items():
             named.writestr(name, content)
-    (tmp_path / "keras_hub.py").write_text("print('PLANTED'); open('ran', 'w').close()")
-    root = str(pathlib.Path(kmtl.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": root}
-    command = [sys.executable, "-c", PLANTED]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert "PLANTED" not in done.stdout
-    assert not (tmp_path / "ran").exists()
-    assert "left" in done.stdout
-    assert "load_keras: `path` must hold classes of installed packages, got one of 'keras_hub.layers'" in done.stdout
+    (tmp_path / "keras_hub.py").write_text("open('ran', 'w').close()")
+    return tmp_path
+
+
+ABSENT = "load_keras: `path` must hold classes of installed packages, got one of 'keras_hub.layers'"
+
+
+def test_a_file_imports_nothing_from_the_current_folder(planted, monkeypatch):
+    """Keras imports what a file says of `keras_hub`, and Python from the current folder where its path says so."""
+    monkeypatch.chdir(planted)
+    for entry in ("", ".", str(planted)):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "path", [entry, *sys.path])
+            before = list(sys.path)
+            with pytest.raises(ValueError, match=ABSENT):
+                kmtl.export.load_keras("named.keras")
+            with pytest.raises(ValueError, match="`modules` must be modules that Python finds"):
+                kmtl.export.load_keras("named.keras", ["keras_hub.layers"])
+            assert sys.path == before
+    before = list(sys.path)
+    with pytest.raises(ValueError, match=ABSENT):
+        kmtl.export.inspect("named.keras")
+    assert sys.path == before
+    assert not (planted / "ran").exists()
+
+
+@pytest.mark.long
+def test_a_program_imports_nothing_from_its_folder(planted):
+    """Here the current folder stands in the path by itself."""
+    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(kmtl.__file__).parents[1])}
+    code = "import sys; from kmtl import cli; sys.exit(cli.main(['inspect', 'named.keras']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=planted, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert ABSENT in done.stderr
+    assert not (planted / "ran").exists()

@@ -46,14 +46,21 @@ def test_a_vector_counts_where_any_element_is_there():
     assert found.counts.tolist() == [1, 2]
 
 
-def test_only_nan_spoils_an_input():
-    x = np.ones((4, 2, 2), "float32")
-    x[0, 0, 0], x[0, 1, 1], x[1, 0, 0], x[2, 0, 1] = np.inf, -np.inf, np.nan, np.nan
+@pytest.mark.parametrize(("dtype", "huge"), [("float32", np.inf), ("float64", 1e300), ("float16", np.inf)])
+def test_what_is_not_finite_in_float32_spoils_an_input(dtype, huge):
+    x = np.ones((4, 2, 2), dtype)
+    x[0, 0, 0], x[0, 1, 1], x[1, 0, 0], x[2, 0, 1] = huge, -huge, np.nan, np.nan
     found = DataStatistics({})
     found.update({"image": x, "count": np.ones((4, 1), "int32")}, {})
     found.update({"image": x[:1], "count": np.ones((1, 1), "int32")}, {})
-    assert found.bad_inputs == {"x['image']": 2}
+    assert found.bad_inputs == {"x['image']": 4}
     assert found.examples == 5
+
+
+def test_a_sum_beyond_float32_spoils_nothing():
+    found = DataStatistics({})
+    found.update(np.full((8, 4), 3e38, "float32"), {})
+    assert found.bad_inputs == {"x": 0}
 
 
 def test_a_weight_without_a_label_may_be_anything():

@@ -1,5 +1,8 @@
 """The one look at the data before training: how far it goes, what it learns, what it remembers."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -130,3 +133,16 @@ def test_validation_without_a_task_says_nan_for_it():
 def test_no_warning_of_shuffling_what_cannot_be_shuffled():
     # Stock Keras warns; warnings are errors here.
     fit(compiled(run_eagerly=True), Source().dataset, shuffle=True)
+
+
+def test_a_dataset_is_mapped_once_and_freed():
+    model = compiled(run_eagerly=True)
+    data = tf.data.Dataset.from_tensor_slices((X, {**Y, "species": Y["species"].astype("int64")})).batch(8)
+    first, again = (model.inspection.partial_feed(data, None, None, "evaluate").x for _ in range(2))
+    assert first is again is not data
+    other = compiled(run_eagerly=True)
+    assert other.inspection.partial_feed(data, None, None, "evaluate").x is not first
+    gone = weakref.ref(data)
+    del data, first, again
+    gc.collect()
+    assert gone() is None

@@ -17,14 +17,6 @@ from kmtl import _checks
 from kmtl.export import describing, placing, precision, signatures
 from kmtl.export.lite import batching, captured_output, metadata, quality, quantizing, running, scoring
 
-_WAYS_OUT = {
-    "int8": "Calibrate with more or more typical inputs, take quantize='dynamic' or 'float16'",
-    "int8_io": "Calibrate with more or more typical inputs, take quantize='int8', 'dynamic' or 'float16'",
-    "dynamic": "Take quantize='float16'",
-    "float16": "Leave `quantize` out",
-    None: "Look for what differs with kmtl.export.check",
-}
-
 
 def litert(
     model: Any,
@@ -104,7 +96,7 @@ def litert(
     part = precision.in_float32(signatures.inference_part(model, outputs))
     exact = [name for name in outputs if not scoring.decides(model, name)]
     content, names = _converted(part, quantize, arrays, exact, select_tf_ops)
-    rows = _kept(model, outputs, content, batches, _ways_out(quantize, arrays), tolerance)
+    rows = _kept(model, outputs, content, batches, quantizing.ways_out(quantize, arrays), tolerance)
     told = describing.description(model, outputs, name=target.stem, metrics=metrics)
     told.update(quantize=quantize, signatures=names, quality=[_plain(row) for row in rows])
     content = metadata.add(content, told, _line(outputs, quantize))
@@ -192,14 +184,6 @@ def _kept(
                 fix = f"{ways_out}, or pass tolerance=None to write it anyway."
                 refusals.add("tolerance", rule, _checks.words(got), fix)
     return rows
-
-
-def _ways_out(quantize: str | None, calibration: Mapping[str, Any]) -> str:
-    """What may bring the quality back, which is more rows first where there are fewer than are used."""
-    rows = min(map(len, calibration.values()), default=quantizing.ROWS)
-    if quantize in quantizing.CALIBRATED and rows < quantizing.ROWS:
-        return f"It was calibrated on {rows} rows, of which up to {quantizing.ROWS} help. {_WAYS_OUT[quantize]}"
-    return _WAYS_OUT[quantize]
 
 
 def _plain(row: scoring.TaskQuality) -> dict[str, Any]:

@@ -17,6 +17,13 @@ MODES = ("float16", "dynamic", "int8", "int8_io")
 CALIBRATED = ("int8", "int8_io")
 # More say little about a range, and each one runs through every signature.
 ROWS = 512
+_WAYS_OUT = {
+    "int8": "Calibrate with more or more typical inputs, take quantize='dynamic' or 'float16'",
+    "int8_io": "Calibrate with more or more typical inputs, take quantize='int8', 'dynamic' or 'float16'",
+    "dynamic": "Take quantize='float16'",
+    "float16": "Leave `quantize` out",
+    None: "Look for what differs with kmtl.export.check",
+}
 
 
 def refuse_mode(refusals: _checks.Refusals, quantize: Any) -> None:
@@ -123,3 +130,19 @@ def _representatives(names: Iterable[str], arrays: Mapping[str, Any]) -> Iterabl
     rows = range(len(next(iter(arrays.values()))))
     for name, row in itertools.product(names, rows):
         yield name, {key: array[row : row + 1] for key, array in arrays.items()}
+
+
+def ways_out(quantize: str | None, calibration: Mapping[str, Any]) -> str:
+    """Says what may bring the quality back: more rows first, where there are fewer than are used.
+
+    Args:
+        quantize: None or one of `MODES`.
+        calibration: Calibration data by input name, if there is any.
+
+    >>> print(ways_out("int8", {"image": np.zeros((100, 4))}).partition(".")[0])
+    It was calibrated on 100 rows, and up to 512 help
+    """
+    rows = min(map(len, calibration.values()), default=ROWS)
+    if quantize in CALIBRATED and rows < ROWS:
+        return f"It was calibrated on {rows} rows, and up to {ROWS} help. {_WAYS_OUT[quantize]}"
+    return _WAYS_OUT[quantize]
