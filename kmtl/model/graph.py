@@ -9,7 +9,15 @@ import keras
 from kmtl._checks import near, refusal, words
 from kmtl.model.heads import Head, heads
 from kmtl.sharing import Fork
-from kmtl.tasks import Task, Unstandardize, build_heads, features_by_task, matched_outputs, named_tasks
+from kmtl.tasks import (
+    Task,
+    Unstandardize,
+    build_heads,
+    features_by_task,
+    matched_outputs,
+    named_tasks,
+    with_activations,
+)
 
 # Of the files that models are saved in; from 2 on the state of the training stands in `setup`.
 FORMAT = 2
@@ -38,10 +46,11 @@ class TaskGraph(keras.Model):
 
     def __init__(self, *args: Any, tasks: Any = None, **kwargs: Any) -> None:
         named = named_tasks(tasks)
+        loaded = bool(named) and all(isinstance(task, Mapping) for task in tasks)
         if named and len(args) >= 2:
-            args = (args[0], matched_outputs(args[1], named), *args[2:])
+            args = (args[0], matched_outputs(args[1], named, loaded=loaded), *args[2:])
         elif named and "outputs" in kwargs:
-            kwargs["outputs"] = matched_outputs(kwargs["outputs"], named)
+            kwargs["outputs"] = matched_outputs(kwargs["outputs"], named, loaded=loaded)
         try:
             super().__init__(*args, **kwargs)
         except ValueError as error:
@@ -77,20 +86,23 @@ class TaskGraph(keras.Model):
         """
         named = named_tasks(tasks)
         own = features_by_task(features, list(named.values()))
-        if not isinstance(features, Mapping) or not set(named) <= set(features):
+        if not isinstance(features, Mapping) or not set(own) <= set(features):
             own = _forked(own)
         return cls(inputs, build_heads(own, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
 
     @classmethod
-    def from_model(cls, model: Any, tasks: Sequence[Task]) -> Self:
+    def from_model(cls, model: Any, tasks: Sequence[Task], *, from_logits: bool = False) -> Self:
         """Adopts a plain Keras model whose outputs are a dict keyed by task name; its weights are shared with it.
 
         Args:
             model: A functional model; with one task, its single output may stand alone.
             tasks: The tasks, in order.
+            from_logits: Whether outputs that are logits, as a Dense layer without activation makes them, get the
+                softmax or sigmoid that their task promises. The loss then sees probabilities, exactly, and needs no
+                `from_logits` of its own.
 
         Raises:
-            ValueError: If the outputs are a list, or do not match the tasks.
+            ValueError: If the outputs are a list, do not match the tasks, or are logits and nobody says so.
         """
         named = named_tasks(tasks)
         if not getattr(model, "inputs", None):
@@ -99,6 +111,8 @@ class TaskGraph(keras.Model):
         outputs = model.output
         if len(named) == 1 and not isinstance(outputs, Mapping | list | tuple):
             outputs = dict.fromkeys(named, outputs)
+        if from_logits and isinstance(outputs, Mapping):
+            outputs = with_activations(outputs, list(named.values()))
         return cls(model.input, outputs, tasks=list(named.values()), name=model.name)
 
     def get_config(self) -> dict[str, Any]:

@@ -229,3 +229,8 @@ def _check_forks(model: TaskGraph) -> None:
         fix = "Build the model by MultiTaskModel.from_features, or put a kmtl.sharing.Fork behind the trunk."
         rule = "of level='features' needs a fork of the features"
         raise ValueError(refusal("compile", "balancer", rule, words("a model without one"), fix))
+    products = [name for name, task in model.tasks.items() if task.product_of]
+    if products:
+        rule = "of level='features' needs tasks that take features of their own"
+        fix = "The gradient of a product comes by the features of its factors: use level='parameters'."
+        raise ValueError(refusal("compile", "balancer", rule, words(f"{products}, products of heads"), fix))

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -35,6 +35,8 @@ class Output(Label):
     # What the numbers are, for a reader of an exported file.
     meaning: ClassVar[str] = "values"
     unit: str = ""
+    # Tasks whose outputs this one's is the product of; it takes no features then.
+    product_of: tuple[str, ...] = ()
     # Probability above which the answer is yes, one or one a label; None where nothing is answered so.
     threshold: float | tuple[float, ...] | None = None
     hidden: tuple[int, ...] = ()
@@ -53,6 +55,11 @@ class Output(Label):
         return (*self.label_shape[: self.dense_axes], self.units)
 
     # The head.
+
+    @property
+    def final_activation(self) -> str | None:
+        """The activation that an output ends in to be what the kind says; None where any number may be one."""
+        return self.activation
 
     def check_features(self, features: Any, owner: str) -> None:
         """Refuses features that the head cannot take.
@@ -79,6 +86,17 @@ class Output(Label):
             KerasTensor of shape `(batch, *output_shape)`, float32.
         """
         return self.output(self.hidden_layers(features))
+
+    def product(self, factors: Sequence[Any]) -> Any:
+        """Multiplies the outputs of the tasks that `product_of` names.
+
+        Args:
+            factors: One output each.
+
+        Returns:
+            KerasTensor of shape `(batch, *output_shape)`, float32.
+        """
+        return keras.layers.Multiply(dtype="float32", name=self.name)(list(factors))
 
     def hidden_layers(self, features: Any) -> Any:
         """Builds what stands between the features and the output layer."""
@@ -202,14 +220,25 @@ class Output(Label):
             outputs: Array or tensor `(batch, *output_shape)`.
 
         Returns:
-            Tensors `(batch, ...)`; of a task of values the values themselves under `""`, shaped as its labels.
+            Tensors `(batch, ...)`; of a task that decides, what it decides under `"label"`, by the names of its
+            classes; of a task of values the values themselves under `""`, shaped as its labels.
         """
+        if self.decides:
+            return {"label": named_classes(self.label_names, self.decide(outputs))}
         same = len(self.label_shape) == self.dense_axes and self.units == 1
         return {"": ops.squeeze(outputs, axis=-1) if same else outputs}
 
+    @property
+    def scores_classes(self) -> bool:
+        """Whether the label is the number of a class, and the output one number a class."""
+        return self.weighs_classes and self.units == self.classes and len(self.loss_shape) == self.dense_axes
+
     def read_keys(self) -> list[str]:
         """Full names of what `read` gives."""
-        return [f"{self.name}_label", f"{self.name}_probability"] if self.decides else [self.name]
+        unnamed = copy.copy(self)
+        unnamed.label_names = None
+        found = unnamed.read(ops.zeros((1, *known_shape(self.output_shape))))
+        return ["_".join(filter(None, (self.name, end))) for end in found]
 
     def metric_outputs(self, outputs: Any) -> Any:
         """The part of outputs that metrics compare with labels; all of it, unless a head gives more."""
@@ -241,7 +270,7 @@ class Output(Label):
         ]
 
     def describe(self, label: Any, output: Any) -> str:
-        """One line of one example, as a picture's title shows it: `angle 10.0 → 12.5 deg`.
+        """One line of one example, as a picture's title shows it: `angle 10.0 → 12.5 deg`, `digit 3 → 5 ✗`.
 
         Args:
             label: The label; None where there is none.
@@ -250,9 +279,19 @@ class Output(Label):
         Returns:
             Text; a wrong decision ends in ` ✗`.
         """
+        if self.decides and not self.label_shape:
+            return self._decision(label, output)
         given = self.metric_outputs(output)
         digits = decimals(label, given)
         return f"{self.name} {short_numbers(label, digits)} → {short_numbers(given, digits)} {self.unit}".rstrip()
+
+    def _decision(self, label: Any, output: Any) -> str:
+        """The label's class and the decided one, by their names."""
+        decided = int(ops.convert_to_numpy(self.decide(np.asarray(output)[None])).ravel()[0])
+        known = label is not None and bool(np.all(self.present(np.asarray(label))))
+        truth = int(np.ravel(label)[0]) if known else None
+        shown = "?" if truth is None else self.class_name(truth)
+        return f"{self.name} {shown} → {self.class_name(decided)}{' ✗' if known and truth != decided else ''}"
 
     def draw(self, axis: Any, label: Any, output: Any) -> None:
         """Draws the label and the output of one example over its picture; nothing, unless a kind knows better.
