@@ -267,7 +267,7 @@ def test_inner_models_statistics_vocabularies_and_generators_are_copied():
     keras.utils.set_random_seed(1)
     old = kmtl.MultiTaskModel.from_features({"image": row, "word": word}, joined, tasks())
     old.compile("adam", run_eagerly=True)
-    x = {"image": X, "word": tf.constant(["yes", "no"] * 12)}
+    x = {"image": tf.constant(X), "word": tf.constant(["yes", "no"] * 12)}
     old.adapt(x, Y)
     old.train_on_batch(x, Y)
     old.get_layer("in").layers[0].trainable = False
