@@ -11,7 +11,7 @@ from kmtl._checks import Refusals, known_keys, near, words
 from kmtl.data.columns import as_numbers, checked_weights, label_array, narrowed, some
 from kmtl.data.label_images import file_names, is_image
 from kmtl.tasks import Task
-from kmtl.tasks.labels import known_shape
+from kmtl.tasks.shapes import known_shape
 
 
 def check_frame(refusals: Refusals, argument: str, frame: Any) -> None:

@@ -10,7 +10,7 @@ from kmtl._checks import Refusals, near, require, words
 from kmtl.feeding import feed
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics
-from kmtl.tasks.labels import known_shape
+from kmtl.tasks.shapes import known_shape
 
 
 def chosen_tasks(refusals: Refusals, model: Any, tasks: Any) -> list[str]:

@@ -10,8 +10,8 @@ from kmtl._checks import Refusals, near, refusal
 from kmtl._keras_private import metric_function
 from kmtl.losses import Examples, TaskGroup
 from kmtl.tasks import Task
-from kmtl.tasks.labels import known_shape
 from kmtl.tasks.metric_directions import metric_name
+from kmtl.tasks.shapes import known_shape
 
 # Metrics that look at one element of a label at a time; all others see whole vectors.
 _ELEMENTWISE = frozenset(

@@ -14,10 +14,10 @@ from kmtl.model.joint_arguments import check_log_keys, joint_terms
 from kmtl.model.trials import FAILURES, Trial, first_line, shape_of
 from kmtl.tasks import Task
 from kmtl.tasks.keras_losses import loss_name, loss_values, serialized_loss, summed
-from kmtl.tasks.labels import known_shape
 from kmtl.tasks.measures import check_metric
 from kmtl.tasks.metric_directions import metric_name
 from kmtl.tasks.several_losses import SeveralLosses
+from kmtl.tasks.shapes import known_shape
 
 _OWNER = "compile"
 

@@ -18,11 +18,12 @@ from kmtl.tasks.keras_losses import (
     serialized_loss,
     summed,
 )
-from kmtl.tasks.labels import elements_of
 from kmtl.tasks.measures import ignored_class, one_hot, takes_one_hot
 from kmtl.tasks.metric_directions import better_end, metric_name
 from kmtl.tasks.outputs import Output
+from kmtl.tasks.reductions import mean_of_present, trailing
 from kmtl.tasks.several_losses import SeveralLosses
+from kmtl.tasks.shapes import elements_of
 from kmtl.tasks.task_space import Condition, checked_where
 
 
@@ -287,20 +288,3 @@ class Task(Output):
 def _loss_config(loss: Any) -> Any:
     """A loss as a config holds it."""
     return loss if loss is None or isinstance(loss, str) else serialized_loss(loss)
-
-
-def trailing(axes: int) -> Any:
-    """The last axes of a tensor, as a reduction takes them."""
-    return -1 if axes == 1 else tuple(range(-axes, 0))
-
-
-def mean_of_present(values: Any, present: Any, axes: int = 1) -> tuple[Any, Any]:
-    """Averages each label's elements that are there, over the last axes; a label with none does not count.
-
-    >>> values, counted = mean_of_present(ops.array([[1.0, 3.0], [5.0, 9.0]]), ops.array([[True, True], [True, False]]))
-    >>> values.numpy().tolist(), counted.numpy().tolist()
-    ([2.0, 5.0], [True, True])
-    """
-    count = ops.sum(ops.cast(present, "float32"), axis=trailing(axes))
-    total = ops.sum(ops.where(present, values, 0.0), axis=trailing(axes))
-    return total / ops.maximum(count, 1.0), ops.greater(count, 0.0)

@@ -9,6 +9,7 @@ from keras import ops
 
 from kmtl._checks import whole
 from kmtl.tasks.base import Task
+from kmtl.tasks.class_names import named_classes
 from kmtl.tasks.class_options import (
     checked_class_weight,
     checked_factors,
@@ -17,8 +18,8 @@ from kmtl.tasks.class_options import (
     likeliest,
     yes_or_no,
 )
-from kmtl.tasks.outputs import named_classes
 from kmtl.tasks.short_numbers import short_numbers
+from kmtl.tasks.thresholds import checked_threshold
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
@@ -151,7 +152,7 @@ class BinaryClassification(Task):
         self.product_of = checked_factors(self, product_of)
         self.label_names = checked_names(self, label_names, 2)
         self.class_weight = checked_class_weight(self, class_weight, 2)
-        self.threshold = self.checked_threshold(threshold)
+        self.threshold = checked_threshold(self, threshold)
 
     @property
     def default_loss(self) -> str:
@@ -223,7 +224,7 @@ class MultiLabel(Task):
         super().__init__(name, **options)
         self.labels = whole(self.owner, "labels", labels, 1)
         self.label_names = checked_names(self, label_names, self.labels)
-        self.threshold = self.checked_threshold(threshold)
+        self.threshold = checked_threshold(self, threshold)
 
     @property
     def label_shape(self) -> tuple[int | None, ...]:

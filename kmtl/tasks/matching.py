@@ -8,7 +8,7 @@ import keras
 from kmtl._checks import Refusals, near, refusal, words
 from kmtl.tasks.base import Task
 from kmtl.tasks.final_activations import is_logits, takes_logits
-from kmtl.tasks.labels import same_shape
+from kmtl.tasks.shapes import same_shape
 from kmtl.tasks.task_space import TaskSpace
 
 

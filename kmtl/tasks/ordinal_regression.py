@@ -9,8 +9,8 @@ from keras import ops
 
 from kmtl._checks import whole
 from kmtl.tasks.base import Task
+from kmtl.tasks.class_names import named_classes
 from kmtl.tasks.class_options import checked_class_weight, checked_names
-from kmtl.tasks.outputs import named_classes
 
 
 def median_rank(probabilities: Any) -> Any:

@@ -1,7 +1,6 @@
 """What an output is: its head, its shape, and how it is read and drawn."""
 
 import copy
-import math
 from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar
 
@@ -9,9 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from kmtl._checks import is_number, refusal
-from kmtl.tasks.labels import Label, known_shape
+from kmtl._checks import refusal
+from kmtl.tasks.class_names import named_classes
+from kmtl.tasks.labels import Label
+from kmtl.tasks.shapes import known_shape
 from kmtl.tasks.short_numbers import decimals, short_numbers
+from kmtl.tasks.thresholds import checked_threshold
 
 _FORMS = {"vector": "(batch, width)", "sequence": "(batch, tokens, width)", "map": "(batch, height, width, channels)"}
 _FIXES = {
@@ -173,21 +175,6 @@ class Output(Label):
         del classes
         return self.metric_outputs(outputs)
 
-    def checked_threshold(self, given: Any) -> float | tuple[float, ...]:
-        """Returns one threshold for all elements of a label or one for each, or refuses what is neither.
-
-        Args:
-            given: One probability, or a list of them.
-        """
-        listed = isinstance(given, list | tuple | np.ndarray)
-        values, count = list(given) if listed else [given], math.prod(known_shape(self.label_shape))
-        good = all(is_number(value) and 0 <= value <= 1 for value in values)
-        if not good or (listed and (not self.label_shape or len(values) != count)):
-            rule = f"must be one probability or {count}, one a label" if self.label_shape else "must be a probability"
-            owner = f"{type(self).__name__}({self.name!r})"
-            raise ValueError(refusal(owner, "threshold", rule, given, "kmtl.evidence.calibrate chooses it."))
-        return tuple(map(float, values)) if listed else float(given)
-
     def with_threshold(self, threshold: Any) -> Any:
         """The same task with another threshold.
 
@@ -201,7 +188,7 @@ class Output(Label):
             rule = "must belong to a task that answers yes or no"
             raise ValueError(refusal(f"{type(self).__name__}({self.name!r})", "threshold", rule, threshold))
         made = copy.copy(self)
-        made.threshold = self.checked_threshold(threshold)
+        made.threshold = checked_threshold(self, threshold)
         return made
 
     def decide(self, outputs: Any) -> Any:
@@ -305,8 +292,3 @@ class Output(Label):
     def class_name(self, number: int) -> str:
         """A class by its name, or its number."""
         return self.label_names[number] if self.label_names else str(number)
-
-
-def named_classes(names: tuple[str, ...] | None, numbers: Any) -> Any:
-    """Names of classes as a string tensor, where there are names; else the numbers."""
-    return numbers if names is None else ops.take(ops.convert_to_tensor(list(names), dtype="string"), numbers, axis=0)
