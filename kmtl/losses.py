@@ -215,4 +215,4 @@ def possible_labels(labels: Mapping[str, Any], tasks: Mapping[str, Task]) -> tup
     given = {name: ops.cast(labels[name], task.label_dtype) for name, task in tasks.items()}
     kept = {name: task.possible(given[name]) for name, task in tasks.items()}
     replaced = {name: ops.where(kept[name], given[name], task.missing) for name, task in tasks.items()}
-    return replaced, ops.stack([ops.sum(ops.cast(~kept[name], "float32")) for name in tasks])
+    return {**labels, **replaced}, ops.stack([ops.sum(ops.cast(~kept[name], "float32")) for name in tasks])

@@ -118,7 +118,9 @@ class Setup(keras.layers.Layer):
         conflicts = [] if self.conflicts is None else self.conflicts.keys()
         parts = [(group.names[0], part) for group in self.groups for part in group.parts]
         self._record(
-            task_losses=TaskLossTracker(names, regularized=bool(model.losses), extra=extra, parts=parts),
+            task_losses=TaskLossTracker(
+                names, regularized=bool(model.losses), extra=extra, parts=parts, tasks=len(model.tasks)
+            ),
             training_keys={f"{name}_weight" for name in names} | {"solver_failures"} | set(conflicts) | set(extra),
         )
 
