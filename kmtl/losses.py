@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from kmtl.tasks import Task, Unstandardize
+from kmtl.tasks import Task, TaskSpace, Unstandardize
 from kmtl.tasks.several_losses import SeveralLosses
 from kmtl.tasks.standardization import standardized
 
@@ -45,6 +45,7 @@ class TaskGroup:
         tasks: One task, or several alike.
         loss: Their loss, a Keras loss object or function; its reduction is not used. Of one task also `SeveralLosses`.
         scalers: The `Unstandardize` layer of each task that has one, by name.
+        space: The examples that each task counts on; None for all.
 
     >>> import keras
     >>> from kmtl.tasks import Regression
@@ -55,12 +56,19 @@ class TaskGroup:
     (4.0, 1.0)
     """
 
-    def __init__(self, tasks: Sequence[Task], loss: Any, scalers: Mapping[str, Unstandardize] | None = None) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        loss: Any,
+        scalers: Mapping[str, Unstandardize] | None = None,
+        space: TaskSpace | None = None,
+    ) -> None:
         self.tasks = list(tasks)
         self.names = [task.name for task in tasks]
         self.first = self.tasks[0]
         self.loss = loss
         self.scalers = [(scalers or {}).get(name) for name in self.names]
+        self.space = space
 
     def _stack(self, tensors: list[Any]) -> Any:
         """Puts alike tasks side by side on axis 1; one task stays as it is."""
@@ -77,6 +85,7 @@ class TaskGroup:
             weights: `{task: sample weight}`, each `(batch,)` or one a place; a task left out weighs 1.
         """
         outputs = [ops.cast(predictions[name], "float32") for name in self.names]
+        labels = labels if self.space is None else self.space.mask(labels, self.names)
         shaped = [
             task.shaped(ops.cast(labels[task.name], task.label_dtype), output)
             for task, output in zip(self.tasks, outputs, strict=True)
@@ -194,7 +203,8 @@ def group_tasks(
     parts = [
         part for found in alike.values() for part in ([found] if len(found) >= _STACK_FROM else [[t] for t in found])
     ]
-    return [TaskGroup(part, losses[part[0].name], scalers) for part in parts]
+    space = TaskSpace(tasks)
+    return [TaskGroup(part, losses[part[0].name], scalers, space) for part in parts]
 
 
 def possible_labels(labels: Mapping[str, Any], tasks: Mapping[str, Task]) -> tuple[dict[str, Any], Any]:
@@ -215,4 +225,4 @@ def possible_labels(labels: Mapping[str, Any], tasks: Mapping[str, Task]) -> tup
     given = {name: ops.cast(labels[name], task.label_dtype) for name, task in tasks.items()}
     kept = {name: task.possible(given[name]) for name, task in tasks.items()}
     replaced = {name: ops.where(kept[name], given[name], task.missing) for name, task in tasks.items()}
-    return replaced, ops.stack([ops.sum(ops.cast(~kept[name], "float32")) for name in tasks])
+    return {**labels, **replaced}, ops.stack([ops.sum(ops.cast(~kept[name], "float32")) for name in tasks])

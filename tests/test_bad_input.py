@@ -17,6 +17,10 @@ AGE = Y["age"]
 NAN = np.where(np.arange(N)[:, None] == 3, np.nan, X).astype("float32")
 
 
+# Their spread is below the distance of two numbers in float32.
+TIMES = 1.7e9 + 5.0 * np.arange(N)
+
+
 def labels(**changes):
     """Good labels but for the changes; None takes a task out."""
     return {name: value for name, value in {**Y, **changes}.items() if value is not None}
@@ -85,7 +89,12 @@ ARRAYS = [
     Case("class that would wrap around", fit(labels(species=Y["species"] + 2**32)), "`y['species']` | 0..3"),
     Case("float classes", fit(labels(species=AGE)), "`y['species']` | integers: it is a classification | float | -1"),
     Case("words for classes", fit(labels(alive=["yes"] * N)), "`y['alive']` must be numbers | Encode names"),
-    Case("one-hot classes", fit(labels(species=np.eye(N, 4, dtype=int))), "`y['species']` | (batch,) | (12, 4)"),
+    Case("one-hot classes", fit(labels(species=np.eye(N, 4, dtype=int))), "`y['species']` | (12, 4) | numpy.argmax"),
+    Case("timestamps", fit(labels(age=TIMES)), "`y['age']` must keep their digits in float32 | steps of 128 | offset"),
+    Case(
+        "times in float32", fit(labels(age=(1.7e9 + 60 * np.arange(N)).astype("float32"))), "digits in float32 | offset"
+    ),
+    Case("times too close", data(labels(age=TIMES)), "`y['age']` must vary | steps of 128 there"),
     Case("vector too short", fit(labels(box=AGE)), "`y['box']` must have shape (batch, 2), got (12,)"),
     Case("ragged vector", fit(labels(box=[[1], [2, 3]] * 6)), "`y['box']` | numbers | (batch, 2)"),
     Case("too few labels", fit(labels(age=AGE[:5])), "`y['age']` must hold 12 labels | got 5"),
@@ -192,6 +201,11 @@ STREAMS = [
     Case("no end", lambda model: model.fit(dataset().repeat()), "fit: `steps_per_epoch` | without end | take(n)"),
     Case("validation without end", fit(validation_data=dataset().repeat()), "fit: `validation_steps` | without end"),
     Case("evaluation without end", lambda model: model.evaluate(dataset().repeat()), "evaluate: `steps` | without end"),
+    Case(
+        "no batch of statistics",
+        lambda model: model.adapt(X, labels(), steps=-1),
+        "adapt: `steps` | at least 1, got -1",
+    ),
     Case("statistics without end", lambda model: model.adapt(dataset().repeat()), "adapt: `steps` | without end"),
     Case(
         "statistics of no label",

@@ -13,15 +13,38 @@ import kmtl
 def outputs(widths):
     """A model for `species` and `age` on outputs of these names and widths."""
     image, features = network()
-    made = {name: keras.layers.Dense(width, name=f"{name}_out")(features) for name, width in widths.items()}
+    made = {name: keras.layers.Dense(width, "softmax", name=f"{name}_out")(features) for name, width in widths.items()}
     return kmtl.MultiTaskModel(image, made, tasks=[kmtl.Classification("species", 4), kmtl.Regression("age")])
 
 
 def unconnected():
     image, features = network()
-    elsewhere = keras.layers.Dense(4)(keras.Input((2,), name="elsewhere"))
+    elsewhere = keras.layers.Dense(4, "softmax")(keras.Input((2,), name="elsewhere"))
     made = {"species": elsewhere, "age": keras.layers.Dense(1)(features)}
     return kmtl.MultiTaskModel(image, made, tasks=[kmtl.Classification("species", 4), kmtl.Regression("age")])
+
+
+def logits_of_every_kind():
+    image, features = network()
+    inner = keras.Input((5,), name="inner")
+    pixels = keras.layers.Reshape((2, 2, 1))(keras.layers.Dense(4)(features))
+    made = {
+        "zoo": keras.Model(inner, keras.layers.Dense(3)(inner))(features),
+        "yes": keras.Sequential([keras.layers.Dense(3), keras.layers.Dense(1, "tanh")])(features),
+        "marks": keras.layers.Reshape((2,))(keras.layers.Dense(2)(features)),
+        "rank": keras.layers.Activation("linear")(keras.layers.Dense(3, "softmax")(features)),
+        "mask": keras.layers.UpSampling2D(2)(keras.layers.Conv2D(2, 1)(pixels)),
+    }
+    given = [kmtl.Classification("zoo", 3), kmtl.BinaryClassification("yes"), kmtl.MultiLabel("marks", 2)]
+    given += [kmtl.OrdinalRegression("rank", 3), kmtl.Segmentation("mask", 2, shape=(4, 4))]
+    return kmtl.MultiTaskModel(image, made, tasks=given)
+
+
+def told_of_logits(activation):
+    image, features = network()
+    head = keras.layers.Dense(4, activation)(features)
+    species = kmtl.Classification("species", 4)
+    return kmtl.MultiTaskModel.from_model(keras.Model(image, head), [species], from_logits=True)
 
 
 def adopted(head, given=None):
@@ -35,10 +58,9 @@ def at_input(shape, name=None):
     return kmtl.MultiTaskModel.from_features(*[keras.Input(shape, name=name)] * 2, tasks())
 
 
-def frozen(**options):
-    model = build()
-    model.get_layer("trunk").trainable = False
-    model.compile(**options)
+def apart(**options):
+    row = keras.Input((6,))
+    kmtl.MultiTaskModel.from_features(row, row, tasks()).compile(**options)
 
 
 def clone(model):
@@ -89,6 +111,17 @@ BUILDING = [
         "they do not meet", lambda _: outputs({"agee": 1, "species": 4}), "`outputs` | 'agee' | mean 'age'? | got 'age'"
     ),
     Case("output too wide", lambda _: outputs({"species": 7, "age": 1}), "'species' | (batch, 4) | (None, 7) | Dense"),
+    Case(
+        "logits",
+        lambda _: adopted(keras.layers.Dense(4), [kmtl.Classification("species", 4)]),
+        "MultiTaskModel: `outputs` of 'species' must be a probability for each class | softmax | from_logits=True",
+    ),
+    Case(
+        "logits of every kind, opened models included",
+        lambda _: logits_of_every_kind(),
+        "'zoo' | 'yes' | 'marks' | 'rank' | 'mask' | sigmoid | softmax",
+    ),
+    Case("no logits", lambda _: told_of_logits("softmax"), "from_model: `from_logits` must be left out"),
     Case("unconnected head", lambda _: unconnected(), "`outputs` must depend on the inputs | species"),
     Case(
         "outputs in a list",
@@ -209,7 +242,7 @@ COMPILING = [
     ),
     Case("unknown balancer", setting(balancer="pcgard"), "`balancer` | 'pcgard' | Did you mean 'pcgrad'?"),
     Case("class of balancer", setting(balancer=kmtl.balancers.PCGrad), "`balancer` | PCGrad()", TypeError),
-    Case("nothing to balance", lambda _: frozen(balancer="pcgrad"), "`balancer` | tasks share | Unfreeze the trunk"),
+    Case("nothing to balance", lambda _: apart(balancer="pcgrad"), "`balancer` | tasks share | start from one trunk"),
     Case("clone without tasks", clone, "compile: `tasks` | from_model(clone, tasks)"),
     Case(
         "moved weight of no task",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import kmtl
+import kmtl_command
 from kmtl import cli
 
 
@@ -111,4 +112,4 @@ def test_the_command_is_installed_and_tells_its_options(saved):
     done = subprocess.run([*command, "inspect", saved / "birds.keras"], capture_output=True, text=True, check=True)
     assert "classification" in done.stdout
     (entry,) = importlib.metadata.entry_points(group="console_scripts", name="kmtl")
-    assert entry.load() is cli.main
+    assert entry.load() is kmtl_command.main

@@ -89,6 +89,26 @@ def test_the_hook_leaves_the_optimizer_as_it_was():
     assert optimizer.__dict__ == before
 
 
+def test_rules_count_updates_under_accumulation_and_schedules_count_steps():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.9)
+    options = {"gradient_accumulation_steps": 2, "weight_decay": 0.1, "use_ema": True}
+    moved = []
+    for hooked in (False, True):
+        optimizer, variable = keras.optimizers.AdamW(schedule, **options), keras.Variable(np.ones(3, "float32"))
+        optimizer.build([variable])
+        for number in range(6):
+            slope = [tf.constant([1.0, -2.0, 0.5]) / (number + 1.0)]
+            if hooked:
+                with optimizer_hook._summed(optimizer):
+                    optimizer.apply(slope, [variable])
+            else:
+                optimizer.apply(slope, [variable])
+        assert type(optimizer) is keras.optimizers.AdamW
+        moved.append([variable.numpy(), *(slot.numpy() for slot in optimizer.variables)])
+    for one, other in zip(*moved, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", _keras_private.OVERRIDDEN)
 def test_overridden_methods_are_those_of_keras(name):
     own, theirs = getattr(kmtl.MultiTaskModel, name), getattr(keras.Model, name)

@@ -14,7 +14,11 @@ WIDTHS = {"species": 4, "alive": 1, "box": 2, "age": 1}
 def plain(order=ORDER):
     """A plain Keras model, its layers named unlike the tasks and its outputs in any order."""
     image, features = network()
-    ends = {name: keras.layers.Dense(WIDTHS[name], name=f"{9 - ORDER.index(name)}_end") for name in order}
+    activations = {"species": "softmax", "alive": "sigmoid"}
+    ends = {
+        name: keras.layers.Dense(WIDTHS[name], activations.get(name), name=f"{9 - ORDER.index(name)}_end")
+        for name in order
+    }
     return keras.Model(image, {name: layer(features) for name, layer in ends.items()}, name="plain")
 
 
@@ -84,7 +88,7 @@ def test_a_layer_of_two_tasks_among_three_is_shared():
     image, features = network()
     between = keras.layers.Dense(3, name="between")(features)
     ends = {
-        "species": keras.layers.Dense(4, name="one")(between),
+        "species": keras.layers.Dense(4, "softmax", name="one")(between),
         "box": keras.layers.Dense(2, name="two")(between),
         "age": keras.layers.Dense(1, name="three")(features),
     }

@@ -5,13 +5,17 @@ from kmtl._keras_private.functional import (
     first_reader,
     layer_behind,
     model_path,
+    operations_behind,
     path,
     replay,
     shared_tensors,
     tensors_needed,
 )
+from kmtl._keras_private.layer_state import copy_state
+from kmtl._keras_private.learning_rate import scale_rates
 from kmtl._keras_private.losses_and_metrics import loss_arguments, metric_function
 from kmtl._keras_private.optimizer import apply_summed, built_variables, check_strategy, extend_optimizer
+from kmtl._keras_private.slots import Origin, copy_slots
 from kmtl._keras_private.tensors import has_mask, logits_behind, put_logits_behind
 from kmtl._keras_private.training import (
     MODEL_OF_CALLBACK,
@@ -25,11 +29,14 @@ from kmtl._keras_private.training import (
 __all__ = [
     "MODEL_OF_CALLBACK",
     "OVERRIDDEN",
+    "Origin",
     "Path",
     "accept_trainable",
     "apply_summed",
     "built_variables",
     "check_strategy",
+    "copy_slots",
+    "copy_state",
     "extend_optimizer",
     "first_reader",
     "has_mask",
@@ -41,9 +48,11 @@ __all__ = [
     "loss_tracker",
     "metric_function",
     "model_path",
+    "operations_behind",
     "path",
     "put_logits_behind",
     "replay",
+    "scale_rates",
     "shared_tensors",
     "tensors_needed",
 ]

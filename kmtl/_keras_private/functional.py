@@ -1,6 +1,6 @@
 """The graph of a functional model: its nodes, and what each tensor comes from."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -9,6 +9,30 @@ import keras
 def layer_behind(tensor: Any) -> Any:
     """Finds the layer or operation that made a Keras tensor; None for any other value."""
     return getattr(getattr(tensor, "_keras_history", None), "operation", None)
+
+
+def operations_behind(tensor: Any) -> Iterator[Any]:
+    """Goes back from a Keras tensor through what made it, models opened, as long as each has one input.
+
+    Args:
+        tensor: A Keras tensor; any other value has nothing behind it.
+
+    Yields:
+        Layers and operations, the last one of the graph first.
+    """
+    while True:
+        history = getattr(tensor, "_keras_history", None)
+        operation = getattr(history, "operation", None)
+        if history is None or operation is None:
+            return
+        if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
+            tensor = operation.outputs[history.tensor_index]
+            continue
+        yield operation
+        inputs = operation._inbound_nodes[history.node_index].input_tensors
+        if len(inputs) != 1:
+            return
+        tensor = inputs[0]
 
 
 class Path(NamedTuple):

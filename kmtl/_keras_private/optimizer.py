@@ -63,7 +63,7 @@ def check_strategy(strategy: Any, optimizer: Any, jit_compile: Any) -> None:
         if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):
             fix = "Use kmtl.distribution.strategy('multi_worker')."
             refusals.add("strategy", "must keep replicas in sync", words("a ParameterServerStrategy"), fix)
-        parts = _parts(optimizer) if isinstance(optimizer, keras.optimizers.Optimizer) else []
+        parts = parts_of(optimizer) if isinstance(optimizer, keras.optimizers.Optimizer) else []
         if any(part._distribution_strategy is not strategy for part in parts):
             fix = "Make model and optimizer inside of one `with strategy.scope():`, or give the optimizer's name."
             refusals.add("optimizer", "must be made in the model's strategy", words("one of another"), fix)
@@ -109,7 +109,7 @@ def extend_optimizer(optimizer: Any, variables: Sequence[Any], prepare: Callable
     return wider
 
 
-def _parts(optimizer: Any) -> list[Any]:
+def parts_of(optimizer: Any) -> list[Any]:
     """The Keras optimizers that an optimizer is made of: itself, or what it wraps."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return list(getattr(inner, "parts", {"": inner}).values())
@@ -119,7 +119,7 @@ def _parts(optimizer: Any) -> list[Any]:
 def _summed(optimizer: Any) -> Iterator[None]:
     """Takes the sum over replicas, and conditions around it, out of an optimizer."""
     with ExitStack() as stack:
-        for part in _parts(optimizer):
+        for part in parts_of(optimizer):
             stack.enter_context(_summed_part(part))
         yield
 
@@ -139,15 +139,25 @@ def _summed_part(inner: Any) -> Iterator[None]:
             due = tf.equal((inner._iterations.value + 1) % frequency, 0)
             branch(due, lambda: _overwrite(inner), lambda: tf.constant(0.0))
 
+    kind = type(inner)
     # Attributes of the object hide those of its class; without steps and frequency no condition is left within.
     hidden = {"_all_reduce_sum_gradients": list, "_backend_apply_gradients": take}
     inner.__dict__.update(hidden, gradient_accumulation_steps=None, ema_overwrite_frequency=None)
+    if steps:
+        object.__setattr__(inner, "__class__", _counting_updates(kind, steps))
     try:
         yield
     finally:
+        object.__setattr__(inner, "__class__", kind)
         for name in hidden:
             del inner.__dict__[name]
         inner.__dict__.update(gradient_accumulation_steps=steps, ema_overwrite_frequency=frequency)
+
+
+def _counting_updates(kind: type, steps: int) -> type:
+    """The class of an optimizer that is told of no accumulation, and counts updates all the same."""
+    count = property(lambda self: tf.math.floordiv(tf.convert_to_tensor(self._iterations.value), steps))
+    return type(kind.__name__, (kind,), {"iterations": count})
 
 
 def _accumulate(inner: Any, own: Any, gradients: list[Any], variables: list[Any], steps: int) -> None:

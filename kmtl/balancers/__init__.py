@@ -44,6 +44,7 @@ from kmtl.balancers.by_losses import (
     RelativeLoss,
     Uncertainty,
 )
+from kmtl.balancers.carried_state import carry_state, remade
 from kmtl.balancers.fixed import Equal, Static
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.random import RLW
@@ -94,7 +95,9 @@ __all__ = [
     "UPGrad",
     "Uncertainty",
     "Unit",
+    "carry_state",
     "get",
     "names",
     "register",
+    "remade",
 ]

@@ -3,20 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import keras
 from keras import ops
 
 from kmtl._checks import is_number, near, require, whole
 from kmtl._types import Logs, Tensor, Variable
+from kmtl.balancers.method_options import Told, refuse_unknown
 from kmtl.balancers.normalizing import InitialLosses, check_normalize, divide_signals, divisors
 from kmtl.balancers.signals import Signals, finite_tasks, rescale
-from kmtl.balancers.unknown_options import refuse_unknown
 
 NEEDS = ("losses", "gram", "gradients")
 SCALES = ("sum", "paper")
 
 
-class Balancer(keras.layers.Layer):
+class Balancer(Told):
     """Turns what it needs of the tasks into one weight a task.
 
     A balancer's mathematics is a pure function of arrays; the object keeps
@@ -78,7 +77,7 @@ class Balancer(keras.layers.Layer):
         name: str | None = None,
         **unknown: Any,
     ) -> None:
-        super().__init__(name=name, dtype="float32", trainable=False)
+        super().__init__(name=name or vars(type(self)).get("key"), dtype="float32", trainable=False)
         refuse_unknown(type(self), unknown)
         owner = type(self).__name__
         require(scale in SCALES, owner, "scale", "must be 'sum' or 'paper'", scale, near(str(scale), SCALES))

@@ -7,6 +7,7 @@ import numpy as np
 
 from kmtl._checks import refusal, words
 from kmtl.metrics import ClassificationReport
+from kmtl.tasks import TaskSpace
 
 
 class ClassificationReports(keras.callbacks.Callback):
@@ -36,7 +37,8 @@ class ClassificationReports(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Makes, keeps and prints the reports."""
         del logs
-        labels, predictions = self._collected()
+        found, predictions = self._collected()
+        labels = TaskSpace(self.model.tasks.values()).mask(found)
         known = [(self.model.tasks[name], labels[name]) for name in self._tasks() if name in labels]
         reports = {
             task.name: ClassificationReport(task, truth, predictions[task.name])

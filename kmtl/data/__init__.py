@@ -11,6 +11,7 @@ from kmtl.data.shards.from_shards import from_shards
 from kmtl.data.shards.verifying import check_shards
 from kmtl.data.shards.writing import write_shards
 from kmtl.data.sources import from_arrays, from_folder, from_frame
+from kmtl.data.space import in_task_space
 
 __all__ = [
     "check_shards",
@@ -19,6 +20,7 @@ __all__ = [
     "from_frame",
     "from_shards",
     "hide_labels",
+    "in_task_space",
     "load",
     "mix",
     "names",

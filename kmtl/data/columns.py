@@ -106,6 +106,8 @@ def label_array(refusals: Refusals, task: Task, values: Any, rows: int) -> Any:
     before = len(refusals.messages)
     task.check_labels(refusals, "labels", array.dtype, array.shape)
     check_rows(refusals, argument, array, rows)
+    if len(refusals.messages) == before:
+        task.check_digits(refusals, argument, array)
     if len(refusals.messages) > before:
         return task.absent_labels(rows)
     shape = array.shape[1:] if None in task.label_shape else task.label_shape

@@ -11,7 +11,7 @@ from kmtl._checks import Refusals, known_keys, near, words
 from kmtl.data.columns import as_numbers, checked_weights, label_array, narrowed, some
 from kmtl.data.label_images import file_names, is_image
 from kmtl.tasks import Task
-from kmtl.tasks.labels import known_shape
+from kmtl.tasks.shapes import known_shape
 
 
 def check_frame(refusals: Refusals, argument: str, frame: Any) -> None:
@@ -191,15 +191,26 @@ def _read(refusals: Refusals, task: Task, series: Any) -> Any:
     """A label column as float64 with NaN where missing; text goes through the task's label names."""
     numbers, kinds = as_numbers(series)
     if kinds <= set("biuf"):
+        _refuse_renumbered(refusals, task, series)
         return numbers
     here = series.notna().to_numpy()
     values = series.astype(object).to_numpy()[here]
     result = np.full(len(series), np.nan)
     if all(isinstance(value, Real | np.bool_) for value in values):
+        _refuse_renumbered(refusals, task, series)
         result[here] = values.astype(np.float64)
     else:
         result[here] = _codes(refusals, task, series.name, values)
     return result
+
+
+def _refuse_renumbered(refusals: Refusals, task: Task, series: Any) -> None:
+    """Records a column of numbers where label names are numbers of other classes: as text it would mean those."""
+    if task.renumbered:
+        name, place = next(iter(task.renumbered.items()))
+        rule = f"must be told apart from label_names, which are numbers of other classes, in column {series.name!r}"
+        fix = f"{name!r} is class {place} by its name: read the column as text, or give names that are no numbers."
+        refusals.add(f"labels[{task.name!r}]", rule, words("a column of numbers"), fix)
 
 
 def _codes(refusals: Refusals, task: Task, column: Any, values: Iterable[Any]) -> Any:

@@ -41,7 +41,7 @@ class TaskCalibration:
     reliability: tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Calibration(Result):
     """What `calibrate` did: print it, `plot()` it, or take its `table()`.
 

@@ -19,7 +19,7 @@ from kmtl.tasks.logits import activations_left_out
 _OWNER = "grad_cam"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class GradCAM(Result):
     """What `grad_cam` found: `plot()` it, or take its `maps`.
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from kmtl import data as datasets
 from kmtl._checks import Refusals, is_whole, words
 from kmtl.evidence.builds import Build, checked_tasks, refuse_build
 from kmtl.evidence.comparison import Comparison
@@ -57,7 +58,7 @@ def compare(
     chosen, numbers, sets = _checked(build, tasks, (train, test, validation), seeds, epochs, batch_size)
     if separate is not None:
         _refuse_others(separate, {task.name: numbers for task in chosen})
-    parts = {"joint": chosen, **({} if separate else {task.name: [task] for task in chosen})}
+    parts = {"joint": chosen, **({} if separate else {task.name: [task.alone()] for task in chosen})}
     trainings = len(numbers) * len(parts)
     progress = Progress(trainings * epochs, verbose)
     progress.say(f"{trainings} trainings of {epochs} epochs each")
@@ -110,4 +111,5 @@ def _checked(
             else as_dataset(refusals, argument, data, named, batch_size=batch_size, shuffle=argument == "train")
             for argument, data in zip(("train", "test", "validation"), sets, strict=True)
         ]
-    return listed, numbers, found
+    # Alone, a task has no other labels to ask.
+    return listed, numbers, [None if data is None else datasets.in_task_space(data, listed) for data in found]

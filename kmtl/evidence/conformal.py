@@ -15,7 +15,7 @@ _OWNER = "conformal"
 _METHODS = ("lac", "aps")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Conformal(Result):
     """What `conformal` found; it makes sets and intervals of new inputs.
 
@@ -126,7 +126,7 @@ class Conformal(Result):
         return intervals
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Coverage(Result):
     """How often sets and intervals held the truth.
 

@@ -10,7 +10,7 @@ from kmtl._checks import Refusals, near, require, words
 from kmtl.feeding import feed
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics
-from kmtl.tasks.labels import known_shape
+from kmtl.tasks.shapes import known_shape
 
 
 def chosen_tasks(refusals: Refusals, model: Any, tasks: Any) -> list[str]:
@@ -56,7 +56,7 @@ def labelled_outputs(model: Any, data: Any, y: Any, owner: str) -> dict[str, tup
     statistics, labels, outputs = DataStatistics(model.tasks), [], []
     for batch in given.batches(None):
         statistics.update(*batch)
-        labels.append(keras.tree.map_structure(np.asarray, batch[1]))
+        labels.append(statistics.space.mask(keras.tree.map_structure(np.asarray, batch[1])))
         # Arrays are one batch to the look at the data, but many to the model.
         outputs.append(model.predict_on_batch(batch[0]) if given.y is None else model.predict(batch[0], verbose=0))
     check_statistics(statistics, (), owner, all_needed=False)

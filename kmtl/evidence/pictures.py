@@ -10,7 +10,7 @@ from kmtl import _figures
 from kmtl._checks import Refusals, refusal, words
 from kmtl.evidence.trainer import task_scores
 from kmtl.feeding import as_dataset
-from kmtl.tasks import Task
+from kmtl.tasks import Task, TaskSpace
 
 _JOINT, _ALONE = "#1f5fa8", "#d9822b"
 _SHOWN_VALUES, _SHOWN_LETTERS = 6, 60
@@ -165,13 +165,13 @@ def plot_samples(model: Any, data: Any, path: Any = None, *, count: int = 12) ->
 
 def _samples(model: Any, batches: Any, names: Sequence[str], count: int) -> Iterator[tuple[Any, Any, Any]]:
     """Inputs by name, labels and outputs by task, of the first samples."""
-    left = count
+    left, space = count, TaskSpace(model.tasks.values())
     for x, labels, *_ in batches:
         given = keras.tree.map_structure(lambda tensor, left=left: tensor[:left], x)
         outputs = {name: np.asarray(value) for name, value in model(given, training=False).items()}
         named = given if isinstance(given, Mapping) else dict(zip(names, keras.tree.flatten(given), strict=True))
         inputs = {name: np.asarray(value) for name, value in named.items()}
-        known = {name: np.asarray(value) for name, value in labels.items()}
+        known = space.mask({name: np.asarray(value) for name, value in labels.items()})
         found = len(next(iter(outputs.values())))
         for place in range(found):
             parts = ({name: np.asarray(one[place]) for name, one in part.items()} for part in (inputs, known, outputs))

@@ -10,7 +10,7 @@ from keras import ops
 from kmtl import gradients
 from kmtl._checks import refusal, require, words
 from kmtl.losses import TaskGroup
-from kmtl.tasks import Task
+from kmtl.tasks import Task, TaskSpace
 
 # A pair that shares fewer of its labelled rows has no cosine worth telling.
 LEAST_OVERLAP = 0.3
@@ -60,7 +60,8 @@ def measure(model: Any, x: Any, y: Any, sample_weight: Any, *, batches: int, bat
     require(bool(parts), "advise", "data", "must hold at least one batch", words("none"))
     names = list(model.tasks)
     found = gradients.measure_gramians(model.step.losses, model.step.cut, shared, names, parts)
-    labels = [{name: np.asarray(label) for name, label in part[1].items()} for part in parts]
+    space = TaskSpace(model.tasks.values())
+    labels = [space.mask({name: np.asarray(label) for name, label in part[1].items()}) for part in parts]
     rows = [np.stack([_labelled(model.tasks[name], label[name]) for name in names]) for label in labels]
     overlaps = _overlaps(rows)
     return TaskGradients(

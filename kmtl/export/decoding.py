@@ -7,9 +7,7 @@ import numpy as np
 from keras import ops
 
 from kmtl import _checks
-from kmtl._keras_private import loss_arguments
-from kmtl.tasks import Task
-from kmtl.tasks.several_losses import SeveralLosses
+from kmtl.tasks import Task, is_logits, takes_logits
 
 
 def refuse(refusals: _checks.Refusals, model: Any, outputs: Iterable[str]) -> None:
@@ -24,19 +22,14 @@ def refuse(refusals: _checks.Refusals, model: Any, outputs: Iterable[str]) -> No
     for key in sorted({key for key in keys if keys.count(key) > 1}):
         refusals.add("decode", "must give every output its own name", key, "Rename the task of that name.")
     for name in names:
-        if _gives_logits(tasks[name]):
-            fix = "End the output in its activation and leave from_logits out of the loss."
+        output = model.output[name] if isinstance(getattr(model, "output", None), Mapping) else None
+        if takes_logits(tasks[name].resolved_loss()) or is_logits(tasks[name], output):
+            fix = "End the output in its activation and leave from_logits out of the loss; or adopt the model by"
+            fix = f"{fix} from_model(model, tasks, from_logits=True)."
             refusals.add("decode", f"needs probabilities of task {name!r}", _checks.words("logits"), fix)
         for label in tasks[name].label_names or ():
             if not _is_unicode(label):
                 refusals.add("decode", f"needs label names of task {name!r} in Unicode", label)
-
-
-def _gives_logits(task: Task) -> bool:
-    """Whether a task's loss says that its output is no probability yet."""
-    loss = task.resolved_loss()
-    found = loss.losses.values() if isinstance(loss, SeveralLosses) else [loss]
-    return any(getattr(one, "from_logits", False) or loss_arguments(one).get("from_logits", False) for one in found)
 
 
 def _is_unicode(label: str) -> bool:

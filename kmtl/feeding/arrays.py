@@ -201,14 +201,12 @@ def arrays_feed(
     labels, weights = complete_batch(x, y, sample_weight, tasks, owner, all_needed=all_needed, form=form, values=values)
     if values and not number_of_examples(x):
         raise ValueError(empty(owner))
-    given = ArraysFeed(keras.tree.map_structure(_text_as_tensor, x), labels, weights, tasks=tasks)
+    if any(array.dtype.kind in "OSU" for array in keras.tree.flatten(x)):
+        # Keras takes no array of text to a device, and no tensor beside an array.
+        x = keras.tree.map_structure(tf.constant, x)
+    given = ArraysFeed(x, labels, weights, tasks=tasks)
     given.absent = frozenset(name for name in tasks if as_mapping(y).get(name) is None)
     return given
-
-
-def _text_as_tensor(array: Any) -> Any:
-    """Text as a tensor of strings: Keras takes no array of them to a device."""
-    return tf.constant(array) if array.dtype.kind in "OSU" else array
 
 
 class PassedFeed(Feed):

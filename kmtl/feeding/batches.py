@@ -9,7 +9,7 @@ import numpy as np
 from kmtl._checks import Refusals, known_keys, words
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.label_statistics import check_batch
-from kmtl.tasks import Task
+from kmtl.tasks import Task, TaskSpace
 from kmtl.tasks.statistics import bad_weights
 
 _LIST = "Pass a dict keyed by task name; Keras would assign a list by sorted name."
@@ -113,7 +113,9 @@ def complete_batch(
                 if labels.get(name) is not None
             }
             _check_labels(refusals, labels, tasks, rows)
-            _check_weights(refusals, given, labels, tasks, rows)
+            # What does not count may have any weight.
+            counting = labels if refusals.messages else TaskSpace(tasks.values()).mask(labels)
+            _check_weights(refusals, given, counting, tasks, rows)
     complete = {
         name: task.cast_labels(labels[name]) if name in labels else task.absent_labels(rows or 0)
         for name, task in tasks.items()
@@ -134,7 +136,10 @@ def number_of_examples(inputs: Any) -> int:
 def _check_labels(refusals: Refusals, labels: Mapping[str, Any], tasks: Mapping[str, Task], rows: int | None) -> None:
     """Records labels of a wrong dtype, shape or length."""
     for name, array in labels.items():
+        before = len(refusals.messages)
         tasks[name].check_labels(refusals, "y", array.dtype, array.shape)
+        if len(refusals.messages) == before:
+            tasks[name].check_digits(refusals, f"y[{name!r}]", array)
         if rows is not None and array.ndim and len(array) != rows:
             refusals.add(f"y[{name!r}]", f"must hold {rows} labels, one an example", len(array))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kmtl._checks import Refusals, refusal, words
+from kmtl._checks import Refusals, refusal, whole, words
 from kmtl._replicas import of_first
 from kmtl.feeding.arrays import Feed, arrays_feed
 from kmtl.feeding.batches import as_mapping, number_of_examples
@@ -38,8 +38,8 @@ class Inspection:
 
     def training_feed(self, x: Any, y: Any, sample_weight: Any, check: bool | int) -> Feed:
         """Checks the structure of the training data."""
-        whole = isinstance(check, bool) or (isinstance(check, int) and check > 0)
-        if not whole:
+        known = isinstance(check, bool) or (isinstance(check, int) and check > 0)
+        if not known:
             raise ValueError(refusal("fit", "check", "must be True, False or a number of batches", check))
         values = check is not True
         options: dict[str, Any] = {"all_needed": check is not False, "form": self.form, "values": values}
@@ -125,6 +125,7 @@ class Inspection:
 
     def adapt(self, data: Any, y: Any, steps: int | None) -> None:
         """Learns the statistics of every standardised regression that the data has a key of, learned before or not."""
+        steps = None if steps is None else whole("adapt", "steps", steps, 1)
         given = self.partial_feed(data, y, None, "adapt")
         limit = given.limit(steps, True, "adapt", "steps")
         statistics = DataStatistics.of(self.tasks, given.batches(limit if steps is None else steps))
@@ -151,9 +152,9 @@ class Inspection:
         if not learning:
             return
         own = np.concatenate([values for _, values in learning], axis=None).astype("float32")
-        whole = of_first(self.strategy, own)
+        agreed = of_first(self.strategy, own)
         ends = np.cumsum([values.size for _, values in learning])[:-1]
-        for (layer, values), part in zip(learning, np.split(whole, ends), strict=True):
+        for (layer, values), part in zip(learning, np.split(agreed, ends), strict=True):
             layer.learn(*part.reshape(values.shape))
 
     def require_scales(self, owner: str, absent: Container[str] = ()) -> None:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kmtl._checks import Refusals, refusal, words
-from kmtl.tasks import Task
+from kmtl.tasks import Task, TaskSpace
 
 
 class DataStatistics:
@@ -25,6 +25,7 @@ class DataStatistics:
 
     def __init__(self, tasks: Mapping[str, Task]) -> None:
         self.tasks = {name: task.statistics() for name, task in tasks.items()}
+        self.space = TaskSpace(tasks.values())
         self.examples = 0
         self.batches = 0
         self.bad_inputs: dict[str, int] = {}
@@ -38,7 +39,7 @@ class DataStatistics:
             if array.dtype.kind == "f":
                 bad = 0 if _is_finite(array) else int((~_finite(array)).reshape(len(array), -1).any(axis=1).sum())
                 self.bad_inputs[path] = self.bad_inputs.get(path, 0) + bad
-        for name, value in labels.items():
+        for name, value in self.space.mask(labels).items():
             self.tasks[name].update(value, (weights or {}).get(name))
 
     @classmethod

@@ -10,8 +10,8 @@ from kmtl._checks import Refusals, near, refusal
 from kmtl._keras_private import metric_function
 from kmtl.losses import Examples, TaskGroup
 from kmtl.tasks import Task
-from kmtl.tasks.labels import known_shape
 from kmtl.tasks.metric_directions import metric_name
+from kmtl.tasks.shapes import known_shape
 
 # Metrics that look at one element of a label at a time; all others see whole vectors.
 _ELEMENTWISE = frozenset(
@@ -175,7 +175,7 @@ class TaskMetrics(keras.metrics.Metric):
         parts = {}
         for row, metric in self.others:
             if row.task.name in group.names:
-                truth, outputs, mask = _of_task(group, seen, row, pooled=_is_elementwise(metric))
+                truth, outputs, mask = _of_task(group, seen, row, metric)
                 metric.update_state(truth, outputs, sample_weight=mask)
                 parts[row.key] = (ops.zeros(()), ops.sum(mask))
         return parts
@@ -233,7 +233,7 @@ def _is_elementwise(metric: Any) -> bool:
     return known and not getattr(metric, "multi_label", False)
 
 
-def _of_task(group: TaskGroup, seen: Examples, row: Reported, *, pooled: bool) -> tuple[Any, Any, Any]:
+def _of_task(group: TaskGroup, seen: Examples, row: Reported, metric: Any) -> tuple[Any, Any, Any]:
     """One task's labels, predictions and weights as a Keras metric takes them: one row an element, or a label."""
     mask = _element_weights(seen, weighted=row.weighted)
     tensors = [seen.labels, row.task.metric_outputs(seen.predictions), mask]
@@ -245,8 +245,8 @@ def _of_task(group: TaskGroup, seen: Examples, row: Reported, *, pooled: bool) -
     for _ in range(row.task.dense_axes):
         truth, outputs, mask = (_rows(tensor) for tensor in (truth, outputs, mask))
     if len(truth.shape) != len(outputs.shape):
-        return truth, outputs, mask
-    if pooled:
+        return row.task.labels_for(metric, truth), outputs, mask
+    if _is_elementwise(metric):
         return ops.reshape(truth, (-1, 1)), ops.reshape(outputs, (-1, 1)), ops.reshape(mask, (-1,))
     return truth, outputs, ops.min(mask, axis=tuple(range(1, len(mask.shape))))
 

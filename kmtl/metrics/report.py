@@ -8,7 +8,7 @@ from keras import ops
 from kmtl._checks import refusal, require, words
 from kmtl._table import Result, Table
 from kmtl.tasks import Task
-from kmtl.tasks.labels import same_shape
+from kmtl.tasks.shapes import same_shape
 
 
 class ClassificationReport(Result):

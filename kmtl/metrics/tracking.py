@@ -21,6 +21,7 @@ class TaskLossTracker(keras.metrics.Metric):
         regularized: Whether the model has penalties or added losses.
         extra: Log keys of losses that belong to no task.
         parts: Task and name of each of several losses of one task.
+        tasks: How many of the names, from the first on, are of tasks; None for all.
         name: Keras name.
     """
 
@@ -31,6 +32,7 @@ class TaskLossTracker(keras.metrics.Metric):
         regularized: bool = False,
         extra: Sequence[str] = (),
         parts: Sequence[tuple[str, str]] = (),
+        tasks: int | None = None,
         name: str = "task_losses",
     ) -> None:
         super().__init__(name=name, dtype="float32")
@@ -42,7 +44,7 @@ class TaskLossTracker(keras.metrics.Metric):
         self.count = self.add_variable(shape, initializer="zeros", name="count")
         self.weight = self.add_variable(shape, initializer="zeros", name="weight")
         # Labels of an evaluation that no label of their task can be.
-        self.impossible = self.add_variable(shape, initializer="zeros", name="impossible")
+        self.impossible = self.add_variable((tasks or len(self.names),), initializer="zeros", name="impossible")
         self.penalty = self.add_variable((), initializer="zeros", name="penalty")
         self.extras = self.add_variable((len(self.extra),), initializer="zeros", name="extras") if extra else None
         self.parts = list(parts)

@@ -16,8 +16,9 @@ from kmtl.model.compile_arguments import checked_weights, refuse_overrides, seri
 from kmtl.model.graph import TaskGraph
 from kmtl.model.hyperparameters import hyperparameters, task_table
 from kmtl.model.joint_arguments import check_route
-from kmtl.model.optimizers import assign_owners, resolved_optimizer
-from kmtl.model.setup import Setup, choose_route
+from kmtl.model.learning_rates import assign_parts, checked_multipliers
+from kmtl.model.optimizers import resolved_optimizer
+from kmtl.model.setup import Setup, choose_route, warn_of_frozen
 from kmtl.model.step import Step
 
 
@@ -60,6 +61,7 @@ class CompiledGraph(TaskGraph):
         balancer: Any = "equal",
         track_conflicts: bool = False,
         on_nonfinite: str = "skip",
+        learning_rate_multipliers: Mapping[str, float] | None = None,
     ) -> None:
         """Compiles as `keras.Model.compile` does; what is left out comes from the tasks.
 
@@ -88,6 +90,9 @@ class CompiledGraph(TaskGraph):
                 task sits out of the step, a step with nothing finite is skipped, and `fit` warns after the epoch.
                 `"raise"`: `fit` stops after the step with a `FloatingPointError` that names tasks and step; it looks
                 after every execution, so the device waits for the host.
+            learning_rate_multipliers: What the optimizer's rate is multiplied by, for what tasks share (`"shared"`), a
+                task's head, or a layer; what is named twice moves as its layer says, what is not named at the rate
+                itself. Every optimizer's update and weight decay follow; at 0 weights stand still.
 
         Raises:
             ValueError: With all offenders.
@@ -101,20 +106,22 @@ class CompiledGraph(TaskGraph):
         require(on_nonfinite in known, "compile", "on_nonfinite", "must be 'skip' or 'raise'", on_nonfinite, fix)
         whole("compile", "steps_per_execution", steps_per_execution, 1)
         optimizer = resolved_optimizer(self, optimizer)
+        checked_multipliers(self, learning_rate_multipliers)
         check_strategy(self.distribute_strategy, optimizer, jit_compile)
         given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
         given.update(joint_losses=joint_losses, joint_metrics=joint_metrics)
         compiled = settings(self.tasks, **given)
         chosen = balancers.get(balancer)
-        choose_route(self, chosen, track_conflicts=track_conflicts)
+        warn_of_frozen(choose_route(self, chosen, track_conflicts=track_conflicts)[0], chosen)
         check_route(self, chosen, compiled.joint_losses)
         flags = {"run_eagerly": run_eagerly, "steps_per_execution": steps_per_execution, "jit_compile": jit_compile}
         super().compile(optimizer=optimizer, auto_scale_loss=auto_scale_loss, **flags)
-        assign_owners(self, self.optimizer)
+        own = {"balancer": chosen, "track_conflicts": track_conflicts, "on_nonfinite": on_nonfinite}
+        own["learning_rate_multipliers"] = learning_rate_multipliers
+        self.attach("_arguments", {**given, **flags, "auto_scale_loss": auto_scale_loss, **own})
+        assign_parts(self, self.optimizer, learning_rate_multipliers)
         # Slots that exist can be restored from a weights file; Keras would make them in the first step.
         self.optimizer.build(self.trainable_variables)
-        own = {"balancer": chosen, "track_conflicts": track_conflicts, "on_nonfinite": on_nonfinite}
-        self.attach("_arguments", {**given, **flags, "auto_scale_loss": auto_scale_loss, **own})
         setup = Setup(self, chosen, compiled, track_conflicts=track_conflicts, raises=on_nonfinite == "raise")
         self.attach("_setup", setup)
         self.attach("_step", Step(self, setup))
@@ -219,11 +226,17 @@ class CompiledGraph(TaskGraph):
         setup = self._compiled_setup(owner)
         if not setup.is_current(self):
             setup.follow(self)
-            wider = extend_optimizer(self.optimizer, self.trainable_variables, lambda made: assign_owners(self, made))
-            if wider is not self.optimizer:
-                self.optimizer = wider
+            self.widen_optimizer(self.trainable_variables)
             accept_trainable(self)
             self.train_function = None
+
+    def widen_optimizer(self, variables: Sequence[Any]) -> None:
+        """Lets the optimizer hold state of these variables too; what it holds stays."""
+        rates = self._arguments["learning_rate_multipliers"]
+        wider = extend_optimizer(self.optimizer, variables, lambda made: assign_parts(self, made, rates))
+        if wider is not self.optimizer:
+            self.optimizer = wider
+        assign_parts(self, wider, rates)
 
     # The logs.
 

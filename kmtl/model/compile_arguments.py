@@ -14,9 +14,10 @@ from kmtl.model.joint_arguments import check_log_keys, joint_terms
 from kmtl.model.trials import FAILURES, Trial, first_line, shape_of
 from kmtl.tasks import Task
 from kmtl.tasks.keras_losses import loss_name, loss_values, serialized_loss, summed
-from kmtl.tasks.labels import known_shape
+from kmtl.tasks.measures import check_metric
 from kmtl.tasks.metric_directions import metric_name
 from kmtl.tasks.several_losses import SeveralLosses
+from kmtl.tasks.shapes import known_shape
 
 _OWNER = "compile"
 
@@ -184,7 +185,9 @@ def _try_loss(refusals: Refusals, task: Task, loss: Any) -> None:
     """Records a loss that cannot be taken of the task's labels, or is not one value a label."""
     rule = f"of {task.name!r} must take {_labels_of(task)} and predictions {shape_of(task.output_shape)}"
     try:
-        result = _outcome(task, lambda labels, predictions: loss_values(loss, labels, predictions))
+        result = _outcome(
+            task, lambda labels, predictions: loss_values(loss, task.labels_for(loss, labels), predictions)
+        )
     except FAILURES as error:
         refusals.add("loss", rule, loss_name(loss), f"It says: {first_line(error)}")
         return
@@ -255,17 +258,23 @@ def _is_metric(refusals: Refusals, argument: str, task: Task, metric: Any) -> bo
     if isinstance(metric, str) and metric in task.default_metrics:
         return True
     try:
-        resolve(task, metric)
+        resolved = resolve(task, metric)
     except (ValueError, TypeError):
         refusals.add(
             argument, f"of {task.name!r} must be Keras metrics", metric, near(str(metric), task.metric_names())
         )
         return False
+    if not check_metric(refusals, argument, task, resolved):
+        return False
     try:
-        _outcome(task, _trial_of_metric(task, metric))
+        value = _outcome(task, _trial_of_metric(task, metric))
     except FAILURES as error:
         rule = f"of {task.name!r} must take {_labels_of(task)} and predictions {shape_of(task.output_shape)}"
         refusals.add(argument, rule, metric_name(metric), f"It says: {first_line(error)}")
+        return False
+    if tuple(value.shape):
+        got = words(f"{tuple(value.shape)} of {metric_name(metric)}")
+        refusals.add(argument, f"of {task.name!r} must give one number", got, "For example average='macro'.")
         return False
     return True
 

@@ -9,10 +9,20 @@ import keras
 from kmtl._checks import near, refusal, words
 from kmtl.model.heads import Head, heads
 from kmtl.sharing import Fork
-from kmtl.tasks import Task, Unstandardize, build_heads, features_by_task, matched_outputs, named_tasks
+from kmtl.tasks import (
+    Task,
+    Unstandardize,
+    build_heads,
+    features_by_task,
+    matched_outputs,
+    named_tasks,
+    with_activations,
+)
 
 # Of the files that models are saved in; from 2 on the state of the training stands in `setup`.
 FORMAT = 2
+# What the config of a model holds beside the options of a subclass.
+FUNCTIONAL_KEYS = {"name", "trainable", "layers", "input_layers", "output_layers", "tasks", "format"}
 
 
 class TaskGraph(keras.Model):
@@ -36,10 +46,11 @@ class TaskGraph(keras.Model):
 
     def __init__(self, *args: Any, tasks: Any = None, **kwargs: Any) -> None:
         named = named_tasks(tasks)
+        loaded = bool(named) and all(isinstance(task, Mapping) for task in tasks)
         if named and len(args) >= 2:
-            args = (args[0], matched_outputs(args[1], named), *args[2:])
+            args = (args[0], matched_outputs(args[1], named, loaded=loaded), *args[2:])
         elif named and "outputs" in kwargs:
-            kwargs["outputs"] = matched_outputs(kwargs["outputs"], named)
+            kwargs["outputs"] = matched_outputs(kwargs["outputs"], named, loaded=loaded)
         try:
             super().__init__(*args, **kwargs)
         except ValueError as error:
@@ -75,20 +86,23 @@ class TaskGraph(keras.Model):
         """
         named = named_tasks(tasks)
         own = features_by_task(features, list(named.values()))
-        if not isinstance(features, Mapping) or not set(named) <= set(features):
+        if not isinstance(features, Mapping) or not set(own) <= set(features):
             own = _forked(own)
         return cls(inputs, build_heads(own, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
 
     @classmethod
-    def from_model(cls, model: Any, tasks: Sequence[Task]) -> Self:
+    def from_model(cls, model: Any, tasks: Sequence[Task], *, from_logits: bool = False) -> Self:
         """Adopts a plain Keras model whose outputs are a dict keyed by task name; its weights are shared with it.
 
         Args:
             model: A functional model; with one task, its single output may stand alone.
             tasks: The tasks, in order.
+            from_logits: Whether outputs that are logits, as a Dense layer without activation makes them, get the
+                softmax or sigmoid that their task promises. The loss then sees probabilities, exactly, and needs no
+                `from_logits` of its own.
 
         Raises:
-            ValueError: If the outputs are a list, or do not match the tasks.
+            ValueError: If the outputs are a list, do not match the tasks, or are logits and nobody says so.
         """
         named = named_tasks(tasks)
         if not getattr(model, "inputs", None):
@@ -97,6 +111,8 @@ class TaskGraph(keras.Model):
         outputs = model.output
         if len(named) == 1 and not isinstance(outputs, Mapping | list | tuple):
             outputs = dict.fromkeys(named, outputs)
+        if from_logits and isinstance(outputs, Mapping):
+            outputs = with_activations(outputs, list(named.values()))
         return cls(model.input, outputs, tasks=list(named.values()), name=model.name)
 
     def get_config(self) -> dict[str, Any]:
@@ -141,6 +157,18 @@ class TaskGraph(keras.Model):
         sliced = {id(variable) for layer in apart for variable in layer.trainable_variables}
         return [item for item in self.trainable_variables if counts.get(id(item), 0) > 1 and id(item) not in sliced]
 
+    @property
+    def shares_weights(self) -> bool:
+        """Whether more than one task's output depends on some weight, be it frozen."""
+        apart = {id(layer) for layer in self.layers if getattr(layer, "serves_outputs_apart", False)}
+        seen: set[int] = set()
+        for name in self.tasks:
+            found = {id(layer) for layer in layers_behind(self, name) if layer.weights} - apart
+            if seen & found:
+                return True
+            seen |= found
+        return False
+
     def task_variables(self, task: str) -> list[Any]:
         """Trainable variables of one task's head; of a fused head, the kernel that holds its slice."""
         if task not in self.tasks:
@@ -148,9 +176,38 @@ class TaskGraph(keras.Model):
         shared = {id(variable) for variable in self.shared_variables}
         return [variable for variable in variables_behind(self, task) if id(variable) not in shared]
 
+    def task_layers(self, task: str) -> list[Any]:
+        """Layers that one task's output alone depends on: its head, as `layer.trainable` freezes and unfreezes it.
+
+        A fused head serves several tasks, so it is no task's own; `from_features(..., fuse=False)` builds heads apart.
+
+        Args:
+            task: Name of the task.
+
+        Raises:
+            ValueError: If there is no such task.
+
+        >>> from kmtl.tasks import Classification, Regression
+        >>> row = keras.Input((8,))
+        >>> model = TaskGraph.from_features(row, row, [Classification("digit", 10, hidden=4), Regression("angle")])
+        >>> [layer.name for layer in model.task_layers("digit")]
+        ['digit_hidden_1', 'digit']
+        """
+        if task not in self.tasks:
+            raise ValueError(refusal("task_layers", "task", "must be a task", task, near(task, self.tasks)))
+        others = {id(layer) for name in self.tasks if name != task for layer in layers_behind(self, name)}
+        apart = {id(layer) for layer in self.layers if getattr(layer, "serves_outputs_apart", False)}
+        shared = others | apart | {id(layer) for layer in self.layers if isinstance(layer, keras.layers.InputLayer)}
+        return [layer for layer in layers_behind(self, task) if id(layer) not in shared]
+
     def heads(self) -> dict[str, Head]:
         """The head of each task, whose weights can be taken out and put back; see `kmtl.model.heads`."""
         return heads(self)
+
+
+def layers_behind(model: TaskGraph, task: str) -> list[Any]:
+    """Layers that a task's output depends on."""
+    return keras.Model(model.input, model.output[task]).layers
 
 
 def variables_behind(model: TaskGraph, task: str) -> list[Any]:

@@ -10,8 +10,8 @@ from kmtl._checks import Refusals, near, refusal, words
 from kmtl.joint_terms import JointLoss, JointMetric, JointTerm
 from kmtl.model.trials import FAILURES, Trial, first_line
 from kmtl.tasks import Task
-from kmtl.tasks.labels import known_shape
 from kmtl.tasks.several_losses import SeveralLosses
+from kmtl.tasks.shapes import known_shape
 
 # Log keys that are no task's.
 _TAKEN = {"loss", "regularization", "delta_m", "solver_failures", "conflicting_pairs", "gram_condition"}

@@ -13,14 +13,14 @@ from kmtl._replicas import is_replicated
 from kmtl.callbacks.monitors import ADDED
 from kmtl.feeding import InputForm, Inspection, class_tables
 from kmtl.feeding.plan import Progress
-from kmtl.model.compile import CompiledGraph
 from kmtl.model.evaluation import evaluate, predict
 from kmtl.model.execution import Execution, predictions, train_function
 from kmtl.model.fit import train
+from kmtl.model.task_changes import ChangeableGraph
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
-class MultiTaskModel(CompiledGraph):
+class MultiTaskModel(ChangeableGraph):
     """One Keras model that is trained on many tasks.
 
     It is used as any functional Keras model is: `compile`, `fit`, `evaluate`,
@@ -28,8 +28,8 @@ class MultiTaskModel(CompiledGraph):
     labels may be missing; losses and metrics come from the tasks where
     `compile` is given none; `class_weight` works by task; loss weights may
     move; a balancer settles conflicts between the tasks; the shared weights and
-    each head may have an optimizer of their own; weights may be frozen and
-    unfrozen between two `fit`s without compiling again.
+    each head may have an optimizer or a rate of their own; weights may be frozen and unfrozen
+    between two `fit`s without compiling again; tasks come and go (`with_task`, `without`, `renamed`).
 
     Args:
         *args: Inputs and a dict of outputs keyed by task name, as for `keras.Model`.

@@ -1,6 +1,7 @@
 """What `compile` decided: one record, of which the state of the training is saved with the model."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -118,7 +119,9 @@ class Setup(keras.layers.Layer):
         conflicts = [] if self.conflicts is None else self.conflicts.keys()
         parts = [(group.names[0], part) for group in self.groups for part in group.parts]
         self._record(
-            task_losses=TaskLossTracker(names, regularized=bool(model.losses), extra=extra, parts=parts),
+            task_losses=TaskLossTracker(
+                names, regularized=bool(model.losses), extra=extra, parts=parts, tasks=len(model.tasks)
+            ),
             training_keys={f"{name}_weight" for name in names} | {"solver_failures"} | set(conflicts) | set(extra),
         )
 
@@ -188,6 +191,9 @@ class Setup(keras.layers.Layer):
 def choose_route(model: TaskGraph, balancer: balancers.Balancer, *, track_conflicts: bool) -> tuple[str, list[Any]]:
     """Tells how a step gets its gradients, and the shared variables that it needs for it.
 
+    While all that tasks share is frozen, the sum of the losses moves the heads as any method would: it weighs the
+    trunk's gradient alone.
+
     Raises:
         ValueError: If the balancer needs gradients of shared weights and there are none, or forks and there are none.
     """
@@ -196,7 +202,12 @@ def choose_route(model: TaskGraph, balancer: balancers.Balancer, *, track_confli
     if by_losses:
         return ("tracked" if shared else "losses"), shared
     if len(model.tasks) > 1 and not shared:
-        fix = "Unfreeze the trunk, or use balancer='equal'."
+        frozen = model.shares_weights
+        # Which gradients a memory is of must be known before it is made.
+        if frozen and (balancer.needs == "gram" or balancer.built):
+            return "losses", shared
+        way = "Freeze it after compile" if frozen else "Let the heads start from one trunk"
+        fix = f"{way}, or use balancer='equal'."
         rule = f"needs {balancer.needs} of trainable weights that tasks share"
         raise ValueError(refusal("compile", "balancer", rule, words("a model with none"), fix))
     if not shared:
@@ -207,9 +218,21 @@ def choose_route(model: TaskGraph, balancer: balancers.Balancer, *, track_confli
     return ("online" if balancer.solve == "online" else "sliced" if balancer.gram_fraction < 1 else "exact"), shared
 
 
+def warn_of_frozen(route: str, balancer: balancers.Balancer) -> None:
+    """Tells that a balancer of gradients has nothing to weigh; `compile` asks."""
+    if route == "losses" and balancer.needs != "losses":
+        text = "compile: all that tasks share is frozen: the balancer weighs nothing until some of it is trainable."
+        warnings.warn(text, UserWarning, stacklevel=4)
+
+
 def _check_forks(model: TaskGraph) -> None:
     """Refuses feature level where no fork hands out the features."""
     if not any(len(fork.names) > 1 for fork in model.forks):
         fix = "Build the model by MultiTaskModel.from_features, or put a kmtl.sharing.Fork behind the trunk."
         rule = "of level='features' needs a fork of the features"
         raise ValueError(refusal("compile", "balancer", rule, words("a model without one"), fix))
+    products = [name for name, task in model.tasks.items() if task.product_of]
+    if products:
+        rule = "of level='features' needs tasks that take features of their own"
+        fix = "The gradient of a product comes by the features of its factors: use level='parameters'."
+        raise ValueError(refusal("compile", "balancer", rule, words(f"{products}, products of heads"), fix))

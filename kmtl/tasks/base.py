@@ -1,5 +1,6 @@
 """The contract that every kind of task keeps."""
 
+import copy
 import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -17,10 +18,13 @@ from kmtl.tasks.keras_losses import (
     serialized_loss,
     summed,
 )
-from kmtl.tasks.labels import elements_of
+from kmtl.tasks.measures import ignored_class, one_hot, takes_one_hot
 from kmtl.tasks.metric_directions import better_end, metric_name
 from kmtl.tasks.outputs import Output
+from kmtl.tasks.reductions import mean_of_present, trailing
 from kmtl.tasks.several_losses import SeveralLosses
+from kmtl.tasks.shapes import elements_of
+from kmtl.tasks.task_space import Condition, checked_where
 
 
 class Task(Output):
@@ -43,6 +47,9 @@ class Task(Output):
             without hidden layers, of the features.
         l1: Factor of the L1 penalty on the head's kernels.
         l2: Factor of the L2 penalty on the head's kernels.
+        where: `{other task: value or values}`: the task counts on the examples whose other labels have these values,
+            a class by its number or name, and several conditions all hold; elsewhere, and where such a label is
+            missing, its own label counts as missing. See `docs/task_space.md`.
 
     Raises:
         ValueError: If an option is out of range; the message names it.
@@ -67,6 +74,7 @@ class Task(Output):
         dropout: float = 0.0,
         l1: float = 0.0,
         l2: float = 0.0,
+        where: Mapping[str, Any] | None = None,
     ) -> None:
         owner = type(self).__name__
         self.name = task_name(owner, name)
@@ -81,6 +89,7 @@ class Task(Output):
         require(self.dropout < 1, self.owner, "dropout", "must be below 1", dropout)
         self.l1 = non_negative(self.owner, "l1", l1)
         self.l2 = non_negative(self.owner, "l2", l2)
+        self.where: Condition = checked_where(self.owner, name, where)
 
     def checked_losses(self, losses: Any) -> dict[str, Any] | None:
         """Returns several losses by name, or refuses what is no dict of them; None where there is one loss."""
@@ -166,7 +175,10 @@ class Task(Output):
         if self.is_elementwise(loss):
             values = loss_values(loss, ops.expand_dims(labels, -1), ops.expand_dims(predictions, -1))
             return mean_of_present(values, present, axes)
-        values = loss_values(loss, labels, predictions)
+        ignored = ignored_class(loss)
+        if ignored is not None:
+            present = present & (labels != ignored)
+        values = loss_values(loss, self.labels_for(loss, labels), predictions)
         counted = ops.all(present, axis=trailing(axes)) if axes else present
         if len(values.shape) != len(counted.shape):
             places = ("height", "width") if self.dense_axes == 2 else ("tokens",) * self.dense_axes
@@ -176,6 +188,15 @@ class Task(Output):
                 fix = "Return one value an example: keep the batch axis and reduce the others."
             raise ValueError(refusal(self.owner, "loss", rule, tuple(values.shape), fix))
         return values, counted
+
+    def labels_for(self, measure: Any, labels: Any) -> Any:
+        """Labels as a loss or metric takes them: one-hot for those of Keras's that want it, else as they are.
+
+        Args:
+            measure: Keras loss or metric, object or function.
+            labels: `(..., *loss_shape)`, harmless where missing.
+        """
+        return one_hot(labels, self.classes) if self.scores_classes and takes_one_hot(measure) else labels
 
     def stand_in(self, labels: Any, predictions: Any) -> Any:
         """Labels at which a loss and its slope are finite: class 0, or a number near the prediction.
@@ -226,7 +247,7 @@ class Task(Output):
         """Returns what the constructor needs."""
         several = {name: _loss_config(loss) for name, loss in (self.losses or {}).items()}
         metrics = [item if isinstance(item, str) else keras.metrics.serialize(item) for item in self.metrics]
-        return {
+        config = {
             "name": self.name,
             "loss": _loss_config(self.loss),
             **({"losses": several} if several else {}),
@@ -236,6 +257,18 @@ class Task(Output):
             "l1": self.l1,
             "l2": self.l2,
         }
+        # Only where it is set: a kind whose constructor lists its options by name need not know of it.
+        where = {name: list(values) for name, values in self.where.items()}
+        return {**config, "where": where} if where else config
+
+    def alone(self) -> "Task":
+        """The same task for a model without others: it counts wherever its label is there, and has a head of its own.
+
+        Its condition, if it has one, goes into the data: `kmtl.data.in_task_space`.
+        """
+        twin = copy.copy(self)
+        twin.where, twin.product_of = {}, ()
+        return twin
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Task":
@@ -255,20 +288,3 @@ class Task(Output):
 def _loss_config(loss: Any) -> Any:
     """A loss as a config holds it."""
     return loss if loss is None or isinstance(loss, str) else serialized_loss(loss)
-
-
-def trailing(axes: int) -> Any:
-    """The last axes of a tensor, as a reduction takes them."""
-    return -1 if axes == 1 else tuple(range(-axes, 0))
-
-
-def mean_of_present(values: Any, present: Any, axes: int = 1) -> tuple[Any, Any]:
-    """Averages each label's elements that are there, over the last axes; a label with none does not count.
-
-    >>> values, counted = mean_of_present(ops.array([[1.0, 3.0], [5.0, 9.0]]), ops.array([[True, True], [True, False]]))
-    >>> values.numpy().tolist(), counted.numpy().tolist()
-    ([2.0, 5.0], [True, True])
-    """
-    count = ops.sum(ops.cast(present, "float32"), axis=trailing(axes))
-    total = ops.sum(ops.where(present, values, 0.0), axis=trailing(axes))
-    return total / ops.maximum(count, 1.0), ops.greater(count, 0.0)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from kmtl._checks import is_number, is_whole, refusal, require
+from kmtl._checks import is_number, is_whole, refusal, require, words
 from kmtl.tasks.base import Task
 
 
@@ -36,6 +36,21 @@ def checked_class_weight(task: Task, weights: Any, classes: int) -> dict[int, fl
     return {int(key): float(value) for key, value in table.items()}
 
 
+def checked_factors(task: Task, names: Any) -> tuple[str, ...]:
+    """Returns the names of the tasks whose outputs make a product, or refuses what are none, and a head beside it."""
+    listed = tuple(names) if isinstance(names, Sequence) and not isinstance(names, str) else (names,)
+    if listed:
+        other = all(isinstance(name, str) and name != task.name for name in listed)
+        rule, fix = "must name at least two other tasks", "For example ('click', 'conversion_given_click')."
+        several = other and len(listed) == len(set(listed)) > 1
+        require(several, task.owner, "product_of", rule, names, fix)
+        head = {"hidden": task.hidden, "dropout": task.dropout, "l1": task.l1, "l2": task.l2}
+        given = [key for key, value in head.items() if value]
+        fix = f"Leave out {', '.join(given)}: the heads of {', '.join(listed)} have their own."
+        require(not given, task.owner, "product_of", "must stand without a head", words(f"{listed} and {given}"), fix)
+    return listed
+
+
 def yes_or_no(outputs: Any, threshold: Any = 0.5) -> Any:
     """Decides probabilities: yes above the threshold, one or one a label; int64."""
     if isinstance(threshold, tuple):
@@ -51,13 +66,3 @@ def likelier(answers: Any, outputs: Any) -> Any:
 def likeliest(outputs: Any) -> Any:
     """The class of the highest probability, int64."""
     return ops.cast(ops.argmax(outputs, axis=-1), "int64")
-
-
-def described_class(task: Task, label: Any, output: Any) -> str:
-    """One line: the label's class, the decided one, and a cross where they differ."""
-    decided = int(ops.convert_to_numpy(task.decide(np.asarray(output)[None])).ravel()[0])
-    known = label is not None and bool(np.all(task.present(np.asarray(label))))
-    truth = int(np.ravel(label)[0]) if known else None
-    cross = " ✗" if known and truth != decided else ""
-    shown = "?" if truth is None else task.class_name(truth)
-    return f"{task.name} {shown} → {task.class_name(decided)}{cross}"

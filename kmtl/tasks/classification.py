@@ -9,15 +9,17 @@ from keras import ops
 
 from kmtl._checks import whole
 from kmtl.tasks.base import Task
+from kmtl.tasks.class_names import named_classes
 from kmtl.tasks.class_options import (
     checked_class_weight,
+    checked_factors,
     checked_names,
-    described_class,
     likelier,
     likeliest,
     yes_or_no,
 )
-from kmtl.tasks.outputs import named_classes, short_numbers
+from kmtl.tasks.short_numbers import short_numbers
+from kmtl.tasks.thresholds import checked_threshold
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
@@ -97,10 +99,6 @@ class Classification(Task):
         best = named_classes(self.label_names, self.decide(outputs))
         return {"label": best, "probability": ops.max(outputs, axis=-1)}
 
-    def describe(self, label: Any, output: Any) -> str:
-        """The label's class and the decided one: `digit 3 → 5 ✗`."""
-        return described_class(self, label, output)
-
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
         own = {"classes": self.classes, "label_names": self.label_names, "class_weight": self.class_weight}
@@ -118,9 +116,12 @@ class BinaryClassification(Task):
         name: Key of the task in outputs, labels, weights and logs.
         label_names: Names of 0 and of 1.
         class_weight: Weight of each class's examples in training: a dict or `"balanced"`.
+        product_of: Other such tasks, whose probabilities are multiplied to this one's in place of a head: a conversion
+            is a click and a conversion given the click, and so learns from every example (Ma et al., "Entire Space
+            Multi-Task Model", SIGIR 2018; `docs/task_space.md`).
         threshold: Probability above which `decide` says yes, here and in exported files; the metric stays at 0.5.
             `kmtl.evidence.calibrate` chooses it.
-        **options: `loss`, `losses`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
+        **options: `loss`, `losses`, `metrics`, `hidden`, `dropout`, `l1`, `l2`, `where`: see `Task`.
 
     >>> BinaryClassification("smiling").units
     1
@@ -143,13 +144,15 @@ class BinaryClassification(Task):
         *,
         label_names: Sequence[str] | None = None,
         class_weight: Mapping[int, float] | str | None = None,
+        product_of: Sequence[str] = (),
         threshold: float = 0.5,
         **options: Any,
     ) -> None:
         super().__init__(name, **options)
+        self.product_of = checked_factors(self, product_of)
         self.label_names = checked_names(self, label_names, 2)
         self.class_weight = checked_class_weight(self, class_weight, 2)
-        self.threshold = self.checked_threshold(threshold)
+        self.threshold = checked_threshold(self, threshold)
 
     @property
     def default_loss(self) -> str:
@@ -169,14 +172,11 @@ class BinaryClassification(Task):
         answers = self.decide(outputs)
         return {"label": named_classes(self.label_names, answers), "probability": likelier(answers, outputs[..., 0])}
 
-    def describe(self, label: Any, output: Any) -> str:
-        """The label's answer and the decided one."""
-        return described_class(self, label, output)
-
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
         own = {"label_names": self.label_names, "class_weight": self.class_weight, "threshold": self.threshold}
-        return {**super().get_config(), **own}
+        product = {"product_of": list(self.product_of)} if self.product_of else {}
+        return {**super().get_config(), **own, **product}
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
@@ -224,7 +224,7 @@ class MultiLabel(Task):
         super().__init__(name, **options)
         self.labels = whole(self.owner, "labels", labels, 1)
         self.label_names = checked_names(self, label_names, self.labels)
-        self.threshold = self.checked_threshold(threshold)
+        self.threshold = checked_threshold(self, threshold)
 
     @property
     def label_shape(self) -> tuple[int | None, ...]:

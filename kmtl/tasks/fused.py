@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -57,7 +57,7 @@ class FusedHeads(keras.layers.Layer):
     """
 
     # Slices of its weights belong to one output each, so that nothing of them is shared. A layer that says so has
-    # `names`, `only` and `fold_into_input`, too.
+    # `names` (in its config, too), `only`, `part` and `fold_into_input`.
     serves_outputs_apart = True
 
     def __init__(
@@ -164,6 +164,23 @@ class FusedHeads(keras.layers.Layer):
         # Copies that a fork keeps apart.
         stacked = ops.stack([ops.cast(one, "float32") for one in several])
         return ops.einsum("kbi,ikj->bkj", stacked, ops.reshape(kernel, (-1, count, kernel.shape[-1] // count)))
+
+    def part(self, variable: Any, names: Sequence[str]) -> Callable[[Any], Any]:
+        """How to cut what belongs to some heads out of an array that is shaped as one of the layer's variables.
+
+        Args:
+            variable: One of the layer's.
+            names: Some of `names`; their slices come in this order.
+        """
+        places = [self.names.index(name) for name in names]
+
+        def cut(values: Any) -> Any:
+            if variable is not self.kernels[0]:
+                return np.take(values, places, axis=0)
+            apart = np.reshape(values, (len(values), len(self.names), -1))
+            return np.reshape(np.take(apart, places, axis=1), (len(values), -1))
+
+        return cut
 
     def fold_into_input(self, name: str, scale: Any, shift: Any) -> None:
         """Writes a scale and a shift of what one head reads into its weights: `W' = diag(s) W`, `c' = c + t W`.

@@ -26,17 +26,36 @@ def build_heads(features: Any, tasks: Iterable[Task], *, fuse: bool | str = "aut
         `{task name: output}`, in task order.
 
     Raises:
-        ValueError: If a task gets no features, or such as its head cannot take.
+        ValueError: If a task gets no features, or such as its head cannot take, or is the product of what is none of
+            the tasks.
     """
     tasks = list(tasks)
     own = features_by_task(features, tasks)
+    products = [task for task in tasks if task.product_of]
     outputs: dict[str, Any] = {}
-    for alike in _alike(tasks, fuse):
+    for alike in _alike([task for task in tasks if not task.product_of], products, fuse):
         if len(alike) > 1:
             outputs.update(_fused([own[task.name] for task in alike], alike))
         else:
             outputs.update({task.name: task.head(own[task.name]) for task in alike})
+    _check_factors(products, {task.name: task for task in tasks})
+    outputs |= {task.name: task.product([outputs[name] for name in task.product_of]) for task in products}
     return {task.name: outputs[task.name] for task in tasks}
+
+
+def _check_factors(products: Iterable[Task], tasks: Mapping[str, Task]) -> None:
+    """Refuses products of what is no task, or has another output, or is a product itself."""
+    with Refusals("build_heads") as refusals:
+        for task in products:
+            for name in task.product_of:
+                factor, argument = tasks.get(name), f"product_of of {task.name!r}"
+                if factor is None:
+                    others = [other for other in tasks if other != task.name]
+                    refusals.add(argument, "must name tasks beside it", name, near(name, others))
+                elif type(factor) is not type(task) or factor.product_of:
+                    rule = f"must name tasks of its kind, {task.kind}, with a head"
+                    got = words(f"{factor.owner}{', a product' if factor.product_of else ''}")
+                    refusals.add(argument, rule, got)
 
 
 def features_by_task(features: Any, tasks: Sequence[Task]) -> dict[str, Any]:
@@ -47,11 +66,12 @@ def features_by_task(features: Any, tasks: Sequence[Task]) -> dict[str, Any]:
         tasks: The tasks, in order.
 
     Returns:
-        `{task name: tensor}`, in task order.
+        `{task name: tensor}`, in task order; without those whose output is a product of others'.
 
     Raises:
         ValueError: If a task gets none or such as its head cannot take.
     """
+    tasks = [task for task in tasks if not task.product_of]
     if not isinstance(features, Mapping):
         found = {task.name: features for task in tasks}
     elif _is_by_kind(features, tasks):
@@ -88,11 +108,15 @@ def _way_out(features: Mapping[str, Any], task: Task) -> str:
     return near(task.name, map(str, features))
 
 
-def _alike(tasks: list[Task], fuse: bool | str) -> list[list[Task]]:
-    """Groups the tasks whose heads become one kernel, in order of first appearance; the others stay single."""
+def _alike(tasks: list[Task], products: list[Task], fuse: bool | str) -> list[list[Task]]:
+    """Groups the tasks whose heads become one kernel, in order of first appearance; the others stay single.
+
+    A head that is a factor of another task's output belongs to both, and a fused kernel's slices to one task each.
+    """
+    factors = {name for task in products for name in task.product_of}
     groups: dict[Hashable, list[Task]] = {}
     for task in tasks:
-        form = task.head_form if fuse else None
+        form = task.head_form if fuse and task.name not in factors else None
         groups.setdefault(("own", task.name) if form is None else form, []).append(task)
     enough = 2 if fuse is True else FUSE_FROM
     return [part for group in groups.values() for part in ([group] if len(group) >= enough else [[t] for t in group])]

@@ -1,6 +1,5 @@
 """What a label is: its dtype and shape, what says that it is missing, how it is checked and brought into form."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -9,6 +8,7 @@ from keras import ops
 
 from kmtl._checks import Refusals, is_whole, words
 from kmtl.tasks import strata
+from kmtl.tasks.shapes import known_shape, same_shape
 from kmtl.tasks.statistics import ClassCounts, LabelStatistics, Moments
 
 # Leading axes of a label that count places, by the features that a head takes.
@@ -103,6 +103,11 @@ class Label:
         """
         kind = np.dtype(dtype).kind
         label = f"{argument}[{self.name!r}]"
+        if self.weighs_classes and not self.fits(tuple(shape)) and shape[1:] == (*self.label_shape, self.classes):
+            fix = f"Pass numpy.argmax(labels, axis=-1), and {self.missing} where missing."
+            got = words(f"shape {tuple(shape)}, which looks one-hot")
+            refusals.add(label, "must hold the number of a class", got, fix)
+            return
         if self.label_dtype == "int32" and kind == "f":
             what = "classification" if self.classes else "task of whole numbers"
             fix = f"Cast to int, {self.missing} where missing; kmtl.data.from_frame does both."
@@ -115,6 +120,19 @@ class Label:
         if not self.fits(tuple(shape)):
             wanted = ", ".join(["batch", *("any" if size is None else str(size) for size in self.label_shape)])
             refusals.add(label, f"must have shape ({wanted}{'' if self.label_shape else ','})", tuple(shape))
+
+    def check_digits(self, refusals: Refusals, argument: str, labels: Any) -> None:
+        """Records numbers whose digits the cast to float32 would lose, as those of timestamps.
+
+        Args:
+            refusals: Where to record.
+            argument: What the user calls these labels.
+            labels: Array of the task's shape, before the cast.
+        """
+        if self.label_dtype == "float32" and labels.dtype.kind in "iuf" and labels.dtype.itemsize > 4:
+            statistics = self.statistics()
+            statistics.update(labels)
+            statistics.refuse_lost_digits(refusals, argument)
 
     def fits(self, shape: Sequence[int | None]) -> bool:
         """Whether labels of a shape, batch axis included, are this task's; a scalar may come as `(batch, 1)`."""
@@ -266,26 +284,15 @@ class Label:
             return None
         return {name: place for place, name in enumerate(self.label_names or ())}
 
-
-def same_shape(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
-    """Whether two shapes agree, an unknown size with anything.
-
-    >>> same_shape((None, 2), (8, 2)), same_shape((8,), (8, 1))
-    (True, False)
-    """
-    known = all(a is None or b is None or a == b for a, b in zip(shape, wanted, strict=False))
-    return len(shape) == len(wanted) and known
+    @property
+    def renumbered(self) -> dict[str, int]:
+        """Label names that are numbers, of other classes than their own: in a table `3` might mean either."""
+        return {name: place for name, place in (self.label_codes or {}).items() if _number(name) not in (None, place)}
 
 
-def known_shape(shape: Sequence[int | None], side: int = 1) -> tuple[int, ...]:
-    """A shape with a size for every side that varies.
-
-    >>> known_shape((None, 2))
-    (1, 2)
-    """
-    return tuple(side if size is None else size for size in shape)
-
-
-def elements_of(shape: Sequence[int | None]) -> int:
-    """Number of elements of a shape; a side that varies counts as several."""
-    return math.prod(known_shape(shape, 2))
+def _number(text: str) -> float | None:
+    """The number that a text spells; None if none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None

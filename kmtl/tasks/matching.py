@@ -7,7 +7,9 @@ import keras
 
 from kmtl._checks import Refusals, near, refusal, words
 from kmtl.tasks.base import Task
-from kmtl.tasks.labels import same_shape
+from kmtl.tasks.final_activations import is_logits, takes_logits
+from kmtl.tasks.shapes import same_shape
+from kmtl.tasks.task_space import TaskSpace
 
 
 def named_tasks(tasks: Any) -> dict[str, Task]:
@@ -27,11 +29,21 @@ def named_tasks(tasks: Any) -> dict[str, Task]:
         names = [task.name for task in made if isinstance(task, Task)]
         for name in sorted({name for name in names if names.count(name) > 1}):
             refusals.add("tasks", "must have different names; twice", name)
+    TaskSpace(made)
     return {task.name: task for task in made}
 
 
-def matched_outputs(outputs: Any, tasks: Mapping[str, Task]) -> dict[str, Any]:
-    """Returns the outputs in task order, or refuses those that do not match the tasks."""
+def matched_outputs(outputs: Any, tasks: Mapping[str, Task], *, loaded: bool = False) -> dict[str, Any]:
+    """Returns the outputs in task order, or refuses those that do not match the tasks.
+
+    Args:
+        outputs: `{task: KerasTensor}`.
+        tasks: The tasks by name.
+        loaded: Whether they come from a file, which was saved by whoever knew what its outputs are.
+
+    Raises:
+        ValueError: With all offenders.
+    """
     with Refusals("MultiTaskModel") as refusals:
         if not isinstance(outputs, Mapping):
             example = "{" + ", ".join(f"{name!r}: ..." for name in tasks) + "}"
@@ -46,15 +58,19 @@ def matched_outputs(outputs: Any, tasks: Mapping[str, Task]) -> dict[str, Any]:
                 if name not in outputs:
                     refusals.add("tasks", "must each have an output; none for", name, near(name, outputs))
                 else:
-                    _check_output(refusals, task, outputs[name])
+                    _check_output(refusals, task, outputs[name], loaded)
     return {name: outputs[name] for name in tasks}
 
 
-def _check_output(refusals: Refusals, task: Task, output: Any) -> None:
-    """Records an output whose shape is not the task's."""
+def _check_output(refusals: Refusals, task: Task, output: Any, loaded: bool) -> None:
+    """Records an output whose shape is not the task's, and logits where probabilities are due."""
     shape, wanted = tuple(getattr(output, "shape", ())), task.output_shape
     # A width must be known; a side may vary.
     if not same_shape(shape[1:], wanted) or shape[-1] != wanted[-1]:
         sides = ", ".join(["batch", *("any" if size is None else str(size) for size in wanted)])
         fix = "End the head in a Dense layer of that width." if len(wanted) == 1 else ""
         refusals.add("outputs", f"of {task.name!r} must have shape ({sides})", shape, fix)
+    elif not loaded and is_logits(task, output) and not takes_logits(task.resolved_loss()):
+        fix = f"End it in a {task.final_activation}, or adopt the model by from_model(model, tasks, from_logits=True)."
+        got = words(f"logits: its last layer has no {task.final_activation}")
+        refusals.add("outputs", f"of {task.name!r} must be {task.meaning}", got, fix)

@@ -9,8 +9,8 @@ from keras import ops
 
 from kmtl._checks import whole
 from kmtl.tasks.base import Task
-from kmtl.tasks.class_options import checked_class_weight, checked_names, described_class
-from kmtl.tasks.outputs import named_classes
+from kmtl.tasks.class_names import named_classes
+from kmtl.tasks.class_options import checked_class_weight, checked_names
 
 
 def median_rank(probabilities: Any) -> Any:
@@ -98,6 +98,11 @@ class OrdinalRegression(Task):
         return ()
 
     @property
+    def final_activation(self) -> str:
+        """An output is a probability a class, whatever the head has in front."""
+        return "softmax"
+
+    @property
     def default_loss(self) -> str:
         """Sparse categorical cross-entropy of the class probabilities: the sum over the questions."""
         return "sparse_categorical_crossentropy"
@@ -136,10 +141,6 @@ class OrdinalRegression(Task):
         best = self.decide(outputs)
         probability = ops.take_along_axis(outputs, ops.expand_dims(best, -1), axis=-1)
         return {"label": named_classes(self.label_names, best), "probability": ops.squeeze(probability, -1)}
-
-    def describe(self, label: Any, output: Any) -> str:
-        """The label's class and the decided one: `grade 3 → 4 ✗`."""
-        return described_class(self, label, output)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""

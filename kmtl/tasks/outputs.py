@@ -1,16 +1,19 @@
 """What an output is: its head, its shape, and how it is read and drawn."""
 
 import copy
-import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
-from kmtl._checks import is_number, refusal
-from kmtl.tasks.labels import Label, known_shape
+from kmtl._checks import refusal
+from kmtl.tasks.class_names import named_classes
+from kmtl.tasks.labels import Label
+from kmtl.tasks.shapes import known_shape
+from kmtl.tasks.short_numbers import decimals, short_numbers
+from kmtl.tasks.thresholds import checked_threshold
 
 _FORMS = {"vector": "(batch, width)", "sequence": "(batch, tokens, width)", "map": "(batch, height, width, channels)"}
 _FIXES = {
@@ -34,6 +37,8 @@ class Output(Label):
     # What the numbers are, for a reader of an exported file.
     meaning: ClassVar[str] = "values"
     unit: str = ""
+    # Tasks whose outputs this one's is the product of; it takes no features then.
+    product_of: tuple[str, ...] = ()
     # Probability above which the answer is yes, one or one a label; None where nothing is answered so.
     threshold: float | tuple[float, ...] | None = None
     hidden: tuple[int, ...] = ()
@@ -52,6 +57,11 @@ class Output(Label):
         return (*self.label_shape[: self.dense_axes], self.units)
 
     # The head.
+
+    @property
+    def final_activation(self) -> str | None:
+        """The activation that an output ends in to be what the kind says; None where any number may be one."""
+        return self.activation
 
     def check_features(self, features: Any, owner: str) -> None:
         """Refuses features that the head cannot take.
@@ -78,6 +88,17 @@ class Output(Label):
             KerasTensor of shape `(batch, *output_shape)`, float32.
         """
         return self.output(self.hidden_layers(features))
+
+    def product(self, factors: Sequence[Any]) -> Any:
+        """Multiplies the outputs of the tasks that `product_of` names.
+
+        Args:
+            factors: One output each.
+
+        Returns:
+            KerasTensor of shape `(batch, *output_shape)`, float32.
+        """
+        return keras.layers.Multiply(dtype="float32", name=self.name)(list(factors))
 
     def hidden_layers(self, features: Any) -> Any:
         """Builds what stands between the features and the output layer."""
@@ -154,21 +175,6 @@ class Output(Label):
         del classes
         return self.metric_outputs(outputs)
 
-    def checked_threshold(self, given: Any) -> float | tuple[float, ...]:
-        """Returns one threshold for all elements of a label or one for each, or refuses what is neither.
-
-        Args:
-            given: One probability, or a list of them.
-        """
-        listed = isinstance(given, list | tuple | np.ndarray)
-        values, count = list(given) if listed else [given], math.prod(known_shape(self.label_shape))
-        good = all(is_number(value) and 0 <= value <= 1 for value in values)
-        if not good or (listed and (not self.label_shape or len(values) != count)):
-            rule = f"must be one probability or {count}, one a label" if self.label_shape else "must be a probability"
-            owner = f"{type(self).__name__}({self.name!r})"
-            raise ValueError(refusal(owner, "threshold", rule, given, "kmtl.evidence.calibrate chooses it."))
-        return tuple(map(float, values)) if listed else float(given)
-
     def with_threshold(self, threshold: Any) -> Any:
         """The same task with another threshold.
 
@@ -182,7 +188,7 @@ class Output(Label):
             rule = "must belong to a task that answers yes or no"
             raise ValueError(refusal(f"{type(self).__name__}({self.name!r})", "threshold", rule, threshold))
         made = copy.copy(self)
-        made.threshold = self.checked_threshold(threshold)
+        made.threshold = checked_threshold(self, threshold)
         return made
 
     def decide(self, outputs: Any) -> Any:
@@ -201,14 +207,25 @@ class Output(Label):
             outputs: Array or tensor `(batch, *output_shape)`.
 
         Returns:
-            Tensors `(batch, ...)`; of a task of values the values themselves under `""`, shaped as its labels.
+            Tensors `(batch, ...)`; of a task that decides, what it decides under `"label"`, by the names of its
+            classes; of a task of values the values themselves under `""`, shaped as its labels.
         """
+        if self.decides:
+            return {"label": named_classes(self.label_names, self.decide(outputs))}
         same = len(self.label_shape) == self.dense_axes and self.units == 1
         return {"": ops.squeeze(outputs, axis=-1) if same else outputs}
 
+    @property
+    def scores_classes(self) -> bool:
+        """Whether the label is the number of a class, and the output one number a class."""
+        return self.weighs_classes and self.units == self.classes and len(self.loss_shape) == self.dense_axes
+
     def read_keys(self) -> list[str]:
         """Full names of what `read` gives."""
-        return [f"{self.name}_label", f"{self.name}_probability"] if self.decides else [self.name]
+        unnamed = copy.copy(self)
+        unnamed.label_names = None
+        found = unnamed.read(ops.zeros((1, *known_shape(self.output_shape))))
+        return ["_".join(filter(None, (self.name, end))) for end in found]
 
     def metric_outputs(self, outputs: Any) -> Any:
         """The part of outputs that metrics compare with labels; all of it, unless a head gives more."""
@@ -240,7 +257,7 @@ class Output(Label):
         ]
 
     def describe(self, label: Any, output: Any) -> str:
-        """One line of one example, as a picture's title shows it: `angle 10.0 → 12.5 deg`.
+        """One line of one example, as a picture's title shows it: `angle 10.0 → 12.5 deg`, `digit 3 → 5 ✗`.
 
         Args:
             label: The label; None where there is none.
@@ -249,9 +266,19 @@ class Output(Label):
         Returns:
             Text; a wrong decision ends in ` ✗`.
         """
+        if self.decides and not self.label_shape:
+            return self._decision(label, output)
         given = self.metric_outputs(output)
         digits = decimals(label, given)
         return f"{self.name} {short_numbers(label, digits)} → {short_numbers(given, digits)} {self.unit}".rstrip()
+
+    def _decision(self, label: Any, output: Any) -> str:
+        """The label's class and the decided one, by their names."""
+        decided = int(ops.convert_to_numpy(self.decide(np.asarray(output)[None])).ravel()[0])
+        known = label is not None and bool(np.all(self.present(np.asarray(label))))
+        truth = int(np.ravel(label)[0]) if known else None
+        shown = "?" if truth is None else self.class_name(truth)
+        return f"{self.name} {shown} → {self.class_name(decided)}{' ✗' if known and truth != decided else ''}"
 
     def draw(self, axis: Any, label: Any, output: Any) -> None:
         """Draws the label and the output of one example over its picture; nothing, unless a kind knows better.
@@ -265,37 +292,3 @@ class Output(Label):
     def class_name(self, number: int) -> str:
         """A class by its name, or its number."""
         return self.label_names[number] if self.label_names else str(number)
-
-
-def short_numbers(values: Any, digits: int = 1) -> str:
-    """Numbers in short; a missing one is a question mark.
-
-    Args:
-        values: A number or an array; None where there is none.
-        digits: Digits behind the point.
-
-    >>> short_numbers([1.0, float("nan")]), short_numbers(None), short_numbers([-0.001, 0.1234], 2)
-    ('1.0, ?', '?', '0.00, 0.12')
-    """
-    if values is None:
-        return "?"
-    numbers = np.ravel(values).astype("float64")
-    # Adding 0 takes the sign off a zero.
-    return ", ".join("?" if np.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}" for value in numbers)
-
-
-def decimals(*given: Any) -> int:
-    """Digits behind the point that leave three significant ones of the largest of some numbers.
-
-    >>> decimals(0.1, -0.04), decimals([359.0], None), decimals(12.5, 10.0), decimals(0.0)
-    (3, 0, 1, 1)
-    """
-    numbers = np.concatenate([np.zeros(0), *(np.ravel(values) for values in given if values is not None)])
-    known = np.abs(numbers[np.isfinite(numbers)])
-    largest = known.max() if known.size else 0.0
-    return int(max(0, 2 - np.floor(np.log10(largest)))) if largest else 1
-
-
-def named_classes(names: tuple[str, ...] | None, numbers: Any) -> Any:
-    """Names of classes as a string tensor, where there are names; else the numbers."""
-    return numbers if names is None else ops.take(ops.convert_to_tensor(list(names), dtype="string"), numbers, axis=0)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 
 from kmtl._checks import require, sizes
 from kmtl.tasks.base import Task
@@ -67,6 +68,8 @@ class Regression(Task):
         require(len(self.shape) <= 1, self.owner, "shape", "must be () or (n,)", shape, "Flatten the label.")
         require(isinstance(unit, str), self.owner, "unit", "must be text", unit)
         self.unit = unit
+        is_flag = isinstance(standardize, bool | np.bool_)
+        require(is_flag, self.owner, "standardize", "must be True or False", standardize)
         self.standardize = bool(standardize)
 
     @property

@@ -92,6 +92,11 @@ class Segmentation(Task):
         return self.classes
 
     @property
+    def final_activation(self) -> str:
+        """An output is a probability a class, whatever the head has in front."""
+        return "softmax"
+
+    @property
     def default_loss(self) -> str:
         """Sparse categorical cross-entropy."""
         return "sparse_categorical_crossentropy"

@@ -30,6 +30,10 @@ def bad_weights(weights: Any, labelled: Any) -> int:
     return int((flat & there.reshape(len(there), -1).any(axis=1)).sum() if len(flat) == len(there) else flat.sum())
 
 
+# A standard deviation must hold so many steps of float32, or rounding moves a label by more than a twentieth of it.
+_STEPS = 10
+
+
 class LabelStatistics:
     """What one task's labels hold, gathered batch by batch.
 
@@ -94,6 +98,9 @@ class LabelStatistics:
 
     def refuse_values(self, refusals: Refusals, argument: str) -> None:
         """Records what is wrong with the values of the labels."""
+
+    def refuse_lost_digits(self, refusals: Refusals, argument: str) -> None:
+        """Records labels whose digits float32 loses."""
 
     def rule_of_values(self) -> tuple[str, str]:
         """What a label may be, and what is often the reason where it is not, as a refusal says it."""
@@ -176,10 +183,36 @@ class Moments(LabelStatistics):
         if self.infinite:
             rule, fix = self.rule_of_values()
             refusals.add(argument, rule, words(f"{self.infinite} infinite values"), fix)
+        self.refuse_lost_digits(refusals, argument)
+
+    @property
+    def varies(self) -> Any:
+        """Whether each element is more than a constant that is blurred by rounding in float64."""
+        return self.scale > 1e-12 * (1 + np.abs(self.mean))
+
+    @property
+    def resolution(self) -> Any:
+        """How far apart two neighbouring numbers in float32 are, at the mean of each element."""
+        with np.errstate(over="ignore"):
+            return np.spacing(np.abs(self.mean).astype("float32")).astype("float64")
+
+    def refuse_lost_digits(self, refusals: Refusals, argument: str) -> None:
+        """Records labels that vary by so little for their size that float32, in which models compute, blurs them."""
+        blurred = self.varies & (self.scale < _STEPS * self.resolution)
+        if blurred.any():
+            place = int(np.argmax(blurred))
+            mean, scale, step = (float(one[place]) for one in (self.mean, self.scale, self.resolution))
+            got = words(
+                f"a standard deviation of {scale:.4g} around {mean:.10g}, where float32 has steps of {step:.4g}"
+            )
+            rule = "must keep their digits in float32"
+            refusals.add(argument, rule, got, "Subtract an offset from the labels first, and add it to predictions.")
 
     def refuse_unlearnable(self, refusals: Refusals, argument: str) -> None:
         """Records a label that is constant, or has an element that is: its scale would be 0."""
-        if not (self.scale > 1e-12 * (1 + np.abs(self.mean))).all():
+        if not self.varies.all():
             got = words(f"a standard deviation of {self.scale.tolist()}")
             fix = "Drop the task, or give it `standardize=False`."
+            if (self.resolution > 1e-3).any():
+                fix = f"{fix} Or subtract an offset first: float32 has steps of {self.resolution.max():.4g} there."
             refusals.add(argument, "must vary: a constant cannot be standardised", got, fix)

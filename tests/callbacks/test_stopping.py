@@ -212,7 +212,7 @@ def test_each_task_has_its_own_patience_and_its_best_head_comes_back():
         (lambda: TaskEarlyStopping(["val_width_mae"]), "must be {task: log key}"),
         (lambda: Constrained("kind_acuracy", {"width_mae": 1.0}), "Did you mean 'kind_accuracy'"),
         (lambda: Constrained("kind_accuracy", {"width_mae": None}), "must be {log key: finite number}"),
-        (lambda: WorstTask({"width": {"mae": 0.0}}), "WorstTask: `baselines` of 'width' must be finite and not 0"),
+        (lambda: WorstTask({"width": {"mae": 0.0}}), "WorstTask: `baselines` of 'width' must be finite and not near 0"),
     ],
 )
 def test_what_is_wrong_is_told_before_the_first_step(make, words):

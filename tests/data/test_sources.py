@@ -495,3 +495,25 @@ def test_folders_refused(folder, name):
     with pytest.raises(ValueError, match=r"^from_folder: `") as caught:
         from_folder(**given)
     assert message in str(caught.value)
+
+
+def test_label_names_that_number_other_classes_are_refused_for_numbers_and_read_as_text():
+    """`3` would be class 3 as a number and class 0 as text, so that a reader of CSV files decided."""
+    task = Classification("grade", 4, label_names=["3", "2", "1", "0"])
+    frame = pd.DataFrame({"x": [0.0, 1.0, 2.0], "grade": ["3", "0", None]})
+    _, labels = whole(from_frame(frame, [task], features="x"))
+    assert labels["grade"].tolist() == [0, 3, -1]
+    for numbers in ([3, 0, 1], [3.0, NAN, 0.0], np.array([3, None, 0], object)):
+        with pytest.raises(ValueError, match=r"labels\['grade'\]. must be told apart.*'3' is class 0 by its name"):
+            from_frame(frame.assign(grade=numbers), [task], features="x")
+    same = Classification("grade", 3, label_names=["0", "1", "two"])
+    _, labels = whole(from_frame(frame.assign(grade=[1, 0, 2]), [same], features="x"))
+    assert labels["grade"].tolist() == [1, 0, 2]
+
+
+def test_labels_whose_digits_float32_loses_are_refused():
+    times = 1.7e9 + 5.0 * np.arange(4)
+    with pytest.raises(ValueError, match=r"labels\['age'\]. must keep their digits in float32.*Subtract an offset"):
+        from_arrays(X, {"age": times}, [Regression("age")])
+    _, labels = whole(from_arrays(X, {"age": times - times[0]}, [Regression("age")]))
+    assert labels["age"].tolist() == [0, 5, 10, 15]

@@ -72,7 +72,9 @@ def _arrays():
 
 @feature("`fit` with tf.data, uneven last batch")
 def _data():
-    return trained(made(balancer="upgrad"), dataset(13), None, batch_size=None)
+    # One task counts where another's label says so.
+    given = [kmtl.Regression("age", where={"species": [0, 2]}) if task.name == "age" else task for task in tasks()]
+    return trained(made(given=given, balancer="upgrad"), dataset(13), None, batch_size=None)
 
 
 @feature("a last batch smaller than the replicas")
@@ -190,6 +192,25 @@ def _optimizer_by_task():
         "age": keras.optimizers.Adam(0.01, clipnorm=0.1),
     }
     return trained(made(parts))
+
+
+@feature("learning-rate multipliers")
+def _multipliers():
+    rates = {"shared": 0.1, "age": 0.5, "box_standardized": 0.0}
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.1, use_ema=True, gradient_accumulation_steps=2)
+    return trained(made(optimizer, learning_rate_multipliers=rates))
+
+
+@feature("tasks that come, go and are renamed")
+def _task_changes():
+    model = made(keras.optimizers.Adam(0.01), balancer="uncertainty")
+    trained(model)
+    # A strategy would draw another start of the new head.
+    new = kmtl.BinaryClassification("awake")
+    new = model.without("species").renamed({"age": "years"}).with_task(new)
+    new.get_layer("awake").kernel.assign(np.full((5, 1), 0.1))
+    labels = {"alive": Y["alive"], "box": Y["box"], "years": Y["age"], "awake": Y["alive"]}
+    return trained(new, y=labels)
 
 
 @feature("frozen and unfrozen between two `fit`s")

@@ -269,8 +269,8 @@ def test_who_does_not_know_the_token_is_told_nothing_and_stops_nothing(addresses
 def test_workers_with_different_tokens_are_told(addresses, monkeypatch):
     monkeypatch.setenv("KMTL_CLUSTER_TOKEN", "one")
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(meet, Cluster(addresses[:2], 1), {}, 1.0, "another")
-        error, _ = outcome(Cluster(addresses[:2], 0), {}, 1.5)
+        waiting = pool.submit(meet, Cluster(addresses[:2], 1), {}, 4.0, "another")
+        error, _ = outcome(Cluster(addresses[:2], 0), {}, 1.0)
         with pytest.raises(TimeoutError):
             waiting.result()
     assert f"worker 1 ({addresses[1]}) has another KMTL_CLUSTER_TOKEN than this worker" in str(error)

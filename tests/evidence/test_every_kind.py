@@ -8,7 +8,7 @@ from kinds import KINDS
 from kinds_model import NAMES
 
 import kmtl
-from kmtl.evidence import compare, plot_samples
+from kmtl.evidence import advise, compare, plot_samples
 
 COUNT = 8
 TASKS = {name: KINDS[name].make(f"{name}_task") for name in NAMES}
@@ -75,3 +75,22 @@ def test_a_task_without_labels_is_drawn_as_unknown(model):
     unlabelled = dataset().map(lambda x, y: (x, {"vector_task": y["vector_task"]}))
     title = plot_samples(model, unlabelled, count=1).axes[0].get_title(loc="left")
     assert title.splitlines()[NAMES.index("classification")].startswith("classification_task ? → ")
+
+
+def test_every_kind_has_a_level_of_guessing_that_no_other_constant_beats(model):
+    found = advise(model, dataset(), batches=1).tasks
+    assert (found["guessing"] > 0).all()
+    (_, labels), generator = next(iter(dataset())), np.random.default_rng(4)
+    for task in TASKS.values():
+        given = labels[task.name].numpy()
+        best = task.constant_outputs(given)
+        assert {np.shape(output) for output in best} == {(task.units,)}
+        group = next(one for one in model.setup.groups if task.name in one.names)
+        for _ in range(5):
+            moved = best[0] + generator.uniform(0.02, 0.2, task.units)
+            moved = moved / moved.sum() if task.weighs_classes and task.units > 1 else np.clip(moved, 0.01, None)
+            if task.decides:
+                moved = np.clip(moved, 0.01, 0.99)
+            outputs = np.broadcast_to(moved.astype("float32"), (*given.shape[: 1 + task.dense_axes], task.units))
+            sums, counts = group.sums(group.examples({task.name: given}, {task.name: outputs}))
+            assert float(sums[0]) / float(counts[0]) >= found["guessing"][task.name] - 1e-5

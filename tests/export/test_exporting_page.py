@@ -27,6 +27,8 @@ def write_model(path):
     features = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(image))
     model = kmtl.MultiTaskModel.from_features(image, features, kmtl.data.tasks("digit_poses"))
     model.get_layer("digit").set_weights([np.zeros((16, 10)), np.arange(10.0)])
+    for layer in model.scalers.values():
+        layer.learn(layer.mean.numpy(), layer.scale.numpy())
     model.compile()
     model.save(path)
 

@@ -211,7 +211,7 @@ def test_the_layer_is_the_identity_at_first_and_follows_its_formula():
 def without_a_place():
     image = keras.Input((4,), name="image")
     return kmtl.MultiTaskModel(
-        image, {"zoo": keras.layers.Dense(2)(image), "ant": keras.layers.Dense(3)(image)}, tasks=tasks()
+        image, {"zoo": keras.layers.Dense(2)(image), "ant": keras.layers.Dense(3, "softmax")(image)}, tasks=tasks()
     )
 
 

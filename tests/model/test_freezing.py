@@ -87,17 +87,40 @@ def test_unfreezing_with_an_optimizer_by_task_and_scaled_losses():
         keras.config.set_dtype_policy(policy)
 
 
-def test_the_balancer_keeps_its_state_and_a_frozen_trunk_is_told():
-    model = make(balancer="uncertainty")
+@pytest.mark.parametrize("balancer", ["uncertainty", "upgrad"])
+def test_the_balancer_keeps_its_state_while_the_trunk_is_frozen(balancer):
+    model, plain = make("sgd", balancer=balancer), make("sgd")
     model.train_on_batch(X, Y)
     step = float(model.balancer.step)
-    model.get_layer("trunk").trainable = False
+    plain.set_weights(model.get_weights()[: len(plain.get_weights())])
+    for one in (model, plain):
+        one.get_layer("trunk").trainable = False
+    model.train_on_batch(X, Y)
+    plain.train_on_batch(X, Y)
+    if balancer == "uncertainty":
+        assert float(model.balancer.step) == step + 1
+        return
+    # It weighs the trunk's gradient alone, so the heads move as by plain Keras.
+    assert float(model.balancer.step) == step
+    assert_same_weights(model, plain)
+    model.get_layer("trunk").trainable = True
     model.train_on_batch(X, Y)
     assert float(model.balancer.step) == step + 1
-    model = make(balancer="upgrad")
+
+
+def test_a_trunk_that_was_frozen_before_compile_is_told_and_balanced_when_it_is_not_any_more():
+    model = build()
     model.get_layer("trunk").trainable = False
-    with pytest.raises(ValueError, match="`balancer` needs gram of trainable weights that tasks share, got a"):
-        model.train_on_batch(X, Y)
+    with pytest.raises(ValueError, match=r"needs gradients of trainable weights .* Freeze it after compile"):
+        model.compile("sgd", balancer="moco")
+    with pytest.warns(UserWarning, match="compile: all that tasks share is frozen: the balancer weighs nothing until"):
+        model.compile("sgd", run_eagerly=True, balancer="unit")
+    model.adapt(X, Y)
+    model.train_on_batch(X, Y)
+    assert float(model.balancer.step) == 0
+    model.get_layer("trunk").trainable = True
+    model.train_on_batch(X, Y)
+    assert float(model.balancer.step) == 1
 
 
 def test_fit_follows_without_a_warning_and_equals_a_model_compiled_frozen():

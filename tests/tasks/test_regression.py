@@ -41,6 +41,12 @@ def test_a_unit_is_text():
         Regression("place", unit=3)
 
 
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_whether_it_standardizes_is_said_by_true_or_false(value):
+    with pytest.raises(ValueError, match="`standardize` must be True or False, got"):
+        Regression("age", standardize=value)
+
+
 @pytest.mark.parametrize(
     ("label", "output", "words"),
     [

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import ops
 
@@ -92,6 +92,8 @@ class PCD(GramianBalancer):
     >>> [round(float(weight), 3) for weight in weights]
     [1.414, 0.707]
     """
+
+    task_options: ClassVar[tuple[str, ...]] = ("primary",)
 
     def __init__(
         self, *, primary: str | None = None, tau: float = 0.02, beta: float = 0.999, eps: float = 1e-8, **options: Any

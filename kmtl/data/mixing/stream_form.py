@@ -9,7 +9,8 @@ import tensorflow as tf
 from kmtl._checks import Refusals, near, words
 from kmtl.data.dataset_labels import dataset_label
 from kmtl.data.task_names import task_list
-from kmtl.tasks.labels import Label, known_shape
+from kmtl.tasks.labels import Label
+from kmtl.tasks.shapes import known_shape
 
 _UNBATCH = "If the dataset is batched, call .unbatch() first."
 

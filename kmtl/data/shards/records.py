@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kmtl.data.shards.manifests import Manifest, Spec
 from kmtl.tasks import Task
-from kmtl.tasks.labels import known_shape
+from kmtl.tasks.shapes import known_shape
 
 _Feature = tf.train.Feature
 

@@ -17,7 +17,7 @@ def own_share(truth, outputs):
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(data):
     """Four kinds of tasks; one has a metric with state, one a metric whose better end nobody knows."""
     keras.utils.set_random_seed(3)
     row = keras.Input((5,), name="row")
@@ -30,6 +30,7 @@ def model():
     hidden = keras.layers.Dense(16, activation="tanh")(row)
     model = kmtl.MultiTaskModel.from_features(row, hidden, tasks)
     model.compile("adam")
+    model.adapt(*data)
     return model
 
 
