@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import time
@@ -68,15 +69,16 @@ def dataset_of(network, batch):
     return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch).cache()
 
 
-def worker(rounds):
-    """Microseconds of CPU an example, of each row."""
+def worker(rounds, rows):
+    """Microseconds of CPU an example, of some rows."""
     import tensorflow as tf
 
     threads = int(os.environ.get("THREADS", "1"))
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     found = {}
-    for name, (network, batch, options) in ROWS.items():
+    for name in rows:
+        network, batch, options = ROWS[name]
         model, data = model_of(network, options), dataset_of(network, batch)
         model.fit(data, verbose=0)
         seconds = []
@@ -88,12 +90,12 @@ def worker(rounds):
     print(json.dumps(found))
 
 
-def measured(rounds):
+def measured(rounds, columns, rows):
     """Microseconds an example by column and row."""
     found = {}
-    for column, setting in COLUMNS.items():
-        command = [sys.executable, __file__, "--worker", "--rounds", str(rounds)]
-        printed = subprocess.check_output(command, text=True, env={**os.environ, **setting})
+    for column in columns:
+        command = [sys.executable, __file__, "--worker", "--rounds", str(rounds), "--rows", *rows]
+        printed = subprocess.check_output(command, text=True, env={**os.environ, **COLUMNS[column]})
         found[column] = json.loads(printed.splitlines()[-1])
     return found
 
@@ -101,19 +103,23 @@ def measured(rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(COLUMNS))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--write", action="store_true", help="also write the committed table")
     parser.add_argument("--worker", action="store_true")
     options = parser.parse_args()
     if options.worker:
-        worker(options.rounds)
+        worker(options.rounds, options.rows)
         return
-    found = measured(options.rounds)
+    found = measured(options.rounds, options.columns, options.rows)
     from timing import header
 
     note = f"Microseconds of CPU an example, least of {options.rounds} epochs; one thread but where told."
-    lines = header("Settings that speed depends on", "python benchmarks/speed.py --write", note)
-    lines += ["| step | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [f"| {row} | " + " | ".join(f"{found[column][row]:.0f}" for column in COLUMNS) + " |" for row in ROWS]
+    lines = header("Settings that speed depends on", f"python benchmarks/speed.py {shlex.join(sys.argv[1:])}", note)
+    lines += ["| step | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
+    lines += [
+        f"| {row} | " + " | ".join(f"{cells[row]:.0f}" for cells in found.values()) + " |" for row in options.rows
+    ]
     print("\n".join(lines))
     if options.write:
         RESULTS.write_text("\n".join(lines) + "\n")

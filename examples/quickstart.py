@@ -118,7 +118,7 @@ def report(joint, test, out):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="a few batches, to see that everything runs")
+    parser.add_argument("--smoke", action="store_true", help="all rows on a few batches, to see that it runs")
     parser.add_argument("--all", action="store_true", help="also the large joint model")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each model")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("saved_models"), help="where results go")
@@ -127,7 +127,7 @@ def main():
     sets = data(options.smoke)
     small, large = ({**size, "epochs": 1} if options.smoke else size for size in (SMALL, LARGE))
     joint = {"one, same trunk": compare(sets, small, options.seeds)}
-    if options.all:
+    if options.all or options.smoke:
         joint["one, as many weights"] = compare(sets, large, options.seeds, separate=joint["one, same trunk"])
     report(joint, sets[2], options.out)
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -33,8 +34,15 @@ def is_picture(path):
 @pytest.mark.long
 def test_quickstart(run, tmp_path):
     printed = run("quickstart")
-    for word in ("digit", "angle", "position", "delta_m", "parameters", "training seconds"):
+    for word in ("digit [accuracy]", "angle [deg]", "position [px]", "delta_m", "weights", "seconds"):
         assert word in printed
+    # The second joint model is as large as the three single ones, and no larger.
+    weights = {
+        name: int(re.search(rf"^{name} .*?([\d,]+) +\d+$", printed, re.MULTILINE).group(1).replace(",", ""))
+        for name in ("three models", "one, same trunk", "one, as many weights")
+    }
+    assert 0.3 < weights["one, same trunk"] / weights["three models"] < 0.35
+    assert 0.9 < weights["one, as many weights"] / weights["three models"] <= 1
     assert all(is_picture(tmp_path / f"digit_poses_{name}.png") for name in ("curves", "samples"))
     assert (tmp_path / "digit_poses.tflite").stat().st_size > 1000
     assert (tmp_path / "digit_poses" / "1" / "saved_model.pb").exists()
