@@ -13,10 +13,12 @@ def hyperparameters(model: Any) -> dict[str, Any]:
         model: A compiled `MultiTaskModel`.
 
     Returns:
-        The balancer and its options, the loss weights as they are now, the optimizer and its options.
+        The balancer and its options, the loss weights as they are now, the optimizer and its options, and what
+        multiplies its rate.
     """
     balancer, optimizer = model.balancer, model.optimizer
     weights = {f"loss_weight_{name}": weight for name, weight in model.loss_weights.items()}
+    rates = model.get_compile_config().get("learning_rate_multipliers") or {}
     return {
         "tasks": ", ".join(model.tasks),
         "balancer": type(balancer).__name__,
@@ -24,6 +26,7 @@ def hyperparameters(model: Any) -> dict[str, Any]:
         **weights,
         "optimizer": type(optimizer).__name__,
         **_options("optimizer", optimizer.get_config()),
+        **{f"learning_rate_multiplier_{name}": rate for name, rate in rates.items()},
     }
 
 

@@ -28,7 +28,12 @@ def test_an_uncompiled_model_tells_its_tasks_alone(model):
 
 def test_a_compiled_model_tells_balancer_optimizer_and_weights_as_they_are_now(model):
     balancer = kmtl.balancers.CAGrad(radius=0.3)
-    model.compile(keras.optimizers.SGD(0.25), loss_weights={"width": 0.5}, balancer=balancer)
+    model.compile(
+        keras.optimizers.SGD(0.25),
+        loss_weights={"width": 0.5},
+        balancer=balancer,
+        learning_rate_multipliers={"width": 0.1},
+    )
     model.set_loss_weights({"kind": 2.0})
     told = model.hyperparameters()
     assert {key: told[key] for key in ("tasks", "loss_weight_kind", "loss_weight_width", "balancer_radius")} == {
@@ -38,6 +43,7 @@ def test_a_compiled_model_tells_balancer_optimizer_and_weights_as_they_are_now(m
         "balancer_radius": 0.3,
     }
     assert told["optimizer_learning_rate"] == pytest.approx(0.25)
+    assert told["learning_rate_multiplier_width"] == 0.1
     assert all(isinstance(value, str | int | float) for value in told.values())
     assert [line.split()[-1] for line in lines(model)[1:3]] == ["2", "0.5"]
     assert lines(model)[-1] == "balancer: CAGrad, optimizer: SGD"
