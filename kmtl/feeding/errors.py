@@ -45,5 +45,7 @@ def explain_error(error: BaseException, dataset: Any) -> BaseException:
     >>> explain_error(ValueError("something else"), None)
     ValueError('something else')
     """
-    explain = None if dataset is None else _EXPLANATIONS.get(dataset)
+    # What cannot be weakly referenced, as a plain iterator, was never registered.
+    known = type(dataset).__weakrefoffset__ != 0 and dataset is not None
+    explain = _EXPLANATIONS.get(dataset) if known else None
     return (explain and explain(error)) or error

@@ -70,6 +70,7 @@ def train(
     given = given.with_class_weights(class_tables(class_weight, model.tasks, statistics, "fit"))
     callbacks = in_order(callbacks, model.direction)
     refuse_unmonitored(callbacks, validated=validation_data is not None)
+    feeds[0] = given
     with _explained(model, feeds):
         # From here on machines wait for each other.
         if statistics is not None:

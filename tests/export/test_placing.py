@@ -25,7 +25,7 @@ def test_a_version_of_ones_own_choice(small, tmp_path):
 @pytest.mark.parametrize(
     ("version", "words"),
     [
-        ("latest", "whole number of at least 1, got 'latest'"),
+        ("latest", "whole number of at least 1 and below 2\\*\\*63, got 'latest'"),
         (0, "whole number of at least 1"),
         (-2, "whole number of at least 1"),
         (1.0, "whole number of at least 1"),
