@@ -34,7 +34,7 @@ def trained(smoke):
     return model, train, test
 
 
-def exported(model, train, test, out):
+def exported(model, train, test, out, modes):
     """Writes every form and yields its path; a quantised file that is worse than 1 % is refused, which is told."""
     metrics = model.evaluate(test, return_dict=True, verbose=0)
     images = np.concatenate([batch.numpy() for batch, _ in train.take(8)])
@@ -47,7 +47,7 @@ def exported(model, train, test, out):
         metrics=metrics,
         about={"Data": "Handwritten digits of scikit-learn, turned, scaled and placed on a canvas of 32 x 32 pixels."},
     )
-    for mode in QUANTIZED:
+    for mode in modes:
         path = out / f"digit_poses_{mode or 'float32'}.tflite"
         data = {"calibration": images} if mode in ("int8", "int8_io") else {}
         data |= {"validation": test} if mode else {}
@@ -75,7 +75,8 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("saved_models/forms"), help="where files go")
     options = parser.parse_args()
     model, train, test = trained(options.smoke)
-    artifacts = list(exported(model, train, test, options.out))
+    modes = (None, "int8") if options.smoke else QUANTIZED
+    artifacts = list(exported(model, train, test, options.out, modes))
     samples = next(iter(test))[0].numpy()
     for artifact in artifacts:
         print(f"\n{kmtl.export.check(model, artifact, samples)}")
