@@ -1,6 +1,6 @@
 """Three tasks on one image, jointly and each alone: data, training, table, pictures, two artifacts.
 
-    python examples/quickstart.py              # two minutes on two slow cores
+    python examples/quickstart.py              # two and a half minutes on two cores
     python examples/quickstart.py --all        # four: with a second joint model, as large as the three single ones
     python examples/quickstart.py --seeds 3    # every training three times, with intervals
     python examples/quickstart.py --smoke      # seconds; the numbers mean nothing
