@@ -4,6 +4,7 @@ from kmtl.data.built_in.catalogue import names, tasks
 from kmtl.data.built_in.loading import load
 from kmtl.data.built_in.preparing import register
 from kmtl.data.hiding import hide_labels
+from kmtl.data.in_task_space import in_task_space
 from kmtl.data.mixing.mix import mix, steps_per_epoch
 from kmtl.data.mixing.splitting import only, split_by_task
 from kmtl.data.partition.split import split
@@ -11,7 +12,6 @@ from kmtl.data.shards.from_shards import from_shards
 from kmtl.data.shards.verifying import check_shards
 from kmtl.data.shards.writing import write_shards
 from kmtl.data.sources import from_arrays, from_folder, from_frame
-from kmtl.data.space import in_task_space
 
 __all__ = [
     "check_shards",

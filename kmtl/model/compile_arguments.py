@@ -11,7 +11,7 @@ from kmtl.joint_terms import JointLoss, JointMetric
 from kmtl.losses import TaskGroup
 from kmtl.metrics import Reported, TaskMetrics, reported, resolve
 from kmtl.model.joint_arguments import check_log_keys, joint_terms
-from kmtl.model.trials import FAILURES, Trial, first_line, shape_of
+from kmtl.model.symbolic_trial import FAILURES, Trial, first_line, shape_of
 from kmtl.tasks import Task
 from kmtl.tasks.keras_losses import loss_name, loss_values, serialized_loss, summed
 from kmtl.tasks.measures import check_metric

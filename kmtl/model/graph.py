@@ -7,7 +7,7 @@ from typing import Any, Self
 import keras
 
 from kmtl._checks import near, refusal, words
-from kmtl.model.heads import Head, heads
+from kmtl.model.head_weights import Head, heads
 from kmtl.sharing import Fork
 from kmtl.tasks import (
     Task,
@@ -201,7 +201,7 @@ class TaskGraph(keras.Model):
         return [layer for layer in layers_behind(self, task) if id(layer) not in shared]
 
     def heads(self) -> dict[str, Head]:
-        """The head of each task, whose weights can be taken out and put back; see `kmtl.model.heads`."""
+        """The head of each task, whose weights can be taken out and put back; see `kmtl.model.head_weights`."""
         return heads(self)
 
 

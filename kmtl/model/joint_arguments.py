@@ -8,7 +8,7 @@ import keras
 
 from kmtl._checks import Refusals, near, refusal, words
 from kmtl.joint_terms import JointLoss, JointMetric, JointTerm
-from kmtl.model.trials import FAILURES, Trial, first_line
+from kmtl.model.symbolic_trial import FAILURES, Trial, first_line
 from kmtl.tasks import Task
 from kmtl.tasks.several_losses import SeveralLosses
 from kmtl.tasks.shapes import known_shape
