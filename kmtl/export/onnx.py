@@ -18,6 +18,7 @@ from kmtl.export import describing, placing, precision, signatures, stems
 _REPLACE = "Do that step in the data, replace the layer, or export a SavedModel."
 
 
+@_checks.known_keywords
 def onnx(
     model: Any,
     path: str | os.PathLike[str],

@@ -28,6 +28,7 @@ class _Asked(NamedTuple):
     samples: dict[str, Any]
 
 
+@_checks.known_keywords
 def saved_model(
     model: Any,
     directory: str | os.PathLike[str],

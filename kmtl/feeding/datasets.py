@@ -10,6 +10,7 @@ import tensorflow as tf
 from kmtl._checks import Refusals, words
 from kmtl.feeding.arrays import Feed
 from kmtl.feeding.batches import check_keys
+from kmtl.feeding.errors import elements_of
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics
 from kmtl.feeding.resume import stream_from, transform_stream
@@ -74,7 +75,7 @@ class DatasetFeed(Feed):
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
         """Yields the elements from the start."""
         data = self.x if limit is None else self.x.take(limit)
-        return iter(data.as_numpy_iterator())
+        return elements_of(data, self.source)
 
     def explain(self, error: BaseException) -> BaseException:
         """Returns a clearer error for one met while reading it, or the same.

@@ -70,7 +70,9 @@ class InputForm(NamedTuple):
         values = keras.tree.flatten(given)
         if len(values) != len(self.shapes):
             got = words(f"{len(values)} values" if len(values) != 1 else "one array")
-            refusals.add("x", f"must hold one array an input: {list(self.shapes)}", got)
+            rows = values and all(np.ndim(value) == 0 for value in values)
+            fix = "Make one of the rows: numpy.array(x), padded where they are of unlike lengths." if rows else ""
+            refusals.add("x", f"must hold one array an input: {list(self.shapes)}", got, fix)
             return {}
         return dict(zip(self.shapes, values, strict=True))
 

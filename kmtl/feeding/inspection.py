@@ -1,9 +1,11 @@
 """The look at the data: what `fit` and its kin refuse, and what they learn from the labels."""
 
+import itertools
 import weakref
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
 from kmtl._checks import Refusals, refusal, whole, words
@@ -66,18 +68,29 @@ class Inspection:
         self.require_scales("evaluate", given.absent)
         return given.with_class_weights({})
 
-    def check_inputs(self, owner: str, x: Any) -> None:
-        """Refuses inputs alone that the model cannot take, or none at all; a stream's batches are Keras's to judge."""
+    def inputs_alone(self, owner: str, x: Any) -> Any:
+        """Refuses inputs alone that the model cannot take, or none at all; a stream's batches are Keras's to judge.
+
+        Returns:
+            The inputs; an iterator, of which one batch was read, as the generator that Keras takes.
+        """
+        if hasattr(x, "__next__"):
+            first = list(itertools.islice(x, 1))
+            if not first:
+                raise ValueError(empty(owner))
+            return (batch if isinstance(batch, tuple) else (batch,) for batch in itertools.chain(first, x))
         with Refusals(owner) as refusals:
             if x is None:
                 refusals.add("x", "must be given", x, "Pass arrays, or a stream of batches.")
-            elif is_dataset(x):
-                refusals.messages += [empty(owner)] if size_of(x) == 0 else []
+            elif is_dataset(x) or isinstance(x, keras.utils.PyDataset):
+                size = size_of(x) if is_dataset(x) else x.num_batches
+                refusals.messages += [empty(owner)] if size == 0 else []
             elif not is_stream(x):
                 if self.form is not None and as_mapping(x) is x:
                     self.form.check(refusals, x)
                 if not refusals.messages and not number_of_examples(x):
                     refusals.messages.append(empty(owner))
+        return x
 
     def validation_feed(self, data: Any, steps: int | None, check: bool | int) -> Feed:
         """Checks validation data."""

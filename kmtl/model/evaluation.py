@@ -84,7 +84,7 @@ def predict(model: Any, keras_predict: Callable[..., Any], x: Any, **options: An
         ValueError: With all offenders.
     """
     check_loop("predict", options)
-    model.inspection.check_inputs("predict", x)
+    x = model.inspection.inputs_alone("predict", x)
     try:
         return keras_predict(x, **options)
     except UnboundLocalError as error:

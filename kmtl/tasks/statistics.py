@@ -212,7 +212,10 @@ class Moments(LabelStatistics):
         """Records a label that is constant, or has an element that is: its scale would be 0."""
         if not self.varies.all():
             got = words(f"a standard deviation of {self.scale.tolist()}")
-            fix = "Drop the task, or give it `standardize=False`."
-            if (self.resolution > 1e-3).any():
-                fix = f"{fix} Or subtract an offset first: float32 has steps of {self.resolution.max():.4g} there."
-            refusals.add(argument, "must vary: a constant cannot be standardised", got, fix)
+            rule, fix = "must vary: a constant cannot be standardised", "Drop the task, or give it `standardize=False`."
+            # The labels may differ by less than what float32 tells apart.
+            coarse = self.resolution[~self.varies].max(initial=0.0)
+            if coarse > 1e-3:
+                rule = f"must vary in float32, which has steps of {coarse:.4g} there"
+                fix = f"Subtract an offset from the labels first; if they are all the same: {fix[0].lower()}{fix[1:]}"
+            refusals.add(argument, rule, got, fix)

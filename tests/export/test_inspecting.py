@@ -246,7 +246,8 @@ ABSENT = "load_keras: `path` must hold classes of installed packages, got one of
 def test_a_file_imports_nothing_from_the_current_folder(planted, monkeypatch):
     """Keras imports what a file says of `keras_hub`, and Python from the current folder where its path says so."""
     monkeypatch.chdir(planted)
-    for entry in ("", ".", str(planted)):
+    (planted / "link").symlink_to(planted)
+    for entry in ("", ".", str(planted), str(planted / "link"), f"{planted}/link/../link"):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "path", [entry, *sys.path])
             before = list(sys.path)

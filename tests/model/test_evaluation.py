@@ -19,15 +19,15 @@ def dataset(x=X, y=Y):
 
 
 class Batches(keras.utils.PyDataset):
-    """One batch, twice."""
+    """One batch, twice or as often as is told."""
 
-    def __init__(self, *batch):
+    def __init__(self, *batch, count=2):
         super().__init__()
-        self.batch = batch
+        self.batch, self.count = batch, count
 
     @property
     def num_batches(self):
-        return 2
+        return self.count
 
     def __getitem__(self, index):
         return self.batch
@@ -74,6 +74,8 @@ EVALUATIONS = [
 PREDICTIONS = [
     Case("nothing", predict(X[:0]), "predict: `x` must hold at least one example | empty"),
     Case("no batch", predict(dataset().take(0)), "predict: `x` must hold at least one example | empty"),
+    Case("nothing generated", predict(iter(())), "predict: `x` must hold at least one example | empty"),
+    Case("nothing by index", predict(Batches(count=0)), "predict: `x` must hold at least one example | empty"),
     Case("none", predict(None), "predict: `x` must be given, got None"),
     Case("too narrow", predict(X[:, 1:]), f"predict: `x` must have shape (batch, {WIDTH}), got (12, {WIDTH - 1})"),
     Case("text", predict(X.astype(str)), "predict: `x` must be numbers"),
@@ -84,6 +86,18 @@ BATCHES = [
     Case("class to train on", lambda model: model.train_on_batch(X, ABOVE), "train_on_batch: `y['species']` | 0..3"),
     Case("class to test on", lambda model: model.test_on_batch(X, ABOVE), "test_on_batch: `y['species']` | 0..3"),
     Case("infinite input", lambda model: model.train_on_batch(INFINITE, Y), "train_on_batch: `x` must be finite"),
+    Case(
+        "misspelt",
+        lambda model: model.train_on_batch(X, Y, sample_weigth=None),
+        "train_on_batch: `sample_weigth` | Did you mean 'sample_weight'?",
+        TypeError,
+    ),
+    Case(
+        "misspelt test",
+        lambda model: model.test_on_batch(X, Y, weights=None, return_dicts=True),
+        "test_on_batch: `weights` | `return_dicts` | Did you mean 'return_dict'?",
+        TypeError,
+    ),
     Case("nothing", lambda model: model.train_on_batch(*NONE), "train_on_batch: `x` must hold at least one example"),
 ]
 
@@ -106,6 +120,14 @@ def test_a_stream_that_turns_out_to_be_empty_is_refused(model, method):
     empty = dataset().filter(lambda *_: False)
     with pytest.raises(ValueError, match=f"^{method}: `x` must hold at least one example, got an empty dataset"):
         getattr(model, method)(empty, verbose=0)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.parametrize("wrap", [lambda part: (part,), lambda part: (part, None), lambda part: part])
+def test_any_iterator_is_predicted(model, wrap):
+    found = model.predict(iter([wrap(X[:5]), wrap(X[5:])]), verbose=0)
+    for name, outputs in model.predict(X, verbose=0).items():
+        np.testing.assert_allclose(found[name], outputs, rtol=1e-5)
 
 
 def test_a_bad_batch_behind_the_look_is_told_as_the_look_tells_it(model):

@@ -10,6 +10,7 @@ from kmtl._checks import Refusals, refusal, words
 from kmtl.data.columns import narrowed
 from kmtl.data.shards.manifests import DTYPES, Spec
 from kmtl.data.shards.records import Block, specs_of
+from kmtl.feeding.errors import elements_of
 
 _OWNER = "write_shards"
 _BLOCK = 256
@@ -40,11 +41,12 @@ def blocks(dataset: Any, batched: bool | None) -> Iterator[Block]:
 def _elements(dataset: Any, batched: bool | None) -> Iterator[Any]:
     """Batches as NumPy arrays; a single example of an iterable is a batch of one."""
     if isinstance(dataset, tf.data.Dataset):
+        batches = dataset
         if not (is_batched(dataset) if batched is None else batched):
             static = all(spec.shape.is_fully_defined() for spec in tf.nest.flatten(dataset.element_spec))
             # What has no static shape may differ from example to example, which is for the checks here to tell.
-            dataset = dataset.batch(_BLOCK if static else 1)
-        yield from dataset.as_numpy_iterator()
+            batches = dataset.batch(_BLOCK if static else 1)
+        yield from elements_of(batches, dataset)
     else:
         known = map(_arrays, dataset)
         yield from known if batched else (tf.nest.map_structure(lambda array: array[None], one) for one in known)

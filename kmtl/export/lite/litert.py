@@ -18,6 +18,7 @@ from kmtl.export import describing, placing, precision, signatures
 from kmtl.export.lite import batching, captured_output, metadata, quality, quantizing, running, scoring
 
 
+@_checks.known_keywords
 def litert(
     model: Any,
     path: str | os.PathLike[str],
