@@ -141,7 +141,9 @@ ARRAYS = [
     Case("flat class weights", fit(class_weight={0: 1.0}), "`class_weight` must use task names as keys, got 0"),
     Case("unknown class", fit(class_weight={"species": {4: 2.0}}), "`class_weight['species']` | 0..3 | 4: 2.0"),
     Case("negative class weight", fit(class_weight={"alive": {1: -2}}), "`class_weight['alive']` | at least 0 | 1: -2"),
-    Case("class weight beyond float32", fit(class_weight={"alive": {1: 1e300}}), "`class_weight['alive']` | float32 | 1e+300"),
+    Case(
+        "class weight of 1e300", fit(class_weight={"alive": {1: 1e300}}), "`class_weight['alive']` | float32 | 1e+300"
+    ),
     Case("class weights of a number", fit(class_weight={"age": "balanced"}), "`class_weight['age']` | `sample_weight`"),
     Case(
         "other word for balanced", fit(class_weight={"alive": "even"}), "`class_weight['alive']` | 'balanced' | 'even'"

@@ -84,6 +84,9 @@ class InputForm(NamedTuple):
                 fix = "Pad every example to one shape: ragged.to_tensor(), tf.sparse.to_dense(sparse)."
                 refusals.add(argument, "must be dense numbers", words(_told(value)), fix)
             return
+        if np.ma.is_masked(value):
+            fix = "Only labels may be missing; fill or drop these inputs."
+            refusals.add(argument, "must be finite", words("masked values"), fix)
         is_text = _kind(value) not in "iufbc"
         if is_text and name not in self.texts:
             refusals.add(argument, "must be numbers", words(f"dtype {value.dtype}"), "Cast it to float32.")

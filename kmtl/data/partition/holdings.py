@@ -72,7 +72,7 @@ def _taken(data: Any, mask: Any) -> Any:
         return tuple(_taken(part, mask) for part in data)
     if hasattr(data, "iloc"):
         return data.iloc[np.flatnonzero(mask)]
-    return None if data is None else np.asarray(data)[mask]
+    return None if data is None else (data if np.ma.isMaskedArray(data) else np.asarray(data))[mask]
 
 
 def _of_dataset(dataset: Any) -> Holding:

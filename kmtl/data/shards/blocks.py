@@ -70,7 +70,7 @@ def _array(value: Any) -> Any:
     value = value.numpy() if hasattr(value, "numpy") else value
     if isinstance(value, str | bytes):
         return np.array(value, dtype=object)
-    array = narrowed(np.asarray(value))
+    array = narrowed(value if np.ma.isMaskedArray(value) else np.asarray(value))
     return array.astype(object) if array.dtype.kind in "US" else array
 
 
@@ -86,7 +86,7 @@ def _block(element: Any, number: int) -> Block:
     given = rest[0] if rest else {}
     weights = given if isinstance(given, Mapping) else dict.fromkeys(labels, given)
     block = Block(
-        {str(name): _array(value) for name, value in (x if isinstance(x, Mapping) else {"": x}).items()},
+        {str(name): _input(value, number) for name, value in (x if isinstance(x, Mapping) else {"": x}).items()},
         {name: _label(value) for name, value in labels.items()},
         {name: _label(value) for name, value in weights.items()},
     )
@@ -97,17 +97,26 @@ def _block(element: Any, number: int) -> Block:
     return block
 
 
+def _input(value: Any, number: int) -> Any:
+    """An input as an array, of which nothing may be behind a mask of `np.ma`."""
+    array = _array(value)
+    if np.ma.is_masked(array):
+        got = words(f"masked values in the inputs of example {number}")
+        raise ValueError(refusal(_OWNER, "dataset", "must have all of its inputs", got, "Only labels may be missing."))
+    return np.asarray(array)
+
+
 def _is_named(labels: Any) -> bool:
     """Whether labels are a dict by task."""
     return isinstance(labels, Mapping) and bool(labels) and all(isinstance(name, str) for name in labels)
 
 
 def _label(value: Any) -> Any:
-    """A label as int64 or float32; what is no number stays, to be refused."""
+    """A label as int64 or float32, one behind a mask of `np.ma` as missing; what is no number stays, to be refused."""
     array = _array(value)
     if array.dtype.kind in "iub" and array.dtype != np.uint64:
-        return array.astype(np.int64)
-    return array.astype(np.float32) if tf.as_dtype(array.dtype).is_floating else array
+        return np.ma.filled(array.astype(np.int64), -1)
+    return np.ma.filled(array.astype(np.float32), np.nan) if tf.as_dtype(array.dtype).is_floating else array
 
 
 def _check_writable(block: Block) -> None:
