@@ -149,7 +149,8 @@ class Inspection:
 
     def prepare(self, owner: str, x: Any, y: Any, sample_weight: Any, limit: int) -> Feed:
         """Data that is looked at but not trained on, with the statistics of its labels learned."""
-        given = self.partial_feed(x, y, sample_weight, owner)
+        limit = whole(owner, "batches", limit, 1)
+        given = self.partial_feed(x, y, sample_weight, owner, values=not is_dataset(x))
         if self.unlearned():
             statistics = DataStatistics.of(self.tasks, given.batches(limit))
             check_statistics(statistics, self.unlearned(), owner, all_needed=False)

@@ -7,6 +7,8 @@ import tensorflow as tf
 from mistakes import Case, check_refused, parameters
 from toys import WIDTH, compiled, examples
 
+from kmtl.evidence import advise
+
 X, Y = examples(12)
 INFINITE = np.where(np.arange(12)[:, None] == 3, np.inf, X).astype("float32")
 BELOW = {**Y, "alive": Y["alive"] - 2}
@@ -85,6 +87,11 @@ PREDICTIONS = [
 BATCHES = [
     Case("class to train on", lambda model: model.train_on_batch(X, ABOVE), "train_on_batch: `y['species']` | 0..3"),
     Case("class to test on", lambda model: model.test_on_batch(X, ABOVE), "test_on_batch: `y['species']` | 0..3"),
+    Case("class to measure", lambda model: model.gramians(X, ABOVE), "gramians: `y['species']` | 0..3"),
+    Case("infinity to measure", lambda model: model.gramians(INFINITE, Y), "gramians: `x` must be finite | 1 of 12"),
+    Case("no batches to measure", lambda model: model.gramians(X, Y, batches=-1), "gramians: `batches` | got -1"),
+    Case("nothing to measure", lambda model: model.gramians(*NONE), "gramians: `x` must hold at least one example"),
+    Case("class to advise on", lambda model: advise(model, (X, ABOVE)), "advise: `y['species']` | 0..3"),
     Case("infinite input", lambda model: model.train_on_batch(INFINITE, Y), "train_on_batch: `x` must be finite"),
     Case(
         "misspelt",
