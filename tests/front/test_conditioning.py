@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from cases import cases
+from states import with_scales
 
 import kmtl
 from kmtl.front import FiLM, condition, fold
@@ -35,7 +36,7 @@ def nested():
     block = keras.Sequential([keras.layers.Conv2D(4, 3), keras.layers.GroupNormalization(2), keras.layers.ReLU()])
     trunk = keras.Model(inner, keras.layers.GlobalAveragePooling2D()(block(inner)))
     image = keras.Input((8, 8, 1), name="image")
-    return kmtl.MultiTaskModel.from_features(image, trunk(image), tasks())
+    return with_scales(kmtl.MultiTaskModel.from_features(image, trunk(image), tasks()))
 
 
 def fused():
