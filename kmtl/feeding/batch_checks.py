@@ -12,7 +12,6 @@ from kmtl.feeding.label_statistics import INPUT_FIX, INPUT_RULE, path_of
 from kmtl.tasks import Task
 
 
-
 def refuse_bad_batches(batches: Any, tasks: Mapping[str, Task]) -> Any:
     """Lets a dataset stop at inputs that are not finite and at labels that no label of their task can be.
 
@@ -20,7 +19,6 @@ def refuse_bad_batches(batches: Any, tasks: Mapping[str, Task]) -> Any:
         batches: A `tf.data.Dataset` of `(x, {task: label})`, with or without weights, its labels complete.
         tasks: The tasks by name.
     """
-
     mark = _mark(batches)
 
     def checked(*batch: Any) -> Any:

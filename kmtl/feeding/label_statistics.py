@@ -99,7 +99,7 @@ def path_of(path: tuple[Any, ...]) -> str:
 
 
 def check_statistics(
-    found: DataStatistics, standardized: Iterable[str], owner: str, *, all_needed: bool = True
+    found: DataStatistics, standardized: Iterable[str], owner: str, *, all_needed: bool = True, way_out: str = ""
 ) -> None:
     """Refuses data that no training can come of, all offenders at once.
 
@@ -108,6 +108,7 @@ def check_statistics(
         standardized: Tasks whose statistics are to be learned from it.
         owner: For the messages.
         all_needed: Whether a task without any label is refused, if all of the data was seen.
+        way_out: What else may be done about such a task.
     """
     with Refusals(owner) as refusals:
         if found.examples == 0:
@@ -120,4 +121,5 @@ def check_statistics(
         standardized = set(standardized)
         for name, labels in found.tasks.items():
             learns = name in standardized
-            labels.refuse(refusals, f"y[{name!r}]", needed=learns or (all_needed and found.complete), learns=learns)
+            needed = learns or (all_needed and found.complete)
+            labels.refuse(refusals, f"y[{name!r}]", needed=needed, learns=learns, way_out=way_out)
