@@ -8,6 +8,7 @@ import difflib
 import functools
 import inspect
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Set
 from numbers import Integral, Real
 from types import TracebackType
@@ -22,13 +23,13 @@ _RESERVED = frozenset(
 
 
 def refusal(owner: str, argument: str, rule: str, got: object, fix: str = "") -> str:
-    """Spells one refusal.
+    """Spells one refusal; text of a file that stands in it does nothing to a screen.
 
     >>> refusal("Regression", "shape", "must hold positive sizes", (0,), "Use () for a scalar.")
     'Regression: `shape` must hold positive sizes, got (0,). Use () for a scalar.'
     """
     value = got if isinstance(got, _Words) else repr(got)
-    return f"{owner}: `{argument}` {rule}, got {value}. {fix}".rstrip()
+    return printable(f"{owner}: `{argument}` {rule}, got {value}. {fix}".rstrip())
 
 
 class _Words(str):
@@ -119,6 +120,15 @@ def printable(text: str) -> str:
     unit \x1b[31mcm\x07
     """
     return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
+
+
+def plain_text(owner: str, argument: str, text: Any) -> str:
+    """Returns a text that a screen may show as it is, or refuses; it may have several lines."""
+    require(isinstance(text, str), owner, argument, "must be text", text)
+    controls = any(unicodedata.category(letter) == "Cc" and letter not in "\n\t" for letter in text)
+    fix = "Leave them out: a terminal would obey them."
+    require(not controls, owner, argument, "must have no control characters", text, fix)
+    return str(text)
 
 
 def non_negative(owner: str, argument: str, value: Any) -> float:

@@ -65,6 +65,7 @@ def onnx(
         _extras.load(package, "onnx")
     with _checks.Refusals("onnx") as refusals:
         outputs = signatures.task_outputs(refusals, model, tasks)
+        signatures.refuse_unlearned(refusals, model, outputs)
         placing.refuse_file(refusals, target, ".onnx")
         describing.refuse_description(refusals, metrics, None)
         for name in {tensor.name for tensor in model.inputs} & outputs.keys() if outputs else ():

@@ -1,7 +1,7 @@
 """What `fit`, `evaluate` and their kin accept, each kind behind one face."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -37,6 +37,7 @@ class Feed:
         is_shuffled_by_keras: Whether Keras can shuffle it; it warns where it cannot.
         is_at_hand: Whether a look at all of it costs next to nothing.
         absent: Names of the tasks that none of it has labels for, as far as that is known without a look.
+        has_fixed_keys: Whether every batch names the same tasks.
     """
 
     is_rewindable = True
@@ -44,6 +45,7 @@ class Feed:
     is_shuffled_by_keras = False
     is_at_hand = False
     absent: frozenset[str] = frozenset()
+    has_fixed_keys = True
 
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None, source: Any = None) -> None:
         self.x = x
@@ -68,6 +70,10 @@ class Feed:
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
         """Yields `(inputs, labels)`, with or without weights, for the look at the data, at most `limit` batches."""
         raise NotImplementedError
+
+    def unlabelled(self, names: Iterable[str]) -> set[str]:
+        """Which of these tasks it has no labels for; if their first batches alone tell, later ones must have none."""
+        return set(names) & self.absent
 
     def is_complete(self, limit: int | None) -> bool:
         """Whether `batches(limit)` is all of the data."""
@@ -137,6 +143,10 @@ class ArraysFeed(Feed):
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:  # noqa: ARG002 - all is at hand
         """Yields everything as one batch."""
         yield self.x, self.y, self.sample_weight
+
+    def unlabelled(self, names: Iterable[str]) -> set[str]:
+        """Which of these tasks have no label in the arrays."""
+        return {name for name in names if not np.any(self.tasks[name].present(self.y[name]))}
 
     def split(self, share: float) -> tuple["ArraysFeed", tuple[Any, Any, Any]]:
         """Cuts the last share off for validation, as Keras does."""

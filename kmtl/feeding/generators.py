@@ -2,13 +2,13 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from kmtl._checks import refusal, words
+from kmtl._checks import Refusals, refusal, words
 from kmtl.feeding.arrays import Feed
 from kmtl.feeding.batches import complete_batch, multiply_class_weights, weights_of_all
 from kmtl.feeding.inputs import InputForm
@@ -44,6 +44,8 @@ class _Complete:
         self.values = values
         # What comes out of TensorFlow where it reads the stream is another error, of another type.
         self.refused: list[ValueError] = [] if refused is None else refused
+        # Tasks that no batch may have labels of: nobody learned their scale, and the first batches have none.
+        self.unlabelled: set[str] = set()
 
     def __call__(self, batch: Any) -> tuple[Any, Any, Any]:
         try:
@@ -60,8 +62,17 @@ class _Complete:
         """The batch, checked, with labels and weights of every task."""
         options: dict[str, Any] = {"all_needed": self.all_needed, "form": self.form, "values": values}
         labels, given = complete_batch(x, y, weights, self.tasks, self.owner, **options)
+        with Refusals(self.owner) as refusals:
+            for name in self.labelled(labels, self.unlabelled):
+                got = words("labels in a batch, where the first ones have none")
+                fix = "Call model.adapt(data) with data that has them first, or give the task `standardize=False`."
+                refusals.add(f"y[{name!r}]", "must have learned the labels' mean and scale", got, fix)
         weights = multiply_class_weights(labels, given, self.tables, self.tasks)
         return x, labels, weights_of_all(labels, weights, self.tasks)
+
+    def labelled(self, labels: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+        """Which of these tasks have a label in a completed batch."""
+        return [name for name in names if np.any(self.tasks[name].present(labels[name]))]
 
     def _unpacked(self, batch: Any) -> tuple[Any, Any, Any]:
         """Splits a batch into inputs, labels and weights, or refuses it."""
@@ -74,7 +85,9 @@ class _Complete:
     def with_tables(self, tables: Mapping[str, Any]) -> "_Complete":
         """The same with class weights."""
         options: dict[str, Any] = {"all_needed": self.all_needed, "form": self.form, "values": self.values}
-        return _Complete(self.tasks, self.owner, tables, **options, refused=self.refused)
+        made = _Complete(self.tasks, self.owner, tables, **options, refused=self.refused)
+        made.unlabelled = self.unlabelled
+        return made
 
     def explain(self, error: BaseException) -> BaseException:
         """Returns what was refused where TensorFlow read the stream, or the error itself."""
@@ -135,8 +148,28 @@ class _Endless(keras.utils.PyDataset):
         return self.data[int(order[place])]
 
 
-class PyDatasetFeed(Feed):
+class _PythonFeed(Feed):
+    """What makes its batches in Python: their keys may come and go."""
+
+    has_fixed_keys = False
+    complete: _Complete
+
+    def unlabelled(self, names: Iterable[str]) -> set[str]:
+        """Which of these tasks have no label in the first batches; a later batch that has one is refused."""
+        found = set(names)
+        for _, labels, _ in self.batches(_PEEK):
+            found.difference_update(self.complete.labelled(labels, found))
+        self.complete.unlabelled |= found
+        return found
+
+
+class PyDatasetFeed(_PythonFeed):
     """A keras.utils.PyDataset."""
+
+    @property
+    def complete(self) -> _Complete:  # type: ignore[override]
+        """What completes a batch."""
+        return self.x.complete
 
     @classmethod
     def checked(
@@ -148,7 +181,7 @@ class PyDatasetFeed(Feed):
 
     def explain(self, error: BaseException) -> BaseException:
         """Returns a clearer error for one met while reading it, or the same."""
-        return self.x.complete.explain(super().explain(error))
+        return self.complete.explain(super().explain(error))
 
     @property
     def is_shuffled_by_keras(self) -> bool:  # type: ignore[override]
@@ -167,7 +200,7 @@ class PyDatasetFeed(Feed):
 
     def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
-        return PyDatasetFeed(_Completed(self.x.data, self.x.complete.with_tables(tables)), source=self.source)
+        return PyDatasetFeed(_Completed(self.x.data, self.complete.with_tables(tables)), source=self.source)
 
     def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
         """Batches by index.
@@ -185,7 +218,7 @@ class PyDatasetFeed(Feed):
         return Feed(_Endless(self.x, first, shuffle, seed), source=self.source)
 
 
-class GeneratorFeed(Feed):
+class GeneratorFeed(_PythonFeed):
     """A Python generator, whose keys may differ from batch to batch; its first batches are looked at and kept."""
 
     is_rewindable = False

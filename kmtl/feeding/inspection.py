@@ -18,6 +18,8 @@ from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics, empty
 from kmtl.tasks import Task
 
+_AS_IT_IS = "Or leave its head as it is: `check=False`."
+
 
 class Inspection:
     """Looks at data before a model is trained on it, and gives the model what it learns from labels.
@@ -54,7 +56,7 @@ class Inspection:
     def batch_feed(self, x: Any, y: Any, sample_weight: Any, owner: str) -> Feed:
         """Checks one batch, in which tasks may be absent."""
         given = arrays_feed(x, y, sample_weight, self.tasks, owner, all_needed=False, form=self.form, values=True)
-        self.require_scales(owner, given.absent)
+        self.require_scales(owner, given)
         return given
 
     def evaluation_feed(self, x: Any, y: Any, sample_weight: Any, steps: int | None) -> Feed:
@@ -65,7 +67,7 @@ class Inspection:
             not given.is_rewindable and given.is_visible and not any(True for _ in given.batches(1))
         ):
             raise ValueError(empty("evaluate"))
-        self.require_scales("evaluate", given.absent)
+        self.require_scales("evaluate", given)
         return given.with_class_weights({})
 
     def inputs_alone(self, owner: str, x: Any) -> Any:
@@ -113,12 +115,15 @@ class Inspection:
         if check is False or not given.is_visible:
             if given.is_at_hand:
                 statistics = DataStatistics.of(self.tasks, given.batches(None))
-                check_statistics(statistics, self.unlearned(given.absent), "fit", all_needed=False)
-                self.learn_scales(statistics, self.unlearned(given.absent))
-            self.require_scales("fit", given.absent)
+                names = self.unlearned(given.unlabelled(self.scalers))
+                check_statistics(statistics, names, "fit", all_needed=False)
+                self.learn_scales(statistics, names)
+            self.require_scales("fit", given)
             return None
         statistics = self._statistics(given, limit)
-        check_statistics(statistics, self.unlearned(), "fit")
+        # Of a dataset nobody knows without a look that all labels of a key are missing.
+        way_out = _AS_IT_IS if given.is_at_hand or not given.has_fixed_keys else ""
+        check_statistics(statistics, self.unlearned(), "fit", way_out=way_out)
         return statistics
 
     def _statistics(self, given: Feed, limit: int | None) -> DataStatistics:
@@ -143,7 +148,9 @@ class Inspection:
         limit = given.limit(steps, True, "adapt", "steps")
         statistics = DataStatistics.of(self.tasks, given.batches(limit if steps is None else steps))
         # A data set may belong to some of the tasks; without a key of any, nothing would be learned.
-        names = [name for name in self.scalers if name not in given.absent] or list(self.scalers)
+        none = {name for name, found in statistics.tasks.items() if not found.labelled}
+        absent = given.absent if given.has_fixed_keys else none
+        names = [name for name in self.scalers if name not in absent] or list(self.scalers)
         check_statistics(statistics, names, "adapt", all_needed=False)
         self.learn_scales(statistics, names)
 
@@ -171,14 +178,16 @@ class Inspection:
         for (layer, values), part in zip(learning, np.split(agreed, ends), strict=True):
             layer.learn(*part.reshape(values.shape))
 
-    def require_scales(self, owner: str, absent: Container[str] = ()) -> None:
+    def require_scales(self, owner: str, given: Feed) -> None:
         """Refuses labels of a standardised regression whose statistics nobody learned.
 
         Args:
             owner: For the message.
-            absent: Tasks that come without labels: nothing of them is used.
+            given: The data.
         """
-        unlearned = self.unlearned(absent)
+        unlearned = self.unlearned()
+        without = given.unlabelled(unlearned) if unlearned else set()
+        unlearned = [name for name in unlearned if name not in without]
         if unlearned:
             fix = "Call model.adapt(data) with labelled data first, or give the task `standardize=False`."
             rule = "must have learned the labels' mean and scale"

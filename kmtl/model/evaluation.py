@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals, words
 from kmtl._keras_private import has_prepared_data
-from kmtl.feeding import Feed, empty
+from kmtl.feeding import Feed, empty, explain_error
 from kmtl.model.loop_arguments import check_loop
 
 
@@ -90,3 +90,8 @@ def predict(model: Any, keras_predict: Callable[..., Any], x: Any, **options: An
     except UnboundLocalError as error:
         # Keras returns the last of the batches, and there was none.
         raise ValueError(empty("predict")) from error
+    except Exception as error:
+        clearer = explain_error(error, x)
+        if clearer is error:
+            raise
+        raise clearer from error

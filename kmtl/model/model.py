@@ -113,7 +113,7 @@ class MultiTaskModel(ChangeableGraph):
             validation_steps: Batches of validation data.
             validation_batch_size: Of arrays.
             validation_freq: Epochs from one validation to the next.
-            check: False skips the look, but for values of arrays; a number limits it to so many batches.
+            check: False skips the look, a number limits it to so many batches; values are then checked as they come.
 
         Returns:
             A `keras.callbacks.History`.

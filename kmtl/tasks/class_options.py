@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from kmtl._checks import is_weight, is_whole, refusal, require, words
+from kmtl._checks import is_weight, is_whole, plain_text, refusal, require, words
 from kmtl.tasks.base import Task
 
 
 def checked_names(task: Task, names: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
-    """Returns the label names, or refuses a wrong number of them or one twice."""
+    """Returns the label names, or refuses a wrong number of them, one twice, or what a terminal would obey."""
     if names is None:
         return None
-    listed = (names,) if isinstance(names, str) else tuple(map(str, names))
+    given = (names,) if isinstance(names, str) else map(str, names)
+    listed = tuple(plain_text(task.owner, "label_names", name) for name in given)
     rule = f"must hold {count} different names, one a label"
     require(len(listed) == count and len(set(listed)) == count, task.owner, "label_names", rule, listed)
     return listed

@@ -74,7 +74,9 @@ class LabelStatistics:
     def add(self, values: Any, present: Any) -> None:
         """Adds values `(labels, elements)`, of which those count that are present."""
 
-    def refuse(self, refusals: Refusals, argument: str, *, needed: bool = False, learns: bool = False) -> None:
+    def refuse(
+        self, refusals: Refusals, argument: str, *, needed: bool = False, learns: bool = False, way_out: str = ""
+    ) -> None:
         """Records what is wrong with the labels and their weights.
 
         Args:
@@ -82,10 +84,12 @@ class LabelStatistics:
             argument: What the user calls the labels.
             needed: Whether a task without any label is refused.
             learns: Whether a layer of the task's head is to learn from the statistics.
+            way_out: What else may be done about a task without any label.
         """
         if needed and not self.labelled:
             got = words(f"none in {self.examples} examples")
-            refusals.add(argument, "must have a label somewhere", got, "Leave the task out, or pass its labels.")
+            fix = f"Leave the task out, or pass its labels. {way_out}".rstrip()
+            refusals.add(argument, "must have a label somewhere", got, fix)
         self.refuse_values(refusals, argument)
         if self.bad_weights:
             got = words(f"{self.bad_weights} of {self.examples} that are not")

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from states import with_scales
 
 import kmtl
 
@@ -24,7 +25,7 @@ def birds():
     row = keras.Input((4,), name="row")
     names = ("wren", "line\nbreak", "中文")
     tasks = [kmtl.Regression("span", shape=(2,), unit="cm"), kmtl.Classification("bird", 3, label_names=names)]
-    return kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(6, activation="relu")(row), tasks)
+    return with_scales(kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(6, activation="relu")(row), tasks))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ X, Y = examples(12)
 INFINITE = np.where(np.arange(12)[:, None] == 3, np.inf, X).astype("float32")
 BELOW = {**Y, "alive": Y["alive"] - 2}
 ABOVE = {**Y, "species": Y["species"] + 4}
+YES_BY_9 = {**Y, "alive": 9 * Y["alive"]}
+ENDLESS_AGE = {**Y, "age": np.where(np.arange(12) == 3, np.inf, Y["age"]).astype("float32")}
 NONE = (X[:0], {name: label[:0] for name, label in Y.items()})
 
 
@@ -40,6 +42,11 @@ def evaluate(*data, **options):
     return lambda model: model.evaluate(*data, verbose=0, **options)
 
 
+def fit(*data, **options):
+    """A case's act."""
+    return lambda model: model.fit(*data, verbose=0, **options)
+
+
 def evaluate_stream(*batches):
     """A case's act."""
     return lambda model: model.evaluate(iter(batches), verbose=0)
@@ -55,9 +62,15 @@ EVALUATIONS = [
     Case("label below -1", evaluate(X, BELOW), "evaluate: `y['alive']` must lie in 0..1, or be -1 | -2..-2"),
     Case("class too large", evaluate(X, ABOVE), "evaluate: `y['species']` must lie in 0..3 | from 0"),
     Case(
-        "label below -1, streamed", evaluate(dataset(y=BELOW)), "evaluate: `y['alive']` must lie in 0..1 | that do not"
+        "label below -1, streamed", evaluate(dataset(y=BELOW)), "evaluate: `y['alive']` must lie in 0..1 | got -2..-2"
     ),
-    Case("class too large, streamed", evaluate(dataset(y=ABOVE)), "evaluate: `y['species']` must lie in 0..3 | got 12"),
+    Case("class too large, streamed", evaluate(dataset(y=ABOVE)), "evaluate: `y['species']` must lie in 0..3 | 4..7"),
+    Case("infinite input, streamed", evaluate(dataset(INFINITE)), "evaluate: `x` must be finite | in 1 of 12 examples"),
+    Case(
+        "infinite input, by name",
+        evaluate(dataset({"image": INFINITE})),
+        "evaluate: `x['image']` must be finite | in 1 of 12 examples | Only labels may be missing",
+    ),
     Case("both, streamed", evaluate(dataset(y={**ABOVE, "alive": BELOW["alive"]})), "`y['species']` | `y['alive']`"),
     Case("class too large, generated", evaluate_stream((X, Y), (X, ABOVE)), "evaluate: `y['species']` must lie in"),
     Case("class too large, by index", evaluate(Batches(X, ABOVE)), "evaluate: `y['species']` must lie in 0..3"),
@@ -71,6 +84,18 @@ EVALUATIONS = [
         "before scales are learned",
         lambda _: compiled().evaluate(X, Y, verbose=0),
         "evaluate: `tasks` must have learned | ['box', 'age'] | model.adapt(data)",
+    ),
+]
+TRAININGS = [
+    Case("infinite input", fit(dataset(INFINITE), check=False), "fit: `x` must be finite | in 1 of 12 examples"),
+    Case("NaN in inputs", fit(dataset(X * np.nan), check=False), "fit: `x` must be finite | in 12 of 12"),
+    Case("label below -1", fit(dataset(y=BELOW), check=False), "fit: `y['alive']` must lie in 0..1, or be -1 | -2"),
+    Case("label above 1", fit(dataset(y=YES_BY_9), check=False), "fit: `y['alive']` must lie in 0..1 | got 0..9"),
+    Case("infinite label", fit(dataset(y=ENDLESS_AGE), check=False), "fit: `y['age']` must be finite or NaN | 1 inf"),
+    Case(
+        "several, without end",
+        fit(dataset(INFINITE, BELOW).repeat(), steps_per_epoch=3, check=False),
+        "fit: `x` must be finite, got NaN or infinity in a batch | fit: `y['alive']` must lie in 0..1 | a batch with",
     ),
 ]
 PREDICTIONS = [
@@ -116,7 +141,7 @@ def model():
     return made
 
 
-@pytest.mark.parametrize("case", parameters(evaluate=EVALUATIONS, predict=PREDICTIONS, batch=BATCHES))
+@pytest.mark.parametrize("case", parameters(evaluate=EVALUATIONS, fit=TRAININGS, predict=PREDICTIONS, batch=BATCHES))
 def test_refused(case, model):
     check_refused(case, model)
 
@@ -144,6 +169,14 @@ def test_a_bad_batch_behind_the_look_is_told_as_the_look_tells_it(model):
 
     with pytest.raises(ValueError, match=r"^fit: `y\['alive'\]` must lie in 0\.\.1, or be -1 where missing, got -2"):
         model.fit(batches(), verbose=0)
+
+
+def test_a_bad_batch_behind_a_short_look_or_held_out_is_told(model):
+    spoilt = np.where(np.arange(12)[:, None] == 11, np.nan, X).astype("float32")
+    with pytest.raises(ValueError, match=r"^fit: `x` must be finite, got NaN or infinity in 1 of 12 examples"):
+        model.fit(dataset(spoilt), check=1, verbose=0)
+    with pytest.raises(ValueError, match=r"^fit\(validation_data\): `x` must be finite, got NaN or infinity in 1"):
+        model.fit(dataset(), validation_data=dataset(spoilt), check=False, verbose=0)
 
 
 def test_what_stops_a_step_is_told_by_the_look_that_was_left_out(model):

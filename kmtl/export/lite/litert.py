@@ -88,6 +88,7 @@ def litert(
     target = Path(path)
     with _checks.Refusals("litert") as refusals:
         outputs = signatures.task_outputs(refusals, model, tasks)
+        signatures.refuse_unlearned(refusals, model, outputs)
         placing.refuse_file(refusals, target, ".tflite")
         quantizing.refuse_mode(refusals, quantize)
         _refuse_options(refusals, quantize, validation, tolerance, select_tf_ops)
