@@ -35,7 +35,9 @@ def epoch(dataset):
 def test_digit_poses_has_the_documented_form(loaded):
     parts = loaded(batch_size=96, splits=None)
     assert [len(part) for part in parts] == [105, 21, 21]
-    for part, count in zip(parts, (10_000, 2_000, 2_000), strict=True):
+    # What each split holds in all is read in test_builders.py.
+    for part, count in zip(parts, (960, 2_000, 2_000), strict=True):
+        part = part.take(10) if count == 960 else part
         images, labels = epoch(part)
         assert images.shape == (count, 32, 32, 1)
         assert (images.dtype, images.min(), images.max()) == (np.float32, 0.0, 1.0)
@@ -145,7 +147,7 @@ def test_fresh_images_are_what_their_labels_say(loaded, prepared):
 
 @pytest.mark.long
 def test_fresh_changes_the_poses_and_nothing_else(loaded):
-    options = {"shuffle": False, "labels": EVERYTHING, "splits": ("train[:5000]", *PART[1:])}
+    options = {"shuffle": False, "labels": EVERYTHING, "splits": ("train[:2000]", *PART[1:])}
     prepared_train, *rest = loaded(**options)
     fresh_train, *fresh_rest = loaded(fresh=True, **options)
     assert len(fresh_train) == len(prepared_train)
@@ -154,12 +156,12 @@ def test_fresh_changes_the_poses_and_nothing_else(loaded):
     np.testing.assert_array_equal(second["digit"], usual["digit"])
     for key in ("angle", "scale"):
         assert not (first[key] == second[key]).any()
-        assert len(np.unique(first[key])) > 4_900
+        assert len(np.unique(first[key])) > 1_960
     for key, (low, high) in {"angle": ANGLES, "scale": SCALES}.items():
         assert first[key].min() > low
         assert first[key].max() < high
-        # Four standard errors of the mean of 5,000 uniform draws.
-        assert first[key].mean() == pytest.approx((low + high) / 2, abs=4 * (high - low) / np.sqrt(12 * 5_000))
+        # Four standard errors of the mean of 2,000 uniform draws.
+        assert first[key].mean() == pytest.approx((low + high) / 2, abs=4 * (high - low) / np.sqrt(12 * 2_000))
     for part, fresh_part in zip(rest, fresh_rest, strict=True):
         np.testing.assert_array_equal(epoch(part)[0], epoch(fresh_part)[0])
 
