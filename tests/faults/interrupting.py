@@ -58,11 +58,6 @@ def model(optimizer=None, **options):
     return made
 
 
-def eager(optimizer=None):
-    """The same with steps that are not traced: for what happens between them."""
-    return model(optimizer, run_eagerly=True)
-
-
 def train(folder, moment=None, *, made=None, data=None, callbacks=(), save_freq=3, **options):
     """Trains a fresh model, up to a moment if one is given; everything that must be the same in the end."""
     made = (made or model)()

@@ -1,22 +1,14 @@
-"""What callbacks know survives: each case trains whole, and again with interruptions, and compares every bit.
-
-Their steps run eagerly: callbacks stand between steps. What is traced goes on in `test_resumed_data.py`.
-"""
-
-import functools
+"""What callbacks know survives: each case trains whole, and again with interruptions, and compares every bit."""
 
 import keras
 import numpy as np
 import pytest
 import states
-from faults import interrupting
-from faults.interrupting import BATCH, EPOCHS, STEPS, Interrupted, X, Y, eager, interrupted
+from faults.interrupting import BATCH, EPOCHS, STEPS, Interrupted, X, Y, assert_goes_on, interrupted, model, train
 
 from kmtl.callbacks import BackupAndRestore, Constrained, EarlyStopping, LossWeightScheduler, TaskEarlyStopping
 
 C = keras.callbacks
-assert_goes_on = functools.partial(interrupting.assert_goes_on, made=eager)
-train = functools.partial(interrupting.train, made=eager)
 
 
 class Decay(C.Callback):
@@ -111,7 +103,7 @@ def test_a_stop_within_an_epoch(tmp_path):
 
 @pytest.mark.long
 def test_swapped_averages(tmp_path):
-    averaging = lambda: eager(keras.optimizers.Adam(0.01, use_ema=True))  # noqa: E731
+    averaging = lambda: model(keras.optimizers.Adam(0.01, use_ema=True))  # noqa: E731
     callbacks = [lambda: C.SwapEMAWeights(swap_on_epoch=True)]
     assert_goes_on(tmp_path, [(1, 2), (2, 0)], made=averaging, callbacks=callbacks)
 
@@ -138,14 +130,14 @@ def test_checkpoints_and_logs_on_the_disk(tmp_path):
         folder.mkdir()
     whole = train(folders[0], callbacks=checkpoints(folders[0]))
     # A batch that was done is not told again: a checkpoint named after it would hold the weights of a later one.
-    assert interrupted(folders[1], [(1, 3), (3, 1)], made=eager, callbacks=checkpoints(folders[1])) == 2
+    assert interrupted(folders[1], [(1, 3), (3, 1)], callbacks=checkpoints(folders[1])) == 2
     parts = train(folders[1], callbacks=checkpoints(folders[1]))
     assert whole["callback 0 best"] == parts["callback 0 best"]
     assert (folders[0] / "log.csv").read_text() == (folders[1] / "log.csv").read_text()
     names = sorted(path.name for path in folders[0].glob("*.weights.h5"))
     assert names == sorted(path.name for path in folders[1].glob("*.weights.h5"))
     assert len(names) == EPOCHS * STEPS // 3
-    made = eager()
+    made = model()
     for name in [*names, "best.keras"]:
         loaded = []
         for folder in folders:
@@ -157,18 +149,18 @@ def test_checkpoints_and_logs_on_the_disk(tmp_path):
 @pytest.mark.long
 def test_run_again_after_its_end(tmp_path):
     kept = {"epochs": EPOCHS, "verbose": 0, "batch_size": BATCH}
-    whole, again = eager(), eager()
+    whole, again = model(), model()
     for made in (whole, again):
         backup = BackupAndRestore(tmp_path / "backups", delete_checkpoint=False)
         history = made.fit(X, Y, callbacks=[backup, early(patience=9)()], **kept)
     assert history.epoch == list(range(EPOCHS))
     assert all(np.array_equal(*pair) for pair in zip(whole.get_weights(), again.get_weights(), strict=True))
-    more = eager()
+    more = model()
     # More epochs go on from there.
     more.fit(X, Y, callbacks=[BackupAndRestore(tmp_path / "backups")], **{**kept, "epochs": EPOCHS + 1})
     assert more.optimizer.iterations == (EPOCHS + 1) * STEPS
     assert not (tmp_path / "backups").exists()
-    longer = eager()
+    longer = model()
     longer.fit(X, Y, callbacks=[BackupAndRestore(tmp_path / "other")], **{**kept, "epochs": EPOCHS + 1})
     assert all(np.array_equal(*pair) for pair in zip(more.get_weights(), longer.get_weights(), strict=True))
 
@@ -176,7 +168,7 @@ def test_run_again_after_its_end(tmp_path):
 def test_the_same_objects_go_on_after_an_interruption(tmp_path):
     callbacks = [early()(), plateau(), BackupAndRestore(tmp_path / "backups", save_freq=2)]
     whole = train(tmp_path / "whole", callbacks=[early(), plateau], epochs=12, save_freq=2)
-    made, options = eager(), {"epochs": 12, "verbose": 0, "batch_size": BATCH}
+    made, options = model(), {"epochs": 12, "verbose": 0, "batch_size": BATCH}
 
     class Once(C.Callback):
         def on_train_batch_begin(self, batch, logs=None):
