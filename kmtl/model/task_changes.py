@@ -34,11 +34,11 @@ class ChangeableGraph(CompiledGraph):
     def with_task(self, task: Task, *, features: str | None = None, balancer: Any = None) -> Self:
         """Makes a model with one task more, at the end; this one stays as it is.
 
-        A product of other tasks (`product_of`) multiplies their outputs. Any other head reads what the others read: the fork that `from_features` put behind the trunk, which then serves
-        one task more, or, without a fork, the layer in which what all tasks share ends. It is a head of its own beside
-        fused ones. It weighs 1, the shared optimizer moves it, its slots, its part of the balancer's state and its
-        label statistics begin anew; everything else goes on where it was. A step of your own (`model.step`) is not
-        taken along.
+        A product of other tasks (`product_of`) multiplies their outputs. Any other head reads what the others
+        read: the fork that `from_features` put behind the trunk, which then serves one task more, or, without a
+        fork, the layer in which what all tasks share ends. It is a head of its own beside fused ones. It weighs
+        1, the shared optimizer moves it, its slots, its part of the balancer's state and its label statistics
+        begin anew; everything else goes on where it was. A step of your own (`model.step`) is not taken along.
 
         To train the new head alone first, freeze the other layers, `fit`, and unfreeze them: see the example.
 

@@ -324,7 +324,7 @@ def test_a_new_product_multiplies_the_outputs_of_its_factors(clicks):
     np.testing.assert_array_equal(after["sale"], before["sale"])
     shared = {variable.path.partition("/")[0] for variable in new.shared_variables}
     assert {"click", "bought"} <= shared
-    with pytest.raises(ValueError, match="^with_task: `product_of of 'both'` must name tasks beside it, got 'clic'"):
+    with pytest.raises(ValueError, match=r"^with_task: `product_of of 'both'` must name tasks beside it, got 'clic'"):
         clicks.with_task(kmtl.BinaryClassification("both", product_of=("clic", "bought")))
     alike = [kmtl.BinaryClassification(name) for name in "abcd"]
     fused = kmtl.MultiTaskModel.from_features(row := keras.Input((6,)), row, alike)
@@ -335,7 +335,7 @@ def test_a_new_product_multiplies_the_outputs_of_its_factors(clicks):
 
 
 def test_a_task_that_another_asks_for_cannot_go_alone(clicks):
-    with pytest.raises(ValueError, match="^without: `name` must not be of a task that 'bought' asks for, got 'click'"):
+    with pytest.raises(ValueError, match=r"^without: `name` must not be of a task that 'bought' asks for, got 'click'"):
         clicks.without("click", "sale")
     with pytest.raises(ValueError, match="that 'sale' asks for, got 'bought'"):
         clicks.without("bought")
