@@ -1,7 +1,7 @@
 """What is asked of every batch of a `tf.data.Dataset` that nobody has looked at: in its graph, as the batch comes."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -12,23 +12,27 @@ from kmtl.feeding.label_statistics import INPUT_FIX, INPUT_RULE, path_of
 from kmtl.tasks import Task
 
 
-def refuse_bad_batches(batches: Any, tasks: Mapping[str, Task]) -> Any:
-    """Lets a dataset stop at inputs that are not finite and at labels that no label of their task can be.
+def bad_batches_refused(tasks: Mapping[str, Task], mark: str) -> Callable[..., Any]:
+    """A function for a dataset to map: it stops at inputs that are not finite and at labels that cannot be.
 
     Args:
-        batches: A `tf.data.Dataset` of `(x, {task: label})`, with or without weights, its labels complete.
         tasks: The tasks by name.
+        mark: What the error tells the dataset by: `mark_of` it.
+
+    Returns:
+        From a batch `(x, {task: label})`, with or without weights, its labels complete, to the same.
     """
-    mark = _mark(batches)
 
     def checked(*batch: Any) -> Any:
         good = [tf.reduce_all(tf.math.is_finite(tf.cast(one, tf.float32))) for one in _float_inputs(batch[0]).values()]
         good += [tf.reduce_all(task.possible(batch[1][name])) for name, task in tasks.items()]
         places = tf.reshape(tf.where(~tf.stack(good)), (-1,))
-        with tf.control_dependencies([tf.debugging.Assert(tf.size(places) == 0, [mark, places], len(good))]):
+        # The raw operation: `tf.debugging.Assert` makes a condition, which costs each new iterator as much as the map.
+        stop = tf.raw_ops.Assert(condition=tf.size(places) == 0, data=[mark, places], summarize=len(good))
+        with tf.control_dependencies([stop]):
             return tf.nest.map_structure(tf.identity, batch)
 
-    return batches.map(checked, num_parallel_calls=tf.data.AUTOTUNE)
+    return checked
 
 
 def refused(error: BaseException, batches: Any, tasks: Mapping[str, Task], owner: str) -> ValueError | None:
@@ -36,11 +40,11 @@ def refused(error: BaseException, batches: Any, tasks: Mapping[str, Task], owner
 
     Args:
         error: What was raised where the dataset was read.
-        batches: The dataset that was given to `refuse_bad_batches`.
+        batches: The dataset that was given to `mark_of`.
         tasks: The tasks by name.
         owner: Who read it, for the message.
     """
-    found = re.search(rf"{_mark(batches)}\]\s*\[([\d ]+)", str(error))
+    found = re.search(rf"{mark_of(batches)}\]\s*\[([\d ]+)", str(error))
     if found is None:
         return None
     bad, refusals = set(map(int, found[1].split())), Refusals(owner)
@@ -55,7 +59,7 @@ def refused(error: BaseException, batches: Any, tasks: Mapping[str, Task], owner
     return ValueError("\n".join(refusals.messages))
 
 
-def _mark(batches: Any) -> str:
+def mark_of(batches: Any) -> str:
     """Stands in the error before the places of what is wrong in a batch, and tells one dataset from another."""
     return f"refused by kmtl {id(batches):x}"
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals, words
 from kmtl.feeding.arrays import Feed
-from kmtl.feeding.batch_checks import refuse_bad_batches, refused
+from kmtl.feeding.batch_checks import bad_batches_refused, mark_of, refused
 from kmtl.feeding.batches import check_keys
 from kmtl.feeding.errors import elements_of
 from kmtl.feeding.inputs import InputForm
@@ -62,11 +62,12 @@ class DatasetFeed(Feed):
         """Checks the element's structure and fills absent tasks as missing."""
         with Refusals(owner) as refusals:
             spec = _checked_spec(refusals, x, tasks, all_needed=all_needed, form=form)
-        given = cls(_completed(x, spec, tasks), tasks, x)
+        complete = _completing(spec, tasks)
+        given = cls(_completed(x, complete, tasks), tasks, x)
         given.owner = owner
         given.absent = frozenset(name for name in tasks if name not in spec[1])
         if values:
-            given.x = _checked_values(given.unchecked, tasks)
+            given.x = _checked_values(x, complete, tasks, mark_of(given.unchecked))
         return given
 
     @property
@@ -175,12 +176,12 @@ def _check_label_spec(refusals: Refusals, task: Task, spec: Any) -> None:
     task.check_labels(refusals, "y", spec.dtype.as_numpy_dtype, shape)
 
 
-def _completed(data: Any, spec: Any, tasks: Mapping[str, Task]) -> Any:
-    """Casts labels, fills absent tasks and spreads one weight over the tasks; a dataset that is fine stays as it is."""
+def _completing(spec: Any, tasks: Mapping[str, Task]) -> Callable[..., Any] | None:
+    """Casts labels, fills absent tasks and spreads one weight over the tasks; None where all of that is done."""
     weights = spec[2] if len(spec) == 3 else None
     fine = all(name in spec[1] and _is_fine(spec[1][name], task) for name, task in tasks.items())
     if fine and (weights is None or (isinstance(weights, Mapping) and not _lacks_axes(weights, tasks))):
-        return data
+        return None
 
     def complete(x: Any, y: Any, given: Any = None) -> Any:
         labels = {name: _label(x, y.get(name), task) for name, task in tasks.items()}
@@ -190,21 +191,27 @@ def _completed(data: Any, spec: Any, tasks: Mapping[str, Task]) -> Any:
         dense = {name: tasks[name].shaped_weights(value) for name, value in spread.items() if tasks[name].dense_axes}
         return x, labels, {**spread, **dense}
 
-    return _kept(
-        data,
-        _COMPLETED,
-        list(tasks.values()),
-        lambda: transform_stream(data, lambda batches: batches.map(complete, num_parallel_calls=tf.data.AUTOTUNE)),
-    )
+    return complete
 
 
-def _checked_values(data: Any, tasks: Mapping[str, Task]) -> Any:
-    """Stops a dataset at a bad batch."""
+def _completed(data: Any, complete: Callable[..., Any] | None, tasks: Mapping[str, Task]) -> Any:
+    """The dataset with its labels complete."""
+    return data if complete is None else _mapped(data, _COMPLETED, tasks, complete)
+
+
+def _checked_values(data: Any, complete: Callable[..., Any] | None, tasks: Mapping[str, Task], mark: str) -> Any:
+    """The same that stops at a bad batch; one map does both, since each costs milliseconds an iterator."""
+    check = bad_batches_refused(tasks, mark)
+    return _mapped(data, _CHECKED, tasks, check if complete is None else lambda *batch: check(*complete(*batch)))
+
+
+def _mapped(data: Any, key: str, tasks: Mapping[str, Task], change: Callable[..., Any]) -> Any:
+    """A dataset of changed batches, which takes up its stream as the given one does."""
     return _kept(
         data,
-        _CHECKED,
+        key,
         list(tasks.values()),
-        lambda: transform_stream(data, lambda batches: refuse_bad_batches(batches, tasks)),
+        lambda: transform_stream(data, lambda batches: batches.map(change, num_parallel_calls=tf.data.AUTOTUNE)),
     )
 
 
