@@ -1,7 +1,7 @@
 """What `fit`, `evaluate` and their kin accept, each kind behind one face."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -44,6 +44,13 @@ class Feed:
     is_shuffled_by_keras = False
     is_at_hand = False
     absent: frozenset[str] = frozenset()
+
+    def begun(self) -> "Feed":
+        """The same, once it is known which tasks its first batch has no labels for."""
+        return self
+
+    def close(self, names: Iterable[str]) -> None:
+        """Refuses labels of these tasks, should they come in a later batch after all."""
 
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None, source: Any = None) -> None:
         self.x = x
@@ -158,7 +165,9 @@ class ArraysFeed(Feed):
     def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
         weights = multiply_class_weights(self.y, self.sample_weight or {}, tables, self.tasks)
-        return ArraysFeed(self.x, self.y, weights, tasks=self.tasks)
+        weighed = ArraysFeed(self.x, self.y, weights, tasks=self.tasks)
+        weighed.absent = self.absent
+        return weighed
 
     def steps(self, batch_size: int | None) -> int:
         """Batches of one pass."""

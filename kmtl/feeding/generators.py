@@ -2,15 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from kmtl._checks import refusal, words
+from kmtl._checks import Refusals, refusal, words
 from kmtl.feeding.arrays import Feed
-from kmtl.feeding.batches import complete_batch, multiply_class_weights, weights_of_all
+from kmtl.feeding.batches import as_mapping, complete_batch, multiply_class_weights, weights_of_all
 from kmtl.feeding.inputs import InputForm
 from kmtl.tasks import Task
 
@@ -44,6 +44,9 @@ class _Complete:
         self.values = values
         # What comes out of TensorFlow where it reads the stream is another error, of another type.
         self.refused: list[ValueError] = [] if refused is None else refused
+        # Tasks whose labels came, and those whose labels must not.
+        self.came: set[str] = set()
+        self.closed: frozenset[str] = frozenset()
 
     def __call__(self, batch: Any) -> tuple[Any, Any, Any]:
         try:
@@ -60,8 +63,23 @@ class _Complete:
         """The batch, checked, with labels and weights of every task."""
         options: dict[str, Any] = {"all_needed": self.all_needed, "form": self.form, "values": values}
         labels, given = complete_batch(x, y, weights, self.tasks, self.owner, **options)
+        self._remember({name for name, label in as_mapping(y).items() if label is not None})
         weights = multiply_class_weights(labels, given, self.tables, self.tasks)
         return x, labels, weights_of_all(labels, weights, self.tasks)
+
+    def _remember(self, names: set[str]) -> None:
+        """Takes note of the tasks that a batch has labels for; refuses those that it must not have."""
+        self.came |= names
+        with Refusals(self.owner) as refusals:
+            for name in sorted(names & self.closed):
+                rule = "must be in the first batch, or have a scale that was learned"
+                fix = "Call model.adapt(data) with labelled data first."
+                refusals.add(f"y[{name!r}]", rule, words("labels in a later one"), fix)
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """Names of the tasks without labels so far; none before the first batch."""
+        return frozenset(set(self.tasks) - self.came if self.came else ())
 
     def _unpacked(self, batch: Any) -> tuple[Any, Any, Any]:
         """Splits a batch into inputs, labels and weights, or refuses it."""
@@ -74,7 +92,9 @@ class _Complete:
     def with_tables(self, tables: Mapping[str, Any]) -> "_Complete":
         """The same with class weights."""
         options: dict[str, Any] = {"all_needed": self.all_needed, "form": self.form, "values": self.values}
-        return _Complete(self.tasks, self.owner, tables, **options, refused=self.refused)
+        found = _Complete(self.tasks, self.owner, tables, **options, refused=self.refused)
+        found.came, found.closed = self.came, self.closed
+        return found
 
     def explain(self, error: BaseException) -> BaseException:
         """Returns what was refused where TensorFlow read the stream, or the error itself."""
@@ -135,7 +155,29 @@ class _Endless(keras.utils.PyDataset):
         return self.data[int(order[place])]
 
 
-class PyDatasetFeed(Feed):
+class _BatchesFeed(Feed):
+    """Batches that Python makes, whose keys show as they come."""
+
+    def __init__(self, x: Any, complete: _Complete, source: Any) -> None:
+        super().__init__(x, source=source)
+        self.complete = complete
+
+    @property
+    def absent(self) -> frozenset[str]:  # type: ignore[override]
+        """Names of the tasks that no batch so far had labels for."""
+        return self.complete.absent
+
+    def begun(self) -> Feed:
+        """The same, once it is known which tasks its first batch has no labels for."""
+        next(iter(self.batches(1)), None)
+        return self
+
+    def close(self, names: Iterable[str]) -> None:
+        """Refuses labels of these tasks, should they come in a later batch after all."""
+        self.complete.closed = frozenset(names)
+
+
+class PyDatasetFeed(_BatchesFeed):
     """A keras.utils.PyDataset."""
 
     @classmethod
@@ -144,11 +186,11 @@ class PyDatasetFeed(Feed):
     ) -> "PyDatasetFeed":
         """Wraps it so that every batch is completed."""
         complete = _Complete(tasks, owner, {}, all_needed=all_needed, form=form, values=values)
-        return cls(_Completed(x, complete), source=x)
+        return cls(_Completed(x, complete), complete, source=x)
 
     def explain(self, error: BaseException) -> BaseException:
         """Returns a clearer error for one met while reading it, or the same."""
-        return self.x.complete.explain(super().explain(error))
+        return self.complete.explain(super().explain(error))
 
     @property
     def is_shuffled_by_keras(self) -> bool:  # type: ignore[override]
@@ -167,7 +209,8 @@ class PyDatasetFeed(Feed):
 
     def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
-        return PyDatasetFeed(_Completed(self.x.data, self.x.complete.with_tables(tables)), source=self.source)
+        complete = self.complete.with_tables(tables)
+        return PyDatasetFeed(_Completed(self.x.data, complete), complete, source=self.source)
 
     def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
         """Batches by index.
@@ -185,14 +228,10 @@ class PyDatasetFeed(Feed):
         return Feed(_Endless(self.x, first, shuffle, seed), source=self.source)
 
 
-class GeneratorFeed(Feed):
+class GeneratorFeed(_BatchesFeed):
     """A Python generator, whose keys may differ from batch to batch; its first batches are looked at and kept."""
 
     is_rewindable = False
-
-    def __init__(self, x: Any, complete: _Complete) -> None:
-        super().__init__(x, source=x)
-        self.complete = complete
 
     @classmethod
     def checked(
@@ -201,7 +240,7 @@ class GeneratorFeed(Feed):
         """Wraps it so that every batch is completed; a key may come and go, so none is needed in each."""
         # The look sees its first batches only.
         del all_needed, values
-        return cls(iter(x), _Complete(tasks, owner, {}, all_needed=False, form=form, values=True))
+        return cls(iter(x), _Complete(tasks, owner, {}, all_needed=False, form=form, values=True), x)
 
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
         """Yields the first batches and puts them back in front."""
@@ -219,12 +258,15 @@ class GeneratorFeed(Feed):
         return _RunFeed(self.x, self.complete.with_tables(tables), self.source)
 
 
-class _RunFeed(Feed):
+class _RunFeed(_BatchesFeed):
     """A generator of completed batches."""
 
     def __init__(self, x: Any, complete: _Complete, source: Any) -> None:
-        super().__init__((complete(batch) for batch in x), source=source)
-        self.complete = complete
+        super().__init__((complete(batch) for batch in x), complete, source)
+
+    def begun(self) -> Feed:
+        """The same: it is not looked at any more."""
+        return self
 
     def explain(self, error: BaseException) -> BaseException:
         """Returns a clearer error for one met while reading it, or the same."""

@@ -63,7 +63,7 @@ class Inspection:
             not given.is_rewindable and given.is_visible and not any(True for _ in given.batches(1))
         ):
             raise ValueError(empty("evaluate"))
-        self.require_scales("evaluate", given.absent)
+        self._require_scales_of("evaluate", given)
         return given.with_class_weights({})
 
     def check_inputs(self, owner: str, x: Any) -> None:
@@ -92,6 +92,9 @@ class Inspection:
         limit = given.limit(steps, check, "fit", "validation_steps")
         if check is not False and given.is_rewindable:
             check_statistics(self._statistics(given, limit), (), owner, all_needed=False)
+        elif check is False and self.unlearned():
+            # The training may leave some of them as they are.
+            _ = self._all_of(given) if given.is_at_hand else given.begun()
         return given.with_class_weights({})
 
     def look(self, given: Feed, steps: int | None, check: bool | int) -> DataStatistics | None:
@@ -99,13 +102,19 @@ class Inspection:
         limit = given.limit(steps, check, "fit", "steps_per_epoch")
         if check is False or not given.is_visible:
             if given.is_at_hand:
-                statistics = DataStatistics.of(self.tasks, given.batches(None))
+                statistics = self._all_of(given)
                 check_statistics(statistics, self.unlearned(given.absent), "fit", all_needed=False)
                 self.learn_scales(statistics, self.unlearned(given.absent))
-            self.require_scales("fit", given.absent)
+            self._require_scales_of("fit", given)
             return None
         statistics = self._statistics(given, limit)
         check_statistics(statistics, self.unlearned(), "fit")
+        return statistics
+
+    def _all_of(self, given: Feed) -> DataStatistics:
+        """Takes the statistics of all of the data, and notes the tasks whose labels are all missing."""
+        statistics = DataStatistics.of(self.tasks, given.batches(None))
+        given.absent |= {name for name, labels in statistics.tasks.items() if not labels.labelled}
         return statistics
 
     def _statistics(self, given: Feed, limit: int | None) -> DataStatistics:
@@ -156,6 +165,12 @@ class Inspection:
         ends = np.cumsum([values.size for _, values in learning])[:-1]
         for (layer, values), part in zip(learning, np.split(agreed, ends), strict=True):
             layer.learn(*part.reshape(values.shape))
+
+    def _require_scales_of(self, owner: str, given: Feed) -> None:
+        """Refuses data with labels of a standardised regression whose statistics nobody learned."""
+        if self.unlearned():
+            self.require_scales(owner, given.begun().absent)
+            given.close(self.unlearned())
 
     def require_scales(self, owner: str, absent: Container[str] = ()) -> None:
         """Refuses labels of a standardised regression whose statistics nobody learned.

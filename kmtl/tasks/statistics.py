@@ -85,7 +85,9 @@ class LabelStatistics:
         """
         if needed and not self.labelled:
             got = words(f"none in {self.examples} examples")
-            refusals.add(argument, "must have a label somewhere", got, "Leave the task out, or pass its labels.")
+            without = f"model.without({self.task.name!r})"
+            fix = f"Pass its labels. Or leave out the key, with `check=False`, or the task, by {without}."
+            refusals.add(argument, "must have a label somewhere", got, fix)
         self.refuse_values(refusals, argument)
         if self.bad_weights:
             got = words(f"{self.bad_weights} of {self.examples} that are not")
