@@ -50,7 +50,11 @@ def network(count):
     keras.utils.set_random_seed(0)
     image = keras.Input(SHAPE, name="image")
     features = kmtl.trunks.convnet(image, widths=(32, 64, 128))
-    return kmtl.MultiTaskModel.from_features(image, features, tasks(count))
+    model = kmtl.MultiTaskModel.from_features(image, features, tasks(count))
+    for layer in model.scalers.values():
+        # Only what knows the scale of its labels is exported.
+        layer.learn([0.0], [1.0])
+    return model
 
 
 def saved_call(path):

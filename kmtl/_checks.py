@@ -8,6 +8,7 @@ import difflib
 import functools
 import inspect
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Set
 from numbers import Integral, Real
 from types import TracebackType
@@ -16,19 +17,20 @@ from typing import Any, Self, TypeVar
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
 _SHOWN = 5
+_FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 _RESERVED = frozenset(
     {"loss", "val", "serve", "serving_default", "regularization", "delta_m", "worst_task", "constrained"}
 )
 
 
 def refusal(owner: str, argument: str, rule: str, got: object, fix: str = "") -> str:
-    """Spells one refusal.
+    """Spells one refusal; text of a file that stands in it does nothing to a screen.
 
     >>> refusal("Regression", "shape", "must hold positive sizes", (0,), "Use () for a scalar.")
     'Regression: `shape` must hold positive sizes, got (0,). Use () for a scalar.'
     """
     value = got if isinstance(got, _Words) else repr(got)
-    return f"{owner}: `{argument}` {rule}, got {value}. {fix}".rstrip()
+    return printable(f"{owner}: `{argument}` {rule}, got {value}. {fix}".rstrip())
 
 
 class _Words(str):
@@ -133,6 +135,15 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
 
 
+def plain_text(owner: str, argument: str, text: Any) -> str:
+    """Returns a text that a screen may show as it is, or refuses; it may have several lines."""
+    require(isinstance(text, str), owner, argument, "must be text", text)
+    controls = any(unicodedata.category(letter) == "Cc" and letter not in "\n\t" for letter in text)
+    fix = "Leave them out: a terminal would obey them."
+    require(not controls, owner, argument, "must have no control characters", text, fix)
+    return str(text)
+
+
 def non_negative(owner: str, argument: str, value: Any) -> float:
     """Returns `value` as a float, or refuses a negative, NaN, infinite or non-numeric one."""
     if not is_number(value) or value < 0:
@@ -143,6 +154,15 @@ def non_negative(owner: str, argument: str, value: Any) -> float:
 def is_number(value: Any) -> bool:
     """Whether `value` is a finite number, NumPy's scalars included, and not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool) and abs(float(value)) < float("inf")
+
+
+def is_weight(value: Any) -> bool:
+    """Whether `value` is a number of at least 0 that is finite in float32, in which models compute.
+
+    >>> is_weight(0.5), is_weight(-1), is_weight(1e39)
+    (True, False, False)
+    """
+    return is_number(value) and 0 <= value <= _FLOAT32_MAX
 
 
 def is_whole(value: Any) -> bool:
@@ -215,11 +235,37 @@ def known_keywords(function: _Function) -> _Function:
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        with Refusals(function.__name__, TypeError) as refusals:
-            for name in kwargs:
-                if name not in taken and not name.startswith("_"):
-                    got = kwargs[name] if isinstance(kwargs[name], str | int | float | dict) else type(kwargs[name])
-                    refusals.add(name, "must be an argument that it takes", got, near_match(name, taken))
+        refuse_keywords(function.__name__, kwargs, taken)
         return function(*args, **kwargs)
 
     return checked  # type: ignore[return-value]
+
+
+def refuse_keywords(owner: str, given: Mapping[str, Any], taken: Iterable[str]) -> None:
+    """Refuses keywords that are not among those taken, and do not begin with an underscore, with their near match.
+
+    Raises:
+        TypeError: With all offenders.
+    """
+    names = list(taken)
+    with Refusals(owner, TypeError) as refusals:
+        for name, value in given.items():
+            if name not in names and not name.startswith("_"):
+                got = value if isinstance(value, str | int | float | dict | None) else type(value)
+                refusals.add(name, "must be an argument that it takes", got, near_match(name, names))
+
+
+def constructor_keywords(kind: type) -> list[str]:
+    """Names of the arguments that the constructors of a class and of those that it is built on take by keyword.
+
+    >>> class Line:
+    ...     def __init__(self, color="black"): ...
+    >>> class Dashed(Line):
+    ...     def __init__(self, gap=1, **options): ...
+    >>> constructor_keywords(Dashed)
+    ['gap', 'color']
+    """
+    own = [vars(base)["__init__"] for base in kind.__mro__[:-1] if "__init__" in vars(base)]
+    parts = [part for function in own for part in list(inspect.signature(function).parameters.values())[1:]]
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return list(dict.fromkeys(part.name for part in parts if part.kind in by_name))

@@ -80,7 +80,7 @@ class Result:
         return next((part for part in self.parts() if isinstance(part, Table)), Table([])).frame
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.parts()))
+        return "\n".join(str(part) if isinstance(part, Table) else printable(part) for part in self.parts())
 
     def __repr__(self) -> str:
         return str(self)
@@ -92,7 +92,7 @@ class Result:
 
 def _paragraph(text: str) -> str:
     """Text as HTML."""
-    return f"<p>{html.escape(text).replace(chr(10), '<br>')}</p>" if text else ""
+    return f"<p>{html.escape(printable(text)).replace(chr(10), '<br>')}</p>" if text else ""
 
 
 def _line(text: str) -> str:

@@ -1,6 +1,7 @@
 """How the suite is run, what its processes share, one seed, and the table of kinds as fixtures."""
 
 import fcntl
+import gc
 import os
 import signal
 
@@ -37,6 +38,13 @@ def pytest_collection_modifyitems(config, items):
         _check_every_function_runs(items)
     long = {item.path for item in items if item.get_closest_marker("long")}
     items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_collection_finish(session):
+    """Leaves what the imports made out of later collections: Keras and KerasTuner collect for each model they clear."""
+    del session
+    gc.collect()
+    gc.freeze()
 
 
 def _check_every_function_runs(items):

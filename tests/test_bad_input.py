@@ -95,7 +95,11 @@ ARRAYS = [
     Case(
         "times in float32", fit(labels(age=(1.7e9 + 60 * np.arange(N)).astype("float32"))), "digits in float32 | offset"
     ),
-    Case("times too close", data(labels(age=TIMES)), "`y['age']` must vary | steps of 128 there"),
+    Case(
+        "times too close",
+        data(labels(age=TIMES)),
+        "`y['age']` must vary in float32 | steps of 128 | Subtract an offset",
+    ),
     Case("vector too short", fit(labels(box=AGE)), "`y['box']` must have shape (batch, 2), got (12,)"),
     Case("ragged vector", fit(labels(box=[[1], [2, 3]] * 6)), "`y['box']` | numbers | (batch, 2)"),
     Case("too few labels", fit(labels(age=AGE[:5])), "`y['age']` must hold 12 labels | got 5"),
@@ -103,7 +107,7 @@ ARRAYS = [
     Case(
         "task without a label",
         fit(labels(alive=[-1] * N)),
-        "`y['alive']` | somewhere | none in 12 | Pass its labels | check=False | model.without('alive')",
+        "`y['alive']` | somewhere | none in 12 | Leave the task out | check=False",
     ),
     Case("constant target", fit(labels(age=np.full(N, 3.3))), "`y['age']` must vary | standardize=False"),
     Case("half constant", fit(labels(box=np.stack([X[:, 0], [7] * N], 1))), "`y['box']` must vary | 0.0]"),
@@ -122,7 +126,8 @@ ARRAYS = [
     Case("input too narrow", fit(x=X[:, :5]), "fit: `x` must have shape (batch, 6), got (12, 5)"),
     Case("input misspelt", fit(x={"imag": X}), "fit: `x` | ['imag'] | Name it 'image'"),
     Case("two inputs", fit(x=[X, X]), "fit: `x` must hold one array an input: ['image'], got 2 values"),
-    Case("rows in lists", fit(x=X.tolist()), "fit: `x` must hold one array an input: ['image'], got 72 values"),
+    Case("rows in lists", fit(x=X.tolist()), "`x` must hold one array an input: ['image'], got 72 values | array(x)"),
+    Case("rows in lists of unlike lengths", fit(x=[[1], [2, 3]] * 6), "`x` must hold one array | padded where"),
     Case("text for inputs", fit(x=X.astype(str)), "fit: `x` must be numbers | Cast it to float32"),
     Case("more labels than inputs", fit(x=X[:5]), "`y['species']` | 5 labels | got 12 | `y['age']`"),
     Case(
@@ -137,6 +142,9 @@ ARRAYS = [
     Case("flat class weights", fit(class_weight={0: 1.0}), "`class_weight` must use task names as keys, got 0"),
     Case("unknown class", fit(class_weight={"species": {4: 2.0}}), "`class_weight['species']` | 0..3 | 4: 2.0"),
     Case("negative class weight", fit(class_weight={"alive": {1: -2}}), "`class_weight['alive']` | at least 0 | 1: -2"),
+    Case(
+        "class weight of 1e300", fit(class_weight={"alive": {1: 1e300}}), "`class_weight['alive']` | float32 | 1e+300"
+    ),
     Case("class weights of a number", fit(class_weight={"age": "balanced"}), "`class_weight['age']` | `sample_weight`"),
     Case(
         "other word for balanced", fit(class_weight={"alive": "even"}), "`class_weight['alive']` | 'balanced' | 'even'"
@@ -186,7 +194,7 @@ STREAMS = [
     Case("nested labels", data(labels(age={"in": AGE})), "`y['age']` must be a dense tensor, got dict"),
     Case("class out of range", data(labels(species=Y["species"] + 1)), "`y['species']` | 0..3 | 1..4"),
     Case("class that would wrap around", data(labels(alive=Y["alive"] + 2**32)), "`y['alive']` | 0..1"),
-    Case("task without a label", data(labels(age=np.full(N, np.nan))), "`y['age']` | none in 12 | leave out the key"),
+    Case("task without a label", data(labels(age=np.full(N, np.nan))), "`y['age']` | none in 12 | Leave the task out"),
     Case("task without a label, also in validation", same_for_validation, "fit: `y['alive']` | none in 12"),
     Case("constant target", data(labels(age=np.full(N, 3.3))), "`y['age']` must vary | standardize=False"),
     Case("NaN in inputs", data(x=NAN), "fit: `x` must be finite | 1 of 12"),
@@ -208,6 +216,12 @@ STREAMS = [
         "adapt: `steps` | at least 1, got -1",
     ),
     Case("statistics without end", lambda model: model.adapt(dataset().repeat()), "adapt: `steps` | without end"),
+    Case(
+        "misspelt steps",
+        lambda model: model.adapt(X, labels(), step=1),
+        "adapt: `step` | got 1 | Did you mean 'steps'?",
+        TypeError,
+    ),
     Case(
         "statistics of no label",
         lambda model: model.adapt(dataset(labels(age=AGE * np.nan))),
@@ -255,6 +269,7 @@ LOOPS = [
     ),
     Case("class of callbacks", fit(callbacks=[keras.callbacks.TerminateOnNaN]), "`callbacks` | TerminateOnNaN(...)"),
     Case("text for a callback", fit(callbacks="EarlyStoping"), "`callbacks` | 'EarlyStoping' | mean 'EarlyStopping'?"),
+    Case("name of a callback", fit(callbacks="EarlyStopping"), "`callbacks` | keras.callbacks.EarlyStopping(...)"),
     Case("function for a callback", fit(callbacks=[print]), "`callbacks` | LambdaCallback"),
     Case("misspelt option", fit(epoch=2), "fit: `epoch` | got 2 | Did you mean 'epochs'?", TypeError),
     Case(

@@ -53,6 +53,16 @@ def adopted(head, given=None):
     return kmtl.MultiTaskModel.from_model(keras.Model(image, head(features)), given or tasks())
 
 
+def from_features(*names):
+    """A case's act: the features under these names."""
+
+    def act(_):
+        image, features = network()
+        return kmtl.MultiTaskModel.from_features(image, dict.fromkeys(names, features), tasks())
+
+    return act
+
+
 def at_input(shape, name=None):
     """Heads right on an input."""
     return kmtl.MultiTaskModel.from_features(*[keras.Input(shape, name=name)] * 2, tasks())
@@ -149,6 +159,32 @@ BUILDING = [
     Case(
         "features of an image", lambda _: at_input((4, 4, 1)), "`features` | (batch, width) | (None, 4, 4, 1) | Pool or"
     ),
+    Case("features of no task", from_features("spec"), "from_features: `features` | 'spec'. Did you mean 'species'?"),
+    Case(
+        "features of a misspelt task",
+        from_features("species", "alive", "box", "agee"),
+        "from_features: `features` | 'agee'. Did you mean 'age'? | those of task 'age', a 'vector', got",
+    ),
+    Case("features of no kind", from_features("vector", "mapp"), "from_features: `features` | 'mapp' | mean 'map'?"),
+    Case("features of another kind", from_features("map"), "from_features: `features` | task 'age' | Add 'vector'"),
+    Case(
+        "misspelt tasks",
+        lambda _: kmtl.MultiTaskModel(*network(), task=[AGE]),
+        "MultiTaskModel: `task` | Did you mean 'tasks'?",
+        TypeError,
+    ),
+    Case(
+        "misspelt option of a task",
+        lambda _: kmtl.Regression("age", standardise=False),
+        "Regression: `standardise` | got False | mean 'standardize'?",
+        TypeError,
+    ),
+    Case(
+        "misspelt option of every task",
+        lambda _: kmtl.Classification("species", 4, metric="auc"),
+        "Classification: `metric` | got 'auc' | mean 'metrics'?",
+        TypeError,
+    ),
     Case("input named as a task", lambda _: at_input((4,), "age"), 'MultiTaskModel: `outputs` | "age" is used 2 times'),
 ]
 
@@ -189,6 +225,21 @@ COMPILING = [
         "task's loss that sums",
         lambda _: kmtl.Regression("age", loss=keras.losses.Huber(reduction="sum")),
         "Regression('age'): `loss` | reduction of its own, got 'sum'",
+    ),
+    Case(
+        "one of several losses that sums",
+        setting(loss={"age": {"far": keras.losses.MeanSquaredError(reduction="sum"), "near": "mae"}}),
+        "`loss` of 'age' | ['far', 'near'] | reduction of its own, got 'sum'",
+    ),
+    Case(
+        "part of a weight beyond float32",
+        setting(loss={"age": {"far": "mse", "near": "mae"}}, loss_weights={"age": {"far": 1e300}}),
+        "`loss_weights` of 'far' of 'age' | float32 | 1e+300",
+    ),
+    Case(
+        "weight of a joint loss beyond float32",
+        lambda _: kmtl.JointLoss("law", ops.abs, ["age", "box"], weight=1e300),
+        "JointLoss('law'): `weight` | float32 | 1e+300",
     ),
     Case("metrics in a list", setting(metrics=["mae"]), "`metrics` | dict keyed by task name | ['mae']"),
     Case("metric of no task", setting(metrics={"bos": "mae"}), "`metrics` | 'bos' | Did you mean 'box'?"),

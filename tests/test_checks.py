@@ -13,6 +13,7 @@ from kmtl._checks import (
     near,
     near_match,
     non_negative,
+    plain_text,
     refusal,
     require,
     sizes,
@@ -28,6 +29,22 @@ def test_one_form_with_and_without_a_fix():
     assert refusal("Owner", "size", "must be 1", "2", "Do this.") == "Owner: `size` must be 1, got '2'. Do this."
     assert refusal("Owner", "size", "must be 1", 2) == "Owner: `size` must be 1, got 2."
     assert refusal("Owner", "size", "must be 1", words("a plain one")) == "Owner: `size` must be 1, got a plain one."
+
+
+def test_words_of_a_file_do_nothing_to_a_screen():
+    told = refusal("Owner", "path", "must be whole", words("record 3: \x1b[31m\x07"), "See \x9b2J.")
+    assert told == r"Owner: `path` must be whole, got record 3: \x1b[31m\x07. See \x9b2J."
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mred", "bell\x07", "\x9b2J", "\x7f", "line\rover", 3])
+def test_plain_text_refuses_what_a_terminal_obeys(text):
+    with pytest.raises(ValueError, match=r"^Owner: `unit` must (be text|have no control characters), got "):
+        plain_text("Owner", "unit", text)
+
+
+def test_plain_text_keeps_every_script_and_several_lines():
+    for text in ("", "µm", "m\u202fs⁻¹", "中文 🦆", "two\nlines\tand a tab", "\ud800"):
+        assert plain_text("Owner", "unit", text) == text
 
 
 def test_refusals_tell_all_offenders_at_once_in_order():

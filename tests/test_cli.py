@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from states import with_scales
 
 import kmtl
 import kmtl_command
@@ -23,7 +24,7 @@ def saved(tmp_path_factory):
     image = keras.Input((8, 8, 1), name="image")
     features = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(image))
     tasks = [kmtl.Regression("span", unit="cm"), kmtl.Classification("bird", 3)]
-    kmtl.MultiTaskModel.from_features(image, features, tasks).save(folder / "birds.keras")
+    with_scales(kmtl.MultiTaskModel.from_features(image, features, tasks)).save(folder / "birds.keras")
     np.save(folder / "images.npy", np.random.default_rng(3).random((20, 8, 8, 1), "float32"))
     return folder
 

@@ -142,6 +142,7 @@ def test_an_epoch_whose_loss_sat_out_is_the_best_of_none(spoilt):
     assert not kept.best < np.inf
 
 
+@pytest.mark.long
 def test_early_stopping_needs_no_mode():
     stop = keras.callbacks.EarlyStopping("val_species_accuracy", patience=1, start_from_epoch=0)
     assert len(history(still(), stop)["loss"]) == 2

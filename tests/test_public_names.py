@@ -1,5 +1,6 @@
 """The public face: every name that is promised exists, and importing kmtl is light."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -38,6 +39,20 @@ def test_everything_public_is_listed_and_documented():
         owner = kmtl if room == "kmtl" else getattr(kmtl, room)
         for name in getattr(owner, "__all__", []):
             assert getattr(owner, name).__doc__, f"{room}.{name}"
+
+
+DOORS = [
+    *(kmtl.data.from_arrays, kmtl.data.from_frame, kmtl.data.from_folder, kmtl.data.from_shards),
+    *(kmtl.data.write_shards, kmtl.data.mix, kmtl.data.split, kmtl.evidence.compare, kmtl.search.weights),
+    *(kmtl.front.train, kmtl.export.saved_model, kmtl.export.litert, kmtl.export.onnx),
+]
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+def test_a_misspelt_argument_is_told_its_match(door):
+    name = list(inspect.signature(door).parameters)[-1]
+    with pytest.raises(TypeError, match=f"^{door.__name__}: `{name}s` must be .*, got 1. Did you mean '{name}'"):
+        door(**{f"{name}s": 1})
 
 
 @pytest.mark.long

@@ -195,6 +195,16 @@ def test_text_and_html_show_the_same_cells_and_the_frame_has_the_rows(name):
     assert len(frame) == len(tables[0].cells)
 
 
+def test_lines_and_cells_do_nothing_to_a_screen():
+    class Told(Result):
+        def parts(self):
+            return ["best \x1b[31mred\x07\nnext", Table([{"na\x1bme": "a\x9bb"}])]
+
+    for text in (str(Told()), repr(Told()), Told()._repr_html_()):
+        assert all(letter.isprintable() for line in text.split("\n") for letter in line)
+    assert str(Told()).startswith("best \\x1b[31mred\\x07\nnext\n")
+
+
 def test_frames_hold_the_numbers_behind_the_cells():
     frame = comparison().table()
     assert frame["joint"].tolist() == pytest.approx([1.5, 0.55])

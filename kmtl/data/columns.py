@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kmtl._checks import Refusals, known_keys, some, words
+from kmtl.feeding.batches import as_array
 from kmtl.tasks import Task
 
 # Rows of labels that are looked at together.
@@ -32,7 +33,7 @@ def checked_inputs(refusals: Refusals, x: Any) -> tuple[Any, int]:
 
 def _input(refusals: Refusals, argument: str, values: Any) -> Any:
     """One input as an array that TensorFlow takes."""
-    array = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
+    array = values.to_numpy() if hasattr(values, "to_numpy") else as_array(values)
     text = array.dtype.kind in "OUST" and all(isinstance(item, str | bytes) for item in array.ravel())
     if array.ndim == 0 or not (text or array.dtype.kind in "biuf"):
         fix = "A frame with columns of several types goes to from_frame."
@@ -121,14 +122,16 @@ def _without_gaps(values: Any, missing: int | float) -> Any:
 
 
 def as_numbers(values: Any) -> tuple[Any, set[str]]:
-    """Values as a float64 array, pandas' NA as NaN, and the kinds of dtype that they had."""
+    """Values as a float64 array, pandas' NA and what `np.ma` masks as NaN, and the kinds of dtype that they had."""
     if hasattr(values, "to_numpy"):
         kinds = {dtype.kind for dtype in (values.dtypes if values.ndim == 2 else [values.dtype])}
         numeric = kinds <= set("biuf")
         return (values.to_numpy(dtype="float64", na_value=np.nan) if numeric else values.to_numpy()), kinds
     array = np.asarray(values)
     kind = array.dtype.kind
-    return (array.astype(np.float64) if kind in "biuf" else array), {kind}
+    if kind not in "biuf":
+        return array, {kind}
+    return np.where(np.ma.getmaskarray(values), np.nan, array.astype(np.float64)), {kind}
 
 
 def checked_weights(refusals: Refusals, weights: Any, tasks: Sequence[Task], rows: int) -> dict[str, Any] | None:

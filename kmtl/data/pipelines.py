@@ -11,12 +11,14 @@ from kmtl.feeding.order import Order, endless
 from kmtl.feeding.resume import register_restart
 
 
-def check_batches(refusals: Refusals, batch_size: Any, seed: Any) -> None:
-    """Records a batch size or a seed that is none."""
+def check_batches(refusals: Refusals, batch_size: Any, seed: Any, shuffle: Any = False) -> None:
+    """Records a batch size, a seed or a wish for an order that is none."""
     if batch_size is not None and not is_whole(batch_size, 1):
         refusals.add("batch_size", "must be a whole number of at least 1, or None", batch_size)
     if not is_whole(seed, 0):
         refusals.add("seed", "must be a whole number of at least 0", seed)
+    if shuffle not in (True, False):
+        refusals.add("shuffle", "must be True or False", shuffle)
 
 
 def parts(*arrays: Any) -> tuple[Any, ...]:

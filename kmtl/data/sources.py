@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from kmtl._checks import Refusals, words
+from kmtl._checks import Refusals, known_keywords, words
 from kmtl.data.columns import checked_inputs, checked_labels, checked_weights
 from kmtl.data.folders import broken_images, check_image, image_paths, image_reader, label_table
 from kmtl.data.frames import check_frame, feature_arrays, feature_columns, labels_and_weights
@@ -17,6 +17,7 @@ from kmtl.feeding.order import Order
 from kmtl.tasks import Task
 
 
+@known_keywords
 def from_arrays(
     x: Any,
     labels: Any,
@@ -61,13 +62,14 @@ def from_arrays(
     """
     with Refusals("from_arrays") as refusals:
         listed = task_list(refusals, tasks)
-        check_batches(refusals, batch_size, seed)
+        check_batches(refusals, batch_size, seed, shuffle)
         inputs, rows = checked_inputs(refusals, x)
         arrays = checked_labels(refusals, labels, listed, rows)
         weights = checked_weights(refusals, sample_weight, listed, rows)
     return gather_rows(Order(rows, shuffle, seed), parts(inputs, arrays, weights), batch_size)
 
 
+@known_keywords
 def from_frame(
     frame: Any,
     tasks: Iterable[Task],
@@ -112,7 +114,7 @@ def from_frame(
     """
     with Refusals("from_frame") as refusals:
         listed = task_list(refusals, tasks)
-        check_batches(refusals, batch_size, seed)
+        check_batches(refusals, batch_size, seed, shuffle)
         check_frame(refusals, "frame", frame)
         for task in filter(is_image, listed):
             got, fix = (
@@ -127,6 +129,7 @@ def from_frame(
     return gather_rows(Order(len(frame), shuffle, seed), parts(inputs, labels, weights), batch_size)
 
 
+@known_keywords
 def from_folder(
     directory: str | PathLike[str],
     labels: Any,
@@ -181,7 +184,7 @@ def from_folder(
     """
     with Refusals("from_folder") as refusals:
         listed = task_list(refusals, tasks)
-        check_batches(refusals, batch_size, seed)
+        check_batches(refusals, batch_size, seed, shuffle)
         size = check_image(refusals, image_size, channels)
         table = label_table(refusals, labels)
         paths = image_paths(refusals, Path(directory), table, file_column)

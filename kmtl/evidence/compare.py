@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kmtl import data as datasets
-from kmtl._checks import Refusals, is_whole, words
+from kmtl._checks import Refusals, is_whole, known_keywords, words
 from kmtl.evidence.builds import Build, checked_tasks, refuse_build
 from kmtl.evidence.comparison import Comparison
 from kmtl.evidence.progress import Progress
@@ -15,6 +15,7 @@ from kmtl.tasks import Task
 _FORM = "compare(build, tasks, train, test, epochs=...)"
 
 
+@known_keywords
 def compare(
     build: Callable[..., Any],
     tasks: Sequence[Task],
@@ -87,6 +88,11 @@ def _refuse_others(separate: Comparison, wanted: dict[str, list[int]]) -> None:
             refusals.add("separate", f"must hold runs of every task under the same seeds, {wanted}", held, fix)
 
 
+def _is_seed(value: Any) -> bool:
+    """Whether NumPy and Keras take it for one."""
+    return is_whole(value) and 0 <= value < 2**32
+
+
 def _checked(
     build: Any, tasks: Any, sets: tuple[Any, Any, Any], seeds: Any, epochs: Any, batch_size: Any
 ) -> tuple[list[Task], list[int], list[Any]]:
@@ -98,8 +104,8 @@ def _checked(
         listed = checked_tasks(refusals, tasks, _FORM)
         if any(task.name == "joint" for task in listed):
             refusals.add("tasks", "must not be named 'joint', which is the joint model's name here", words("one"))
-        if not numbers or len(set(numbers)) != len(numbers) or not all(map(is_whole, numbers)):
-            refusals.add("seeds", "must be different whole numbers, at least one, or how many", seeds)
+        if not numbers or len(set(numbers)) != len(numbers) or not all(map(_is_seed, numbers)):
+            refusals.add("seeds", "must be different whole numbers from 0 on, at least one, or how many", seeds)
         for argument, value in (("epochs", epochs), ("batch_size", batch_size)):
             if not is_whole(value) or value < 1:
                 refusals.add(argument, "must be a whole number of at least 1", value)

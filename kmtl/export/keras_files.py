@@ -72,8 +72,8 @@ def _import(refusals: _checks.Refusals, modules: Sequence[str]) -> None:
 @contextlib.contextmanager
 def _installed_only() -> Iterator[None]:
     """Takes the current folder out of the places that Python imports from, for a while."""
-    here = Path.cwd()
-    before = [(place, entry) for place, entry in enumerate(sys.path) if Path(entry).absolute() == here]
+    here = os.path.realpath("")
+    before = [(place, entry) for place, entry in enumerate(sys.path) if os.path.realpath(entry) == here]
     for _, entry in before:
         sys.path.remove(entry)
     try:

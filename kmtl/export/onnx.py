@@ -19,6 +19,7 @@ from kmtl.export import describing, placing, precision, signatures, stems
 _REPLACE = "Do that step in the data, replace the layer, or export a SavedModel."
 
 
+@_checks.known_keywords
 def onnx(
     model: Any,
     path: str | os.PathLike[str],
@@ -65,6 +66,7 @@ def onnx(
         _extras.load(package, "onnx")
     with _checks.Refusals("onnx") as refusals:
         outputs = signatures.task_outputs(refusals, model, tasks)
+        signatures.refuse_unlearned(refusals, model, outputs)
         placing.refuse_file(refusals, target, ".onnx")
         describing.refuse_description(refusals, metrics, None)
         for name in {tensor.name for tensor in model.inputs} & outputs.keys() if outputs else ():

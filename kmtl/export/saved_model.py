@@ -29,6 +29,7 @@ class _Asked(NamedTuple):
     samples: dict[str, Any]
 
 
+@_checks.known_keywords
 def saved_model(
     model: Any,
     directory: str | os.PathLike[str],
@@ -107,6 +108,7 @@ def _asked(refusals: _checks.Refusals, model: Any, tasks: Any, options: tuple[An
     """Returns what is to be written and records all that does not fit."""
     decode, files, samples = options
     outputs = signatures.task_outputs(refusals, model, tasks)
+    signatures.refuse_unlearned(refusals, model, outputs)
     further = further_signatures.check_forms(refusals, model, outputs, decode, files)
     given = {} if samples is None or not outputs else sampling.arrays(refusals, model, samples, argument="warmup")
     if samples is not None:

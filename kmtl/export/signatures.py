@@ -1,7 +1,7 @@
 """What an artifact offers: one signature for all tasks, one a task, over one set of weights."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -36,6 +36,22 @@ def task_outputs(refusals: _checks.Refusals, model: Any, tasks: Sequence[str] | 
         if tensor.sparse or tensor.ragged:
             refusals.add("model", "must have dense inputs", tensor.name, "Make the input dense inside the data.")
     return _wanted(refusals, outputs, tasks)
+
+
+def refuse_unlearned(refusals: _checks.Refusals, model: Any, wanted: Iterable[str]) -> None:
+    """Records tasks whose outputs would be in no unit: nobody learned the labels' mean and scale.
+
+    Args:
+        refusals: Where to record.
+        model: What is to be exported; a plain Keras model has no such tasks.
+        wanted: Names of the tasks.
+    """
+    scalers = getattr(model, "scalers", {})
+    unlearned = [name for name in wanted if name in scalers and not scalers[name].is_learned]
+    if unlearned:
+        fix = "Train it, call model.adapt(data) with labelled data, or give the task `standardize=False`."
+        got = _checks.words(f"none for {unlearned}")
+        refusals.add("model", "must have learned the labels' mean and scale", got, fix)
 
 
 def _refuse_names(refusals: _checks.Refusals, outputs: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ class Feed:
         is_shuffled_by_keras: Whether Keras can shuffle it; it warns where it cannot.
         is_at_hand: Whether a look at all of it costs next to nothing.
         absent: Names of the tasks that none of it has labels for, as far as that is known without a look.
+        has_fixed_keys: Whether every batch names the same tasks.
     """
 
     is_rewindable = True
@@ -44,13 +45,7 @@ class Feed:
     is_shuffled_by_keras = False
     is_at_hand = False
     absent: frozenset[str] = frozenset()
-
-    def begun(self) -> "Feed":
-        """The same, once it is known which tasks its first batch has no labels for."""
-        return self
-
-    def close(self, names: Iterable[str]) -> None:
-        """Refuses labels of these tasks, should they come in a later batch after all."""
+    has_fixed_keys = True
 
     def __init__(self, x: Any, y: Any = None, sample_weight: Any = None, source: Any = None) -> None:
         self.x = x
@@ -75,6 +70,10 @@ class Feed:
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
         """Yields `(inputs, labels)`, with or without weights, for the look at the data, at most `limit` batches."""
         raise NotImplementedError
+
+    def unlabelled(self, names: Iterable[str]) -> set[str]:
+        """Which of these tasks it has no labels for; if their first batches alone tell, later ones must have none."""
+        return set(names) & self.absent
 
     def is_complete(self, limit: int | None) -> bool:
         """Whether `batches(limit)` is all of the data."""
@@ -145,6 +144,10 @@ class ArraysFeed(Feed):
         """Yields everything as one batch."""
         yield self.x, self.y, self.sample_weight
 
+    def unlabelled(self, names: Iterable[str]) -> set[str]:
+        """Which of these tasks have no label in the arrays."""
+        return {name for name in names if not np.any(self.tasks[name].present(self.y[name]))}
+
     def split(self, share: float) -> tuple["ArraysFeed", tuple[Any, Any, Any]]:
         """Cuts the last share off for validation, as Keras does."""
         size = number_of_examples(self.x)
@@ -165,9 +168,7 @@ class ArraysFeed(Feed):
     def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
         weights = multiply_class_weights(self.y, self.sample_weight or {}, tables, self.tasks)
-        weighed = ArraysFeed(self.x, self.y, weights, tasks=self.tasks)
-        weighed.absent = self.absent
-        return weighed
+        return ArraysFeed(self.x, self.y, weights, tasks=self.tasks)
 
     def steps(self, batch_size: int | None) -> int:
         """Batches of one pass."""

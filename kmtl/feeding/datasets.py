@@ -9,13 +9,15 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals, words
 from kmtl.feeding.arrays import Feed
+from kmtl.feeding.batch_checks import refuse_bad_batches, refused
 from kmtl.feeding.batches import check_keys
+from kmtl.feeding.errors import elements_of
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics
 from kmtl.feeding.resume import stream_from, transform_stream
 from kmtl.tasks import Task
 
-_COMPLETED = "completed_by_kmtl"
+_COMPLETED, _CHECKED = "completed_by_kmtl", "checked_by_kmtl"
 
 
 def is_dataset(data: Any) -> bool:
@@ -44,26 +46,27 @@ class DatasetFeed(Feed):
 
     Attributes:
         owner: Who was given it, for the messages.
+        unchecked: The same dataset without what stops it at a bad batch: a look tells more.
     """
 
     owner = "fit"
 
     def __init__(self, x: Any, tasks: Mapping[str, Task], source: Any) -> None:
         super().__init__(x, source=source)
-        self.tasks = tasks
+        self.tasks, self.unchecked = tasks, x
 
     @classmethod
     def checked(
         cls, x: Any, tasks: Mapping[str, Task], owner: str, *, all_needed: bool, form: InputForm | None, values: bool
     ) -> "DatasetFeed":
         """Checks the element's structure and fills absent tasks as missing."""
-        # An evaluation counts in its own graph what cannot be.
-        del values
         with Refusals(owner) as refusals:
             spec = _checked_spec(refusals, x, tasks, all_needed=all_needed, form=form)
         given = cls(_completed(x, spec, tasks), tasks, x)
         given.owner = owner
         given.absent = frozenset(name for name in tasks if name not in spec[1])
+        if values:
+            given.x = _checked_values(given.unchecked, tasks)
         return given
 
     @property
@@ -73,24 +76,29 @@ class DatasetFeed(Feed):
 
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
         """Yields the elements from the start."""
-        data = self.x if limit is None else self.x.take(limit)
-        return iter(data.as_numpy_iterator())
+        data = self.unchecked if limit is None else self.unchecked.take(limit)
+        return elements_of(data, self.source)
 
     def explain(self, error: BaseException) -> BaseException:
         """Returns a clearer error for one met while reading it, or the same.
 
-        A class out of range stops a step somewhere inside of TensorFlow; the look that was left out then finds it.
+        A batch that was refused, or a class out of range that stopped a step somewhere inside of TensorFlow, is told
+        as the look that was left out would have told it.
         """
         error = super().explain(error)
-        if not isinstance(error, tf.errors.InvalidArgumentError) or self.size == math.inf:
+        if not isinstance(error, tf.errors.InvalidArgumentError):
             return error
+        # Of what gives other batches each time, or never ends, only that a batch was bad is known.
+        clearer = refused(error, self.unchecked, self.tasks, self.owner) or error
+        if self.size == math.inf:
+            return clearer
         try:
             check_statistics(DataStatistics.of(self.tasks, self.batches(None)), (), self.owner, all_needed=False)
         except ValueError as found:
             return found
         except tf.errors.OpError:
-            return error
-        return error
+            return clearer
+        return clearer
 
     def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
@@ -111,7 +119,7 @@ class DatasetFeed(Feed):
 
         changed = transform_stream(self.x, lambda data: data.map(add, num_parallel_calls=tf.data.AUTOTUNE))
         weighed = DatasetFeed(changed, self.tasks, self.source)
-        weighed.absent, weighed.owner = self.absent, self.owner
+        weighed.absent, weighed.owner, weighed.unchecked = self.absent, self.owner, self.unchecked
         return weighed
 
     def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
@@ -184,20 +192,31 @@ def _completed(data: Any, spec: Any, tasks: Mapping[str, Task]) -> Any:
 
     return _kept(
         data,
+        _COMPLETED,
         list(tasks.values()),
         lambda: transform_stream(data, lambda batches: batches.map(complete, num_parallel_calls=tf.data.AUTOTUNE)),
     )
 
 
-def _kept(data: Any, tasks: list[Task], make: Callable[[], Any]) -> Any:
+def _checked_values(data: Any, tasks: Mapping[str, Task]) -> Any:
+    """Stops a dataset at a bad batch."""
+    return _kept(
+        data,
+        _CHECKED,
+        list(tasks.values()),
+        lambda: transform_stream(data, lambda batches: refuse_bad_batches(batches, tasks)),
+    )
+
+
+def _kept(data: Any, key: str, tasks: list[Task], make: Callable[[], Any]) -> Any:
     """What was made of a dataset for some tasks, made once: tf.data traces a function whenever it maps one.
 
     It is kept with the dataset itself. It holds on to the dataset, so that a table of them would free neither.
     """
-    known, made = getattr(data, _COMPLETED, ([], None))
+    known, made = getattr(data, key, ([], None))
     if len(known) != len(tasks) or any(one is not other for one, other in zip(known, tasks, strict=True)):
         made = make()
-        setattr(data, _COMPLETED, (tasks, made))
+        setattr(data, key, (tasks, made))
     return made
 
 

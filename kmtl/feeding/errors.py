@@ -1,8 +1,10 @@
 """What an error of TensorFlow's means for the data that was being read."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import tensorflow as tf
 
 _EXPLANATIONS: weakref.WeakKeyDictionary[Any, Callable[[BaseException], BaseException | None]] = (
     weakref.WeakKeyDictionary()
@@ -49,3 +51,19 @@ def explain_error(error: BaseException, dataset: Any) -> BaseException:
     known = type(dataset).__weakrefoffset__ != 0 and dataset is not None
     explain = _EXPLANATIONS.get(dataset) if known else None
     return (explain and explain(error)) or error
+
+
+def elements_of(dataset: Any, source: Any) -> Iterator[Any]:
+    """Yields the elements of a dataset as NumPy arrays; an error of its files is told as their maker explains it.
+
+    Args:
+        dataset: A `tf.data.Dataset`.
+        source: The dataset that it was made of, as its maker returned it.
+    """
+    try:
+        yield from dataset.as_numpy_iterator()
+    except tf.errors.OpError as error:
+        clearer = explain_error(error, source)
+        if clearer is error:
+            raise
+        raise clearer from error

@@ -10,7 +10,7 @@ import numpy as np
 
 from kmtl._checks import Refusals, refusal, words
 from kmtl.feeding.arrays import Feed
-from kmtl.feeding.batches import as_mapping, complete_batch, multiply_class_weights, weights_of_all
+from kmtl.feeding.batches import complete_batch, multiply_class_weights, weights_of_all
 from kmtl.feeding.inputs import InputForm
 from kmtl.tasks import Task
 
@@ -44,9 +44,8 @@ class _Complete:
         self.values = values
         # What comes out of TensorFlow where it reads the stream is another error, of another type.
         self.refused: list[ValueError] = [] if refused is None else refused
-        # Tasks whose labels came, and those whose labels must not.
-        self.came: set[str] = set()
-        self.closed: frozenset[str] = frozenset()
+        # Tasks that no batch may have labels of: nobody learned their scale, and the first batches have none.
+        self.unlabelled: set[str] = set()
 
     def __call__(self, batch: Any) -> tuple[Any, Any, Any]:
         try:
@@ -63,23 +62,17 @@ class _Complete:
         """The batch, checked, with labels and weights of every task."""
         options: dict[str, Any] = {"all_needed": self.all_needed, "form": self.form, "values": values}
         labels, given = complete_batch(x, y, weights, self.tasks, self.owner, **options)
-        self._remember({name for name, label in as_mapping(y).items() if label is not None})
+        with Refusals(self.owner) as refusals:
+            for name in self.labelled(labels, self.unlabelled):
+                got = words("labels in a batch, where the first ones have none")
+                fix = "Call model.adapt(data) with data that has them first, or give the task `standardize=False`."
+                refusals.add(f"y[{name!r}]", "must have learned the labels' mean and scale", got, fix)
         weights = multiply_class_weights(labels, given, self.tables, self.tasks)
         return x, labels, weights_of_all(labels, weights, self.tasks)
 
-    def _remember(self, names: set[str]) -> None:
-        """Takes note of the tasks that a batch has labels for; refuses those that it must not have."""
-        self.came |= names
-        with Refusals(self.owner) as refusals:
-            for name in sorted(names & self.closed):
-                rule = "must be in the first batch, or have a scale that was learned"
-                fix = "Call model.adapt(data) with labelled data first."
-                refusals.add(f"y[{name!r}]", rule, words("labels in a later one"), fix)
-
-    @property
-    def absent(self) -> frozenset[str]:
-        """Names of the tasks without labels so far; none before the first batch."""
-        return frozenset(set(self.tasks) - self.came if self.came else ())
+    def labelled(self, labels: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+        """Which of these tasks have a label in a completed batch."""
+        return [name for name in names if np.any(self.tasks[name].present(labels[name]))]
 
     def _unpacked(self, batch: Any) -> tuple[Any, Any, Any]:
         """Splits a batch into inputs, labels and weights, or refuses it."""
@@ -92,9 +85,9 @@ class _Complete:
     def with_tables(self, tables: Mapping[str, Any]) -> "_Complete":
         """The same with class weights."""
         options: dict[str, Any] = {"all_needed": self.all_needed, "form": self.form, "values": self.values}
-        found = _Complete(self.tasks, self.owner, tables, **options, refused=self.refused)
-        found.came, found.closed = self.came, self.closed
-        return found
+        made = _Complete(self.tasks, self.owner, tables, **options, refused=self.refused)
+        made.unlabelled = self.unlabelled
+        return made
 
     def explain(self, error: BaseException) -> BaseException:
         """Returns what was refused where TensorFlow read the stream, or the error itself."""
@@ -155,30 +148,28 @@ class _Endless(keras.utils.PyDataset):
         return self.data[int(order[place])]
 
 
-class _BatchesFeed(Feed):
-    """Batches that Python makes, whose keys show as they come."""
+class _PythonFeed(Feed):
+    """What makes its batches in Python: their keys may come and go."""
 
-    def __init__(self, x: Any, complete: _Complete, source: Any) -> None:
-        super().__init__(x, source=source)
-        self.complete = complete
+    has_fixed_keys = False
+    complete: _Complete
+
+    def unlabelled(self, names: Iterable[str]) -> set[str]:
+        """Which of these tasks have no label in the first batches; a later batch that has one is refused."""
+        found = set(names)
+        for _, labels, _ in self.batches(_PEEK):
+            found.difference_update(self.complete.labelled(labels, found))
+        self.complete.unlabelled |= found
+        return found
+
+
+class PyDatasetFeed(_PythonFeed):
+    """A keras.utils.PyDataset."""
 
     @property
-    def absent(self) -> frozenset[str]:  # type: ignore[override]
-        """Names of the tasks that no batch so far had labels for."""
-        return self.complete.absent
-
-    def begun(self) -> Feed:
-        """The same, once it is known which tasks its first batch has no labels for."""
-        next(iter(self.batches(1)), None)
-        return self
-
-    def close(self, names: Iterable[str]) -> None:
-        """Refuses labels of these tasks, should they come in a later batch after all."""
-        self.complete.closed = frozenset(names)
-
-
-class PyDatasetFeed(_BatchesFeed):
-    """A keras.utils.PyDataset."""
+    def complete(self) -> _Complete:  # type: ignore[override]
+        """What completes a batch."""
+        return self.x.complete
 
     @classmethod
     def checked(
@@ -186,7 +177,7 @@ class PyDatasetFeed(_BatchesFeed):
     ) -> "PyDatasetFeed":
         """Wraps it so that every batch is completed."""
         complete = _Complete(tasks, owner, {}, all_needed=all_needed, form=form, values=values)
-        return cls(_Completed(x, complete), complete, source=x)
+        return cls(_Completed(x, complete), source=x)
 
     def explain(self, error: BaseException) -> BaseException:
         """Returns a clearer error for one met while reading it, or the same."""
@@ -209,8 +200,7 @@ class PyDatasetFeed(_BatchesFeed):
 
     def with_class_weights(self, tables: Mapping[str, Any]) -> "Feed":
         """Returns the feed with class weights multiplied onto the sample weights."""
-        complete = self.complete.with_tables(tables)
-        return PyDatasetFeed(_Completed(self.x.data, complete), complete, source=self.source)
+        return PyDatasetFeed(_Completed(self.x.data, self.complete.with_tables(tables)), source=self.source)
 
     def stream_from(self, first: int, *, batch_size: int | None, shuffle: bool, seed: int) -> Feed:
         """Batches by index.
@@ -228,10 +218,14 @@ class PyDatasetFeed(_BatchesFeed):
         return Feed(_Endless(self.x, first, shuffle, seed), source=self.source)
 
 
-class GeneratorFeed(_BatchesFeed):
+class GeneratorFeed(_PythonFeed):
     """A Python generator, whose keys may differ from batch to batch; its first batches are looked at and kept."""
 
     is_rewindable = False
+
+    def __init__(self, x: Any, complete: _Complete) -> None:
+        super().__init__(x, source=x)
+        self.complete = complete
 
     @classmethod
     def checked(
@@ -240,7 +234,7 @@ class GeneratorFeed(_BatchesFeed):
         """Wraps it so that every batch is completed; a key may come and go, so none is needed in each."""
         # The look sees its first batches only.
         del all_needed, values
-        return cls(iter(x), _Complete(tasks, owner, {}, all_needed=False, form=form, values=True), x)
+        return cls(iter(x), _Complete(tasks, owner, {}, all_needed=False, form=form, values=True))
 
     def batches(self, limit: int | None) -> Iterator[tuple[Any, ...]]:
         """Yields the first batches and puts them back in front."""
@@ -258,15 +252,12 @@ class GeneratorFeed(_BatchesFeed):
         return _RunFeed(self.x, self.complete.with_tables(tables), self.source)
 
 
-class _RunFeed(_BatchesFeed):
+class _RunFeed(Feed):
     """A generator of completed batches."""
 
     def __init__(self, x: Any, complete: _Complete, source: Any) -> None:
-        super().__init__((complete(batch) for batch in x), complete, source)
-
-    def begun(self) -> Feed:
-        """The same: it is not looked at any more."""
-        return self
+        super().__init__((complete(batch) for batch in x), source=source)
+        self.complete = complete
 
     def explain(self, error: BaseException) -> BaseException:
         """Returns a clearer error for one met while reading it, or the same."""

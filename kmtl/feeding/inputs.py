@@ -70,7 +70,9 @@ class InputForm(NamedTuple):
         values = keras.tree.flatten(given)
         if len(values) != len(self.shapes):
             got = words(f"{len(values)} values" if len(values) != 1 else "one array")
-            refusals.add("x", f"must hold one array an input: {list(self.shapes)}", got)
+            rows = values and all(np.ndim(value) == 0 for value in values)
+            fix = "Make one of the rows: numpy.array(x), padded where they are of unlike lengths." if rows else ""
+            refusals.add("x", f"must hold one array an input: {list(self.shapes)}", got, fix)
             return {}
         return dict(zip(self.shapes, values, strict=True))
 
@@ -82,6 +84,9 @@ class InputForm(NamedTuple):
                 fix = "Pad every example to one shape: ragged.to_tensor(), tf.sparse.to_dense(sparse)."
                 refusals.add(argument, "must be dense numbers", words(_told(value)), fix)
             return
+        if np.ma.is_masked(value):
+            fix = "Only labels may be missing; fill or drop these inputs."
+            refusals.add(argument, "must be finite", words("masked values"), fix)
         is_text = _kind(value) not in "iufbc"
         if is_text and name not in self.texts:
             refusals.add(argument, "must be numbers", words(f"dtype {value.dtype}"), "Cast it to float32.")

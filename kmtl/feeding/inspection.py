@@ -1,9 +1,11 @@
 """The look at the data: what `fit` and its kin refuse, and what they learn from the labels."""
 
+import itertools
 import weakref
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
 from kmtl._checks import Refusals, refusal, whole, words
@@ -15,6 +17,8 @@ from kmtl.feeding.feed import feed, is_stream
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics, empty
 from kmtl.tasks import Task
+
+_AS_IT_IS = "Or leave its head as it is: `check=False`."
 
 
 class Inspection:
@@ -52,7 +56,7 @@ class Inspection:
     def batch_feed(self, x: Any, y: Any, sample_weight: Any, owner: str) -> Feed:
         """Checks one batch, in which tasks may be absent."""
         given = arrays_feed(x, y, sample_weight, self.tasks, owner, all_needed=False, form=self.form, values=True)
-        self.require_scales(owner, given.absent)
+        self.require_scales(owner, given)
         return given
 
     def evaluation_feed(self, x: Any, y: Any, sample_weight: Any, steps: int | None) -> Feed:
@@ -63,21 +67,32 @@ class Inspection:
             not given.is_rewindable and given.is_visible and not any(True for _ in given.batches(1))
         ):
             raise ValueError(empty("evaluate"))
-        self._require_scales_of("evaluate", given)
+        self.require_scales("evaluate", given)
         return given.with_class_weights({})
 
-    def check_inputs(self, owner: str, x: Any) -> None:
-        """Refuses inputs alone that the model cannot take, or none at all; a stream's batches are Keras's to judge."""
+    def inputs_alone(self, owner: str, x: Any) -> Any:
+        """Refuses inputs alone that the model cannot take, or none at all; a stream's batches are Keras's to judge.
+
+        Returns:
+            The inputs; an iterator, of which one batch was read, as the generator that Keras takes.
+        """
+        if hasattr(x, "__next__"):
+            first = list(itertools.islice(x, 1))
+            if not first:
+                raise ValueError(empty(owner))
+            return (batch if isinstance(batch, tuple) else (batch,) for batch in itertools.chain(first, x))
         with Refusals(owner) as refusals:
             if x is None:
                 refusals.add("x", "must be given", x, "Pass arrays, or a stream of batches.")
-            elif is_dataset(x):
-                refusals.messages += [empty(owner)] if size_of(x) == 0 else []
+            elif is_dataset(x) or isinstance(x, keras.utils.PyDataset):
+                size = size_of(x) if is_dataset(x) else x.num_batches
+                refusals.messages += [empty(owner)] if size == 0 else []
             elif not is_stream(x):
                 if self.form is not None and as_mapping(x) is x:
                     self.form.check(refusals, x)
                 if not refusals.messages and not number_of_examples(x):
                     refusals.messages.append(empty(owner))
+        return x
 
     def validation_feed(self, data: Any, steps: int | None, check: bool | int) -> Feed:
         """Checks validation data."""
@@ -92,9 +107,6 @@ class Inspection:
         limit = given.limit(steps, check, "fit", "validation_steps")
         if check is not False and given.is_rewindable:
             check_statistics(self._statistics(given, limit), (), owner, all_needed=False)
-        elif check is False and self.unlearned():
-            # The training may leave some of them as they are.
-            _ = self._all_of(given) if given.is_at_hand else given.begun()
         return given.with_class_weights({})
 
     def look(self, given: Feed, steps: int | None, check: bool | int) -> DataStatistics | None:
@@ -102,19 +114,16 @@ class Inspection:
         limit = given.limit(steps, check, "fit", "steps_per_epoch")
         if check is False or not given.is_visible:
             if given.is_at_hand:
-                statistics = self._all_of(given)
-                check_statistics(statistics, self.unlearned(given.absent), "fit", all_needed=False)
-                self.learn_scales(statistics, self.unlearned(given.absent))
-            self._require_scales_of("fit", given)
+                statistics = DataStatistics.of(self.tasks, given.batches(None))
+                names = self.unlearned(given.unlabelled(self.scalers))
+                check_statistics(statistics, names, "fit", all_needed=False)
+                self.learn_scales(statistics, names)
+            self.require_scales("fit", given)
             return None
         statistics = self._statistics(given, limit)
-        check_statistics(statistics, self.unlearned(), "fit")
-        return statistics
-
-    def _all_of(self, given: Feed) -> DataStatistics:
-        """Takes the statistics of all of the data, and notes the tasks whose labels are all missing."""
-        statistics = DataStatistics.of(self.tasks, given.batches(None))
-        given.absent |= {name for name, labels in statistics.tasks.items() if not labels.labelled}
+        # Of a dataset nobody knows without a look that all labels of a key are missing.
+        way_out = _AS_IT_IS if given.is_at_hand or not given.has_fixed_keys else ""
+        check_statistics(statistics, self.unlearned(), "fit", way_out=way_out)
         return statistics
 
     def _statistics(self, given: Feed, limit: int | None) -> DataStatistics:
@@ -139,13 +148,16 @@ class Inspection:
         limit = given.limit(steps, True, "adapt", "steps")
         statistics = DataStatistics.of(self.tasks, given.batches(limit if steps is None else steps))
         # A data set may belong to some of the tasks; without a key of any, nothing would be learned.
-        names = [name for name in self.scalers if name not in given.absent] or list(self.scalers)
+        none = {name for name, found in statistics.tasks.items() if not found.labelled}
+        absent = given.absent if given.has_fixed_keys else none
+        names = [name for name in self.scalers if name not in absent] or list(self.scalers)
         check_statistics(statistics, names, "adapt", all_needed=False)
         self.learn_scales(statistics, names)
 
     def prepare(self, owner: str, x: Any, y: Any, sample_weight: Any, limit: int) -> Feed:
         """Data that is looked at but not trained on, with the statistics of its labels learned."""
-        given = self.partial_feed(x, y, sample_weight, owner)
+        limit = whole(owner, "batches", limit, 1)
+        given = self.partial_feed(x, y, sample_weight, owner, values=not is_dataset(x))
         if self.unlearned():
             statistics = DataStatistics.of(self.tasks, given.batches(limit))
             check_statistics(statistics, self.unlearned(), owner, all_needed=False)
@@ -166,20 +178,16 @@ class Inspection:
         for (layer, values), part in zip(learning, np.split(agreed, ends), strict=True):
             layer.learn(*part.reshape(values.shape))
 
-    def _require_scales_of(self, owner: str, given: Feed) -> None:
-        """Refuses data with labels of a standardised regression whose statistics nobody learned."""
-        if self.unlearned():
-            self.require_scales(owner, given.begun().absent)
-            given.close(self.unlearned())
-
-    def require_scales(self, owner: str, absent: Container[str] = ()) -> None:
+    def require_scales(self, owner: str, given: Feed) -> None:
         """Refuses labels of a standardised regression whose statistics nobody learned.
 
         Args:
             owner: For the message.
-            absent: Tasks that come without labels: nothing of them is used.
+            given: The data.
         """
-        unlearned = self.unlearned(absent)
+        unlearned = self.unlearned()
+        without = given.unlabelled(unlearned) if unlearned else set()
+        unlearned = [name for name in unlearned if name not in without]
         if unlearned:
             fix = "Call model.adapt(data) with labelled data first, or give the task `standardize=False`."
             rule = "must have learned the labels' mean and scale"

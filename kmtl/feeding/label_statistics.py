@@ -9,6 +9,8 @@ import numpy as np
 from kmtl._checks import Refusals, refusal, words
 from kmtl.tasks import Task, TaskSpace
 
+INPUT_RULE, INPUT_FIX = "must be finite", "Only labels may be missing; fill or drop these inputs."
+
 
 class DataStatistics:
     """What a pass over the training data found.
@@ -33,7 +35,7 @@ class DataStatistics:
 
     def update(self, inputs: Any, labels: Mapping[str, Any], weights: Mapping[str, Any] | None = None) -> None:
         """Adds a batch: inputs of any structure, `{task: label}` and `{task: weight}`."""
-        arrays = {_path(path): np.asarray(value) for path, value in keras.tree.flatten_with_path(inputs)}
+        arrays = {path_of(path): np.asarray(value) for path, value in keras.tree.flatten_with_path(inputs)}
         self.examples += len(next(iter(arrays.values()))) if arrays else 0
         for path, array in arrays.items():
             if array.dtype.kind == "f":
@@ -91,13 +93,13 @@ def check_batch(inputs: Any, labels: Mapping[str, Any], tasks: Mapping[str, Task
         check_statistics(DataStatistics.of(tasks, [(inputs, labels)]), (), owner, all_needed=False)
 
 
-def _path(path: tuple[Any, ...]) -> str:
+def path_of(path: tuple[Any, ...]) -> str:
     """Names an input by its place in the structure."""
     return "x" + "".join(f"[{part!r}]" for part in path)
 
 
 def check_statistics(
-    found: DataStatistics, standardized: Iterable[str], owner: str, *, all_needed: bool = True
+    found: DataStatistics, standardized: Iterable[str], owner: str, *, all_needed: bool = True, way_out: str = ""
 ) -> None:
     """Refuses data that no training can come of, all offenders at once.
 
@@ -106,6 +108,7 @@ def check_statistics(
         standardized: Tasks whose statistics are to be learned from it.
         owner: For the messages.
         all_needed: Whether a task without any label is refused, if all of the data was seen.
+        way_out: What else may be done about such a task.
     """
     with Refusals(owner) as refusals:
         if found.examples == 0:
@@ -114,8 +117,9 @@ def check_statistics(
         for path, bad in found.bad_inputs.items():
             if bad:
                 got = words(f"NaN or infinity in {bad} of {found.examples} examples")
-                refusals.add(path, "must be finite", got, "Only labels may be missing; fill or drop these inputs.")
+                refusals.add(path, INPUT_RULE, got, INPUT_FIX)
         standardized = set(standardized)
         for name, labels in found.tasks.items():
             learns = name in standardized
-            labels.refuse(refusals, f"y[{name!r}]", needed=learns or (all_needed and found.complete), learns=learns)
+            needed = learns or (all_needed and found.complete)
+            labels.refuse(refusals, f"y[{name!r}]", needed=needed, learns=learns, way_out=way_out)

@@ -74,7 +74,7 @@ def as_dataset(
         got = words("a generator") if hasattr(x, "__next__") else words(type(data).__name__)
         refusals.add(argument, _RULE, got, fix if hasattr(x, "__next__") else "")
         return None
-    given = arrays_feed(x, y, weights, tasks, owner, all_needed=False)
+    given = arrays_feed(x, y, weights, tasks, owner, all_needed=False, values=True)
     # What tf.data makes of a list is one tensor.
     inputs = keras.tree.lists_to_tuples(given.x)
     parts = tuple(part for part in (inputs, given.y, given.sample_weight) if part is not None)

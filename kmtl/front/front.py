@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kmtl._checks import Refusals, is_number, is_whole, require, words
+from kmtl._checks import Refusals, is_number, is_whole, known_keywords, require, words
 from kmtl.evidence.builds import Build, checked_tasks, refuse_build
 from kmtl.evidence.progress import Progress
 from kmtl.evidence.trainer import refuse_model, scores
@@ -22,6 +22,7 @@ _FORM = "front.train(build, tasks, train, validation, epochs=...)"
 _STEPS = {2: 10, 3: 5, 4: 4, 5: 3}
 
 
+@known_keywords
 def train(
     build: Callable[..., Any],
     tasks: Sequence[Task],

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import keras
 
-from kmtl._checks import non_negative, require
+from kmtl._checks import is_weight, require
 from kmtl.joint_terms.joint_term import JointTerm
 
 
@@ -57,7 +57,9 @@ class JointLoss(JointTerm):
         partial: bool = False,
     ) -> None:
         super().__init__(name, fn, tasks, needs_labels=needs_labels, partial=partial)
-        self.weight = non_negative(self.owner, "weight", weight)
+        rule = "must be a number of at least 0 that is finite in float32"
+        require(is_weight(weight), self.owner, "weight", rule, weight)
+        self.weight = float(weight)
         require(isinstance(balanced, bool), self.owner, "balanced", "must be True or False", balanced)
         self.balanced = balanced
 

@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 
-from kmtl._checks import Refusals, known_keys, near, words
+from kmtl._checks import Refusals, is_weight, known_keys, near, words
 from kmtl.joint_terms import JointLoss, JointMetric
 from kmtl.losses import TaskGroup
 from kmtl.metrics import Reported, TaskMetrics, reported, resolve
@@ -20,6 +19,7 @@ from kmtl.tasks.several_losses import SeveralLosses
 from kmtl.tasks.shapes import known_shape
 
 _OWNER = "compile"
+_WEIGHT = "must be a number of at least 0 that is finite in float32"
 
 
 class Settings(NamedTuple):
@@ -123,8 +123,11 @@ def _losses(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -> dict[s
         chosen = given.get(name)
         try:
             losses[name] = _resolved(task, chosen)
-        except (ValueError, TypeError):
-            refusals.add("loss", f"of {name!r} must be a Keras loss", chosen, near(str(chosen), _LOSSES))
+        except (ValueError, TypeError) as error:
+            if isinstance(chosen, Mapping):
+                refusals.add("loss", f"of {name!r} must be losses by name", list(chosen), f"It says: {error}")
+            else:
+                refusals.add("loss", f"of {name!r} must be a Keras loss", chosen, near(str(chosen), _LOSSES))
             continue
         several = isinstance(losses[name], SeveralLosses)
         for one in losses[name].losses.values() if several else [losses[name]]:
@@ -159,9 +162,9 @@ def _weighed(refusals: Refusals, losses: dict[str, Any], given: Any) -> tuple[di
             if part not in several.losses:
                 fix = near(str(part), several.losses)
                 refusals.add("loss_weights", f"of {name!r} must use names of its losses as keys", part, fix)
-            elif not _is_weight(weight):
-                refusals.add("loss_weights", f"of {part!r} of {name!r} must be a finite number of at least 0", weight)
-        if all(_is_weight(weight) for weight in weights.values()):
+            elif not is_weight(weight):
+                refusals.add("loss_weights", f"of {part!r} of {name!r} {_WEIGHT}", weight)
+        if all(is_weight(weight) for weight in weights.values()):
             losses[name] = several.weighed(weights)
     return losses, {**given, **dict.fromkeys(nested, 1.0)}
 
@@ -226,20 +229,13 @@ def checked_weights(refusals: Refusals, defaults: Mapping[str, float], given: An
         if isinstance(value, keras.Variable):
             fix = "Pass its number, and move it during training with kmtl.callbacks.LossWeightScheduler."
             refusals.add("loss_weights", f"of {name!r} must be a number", words("a keras.Variable"), fix)
-        elif not _is_weight(value):
-            rule = f"of {name!r} must be a number of at least 0 that is finite in float32"
-            refusals.add("loss_weights", rule, value)
+        elif not is_weight(value):
+            refusals.add("loss_weights", f"of {name!r} {_WEIGHT}", value)
         elif name in weights:
             weights[name] = float(value)
     if given and all(weight == 0 for weight in weights.values()):
         refusals.add("loss_weights", "must leave at least one task above 0", dict(given))
     return weights
-
-
-def _is_weight(value: Any) -> bool:
-    """Whether it is a number of at least 0 that float32 holds."""
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return number and 0 <= float(value) <= float(np.finfo(np.float32).max)
 
 
 def _metrics(refusals: Refusals, argument: str, tasks: Mapping[str, Task], given: Any) -> dict[str, list[Any]]:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals, words
 from kmtl._keras_private import has_prepared_data
-from kmtl.feeding import Feed, empty
+from kmtl.feeding import Feed, empty, explain_error
 from kmtl.model.loop_arguments import check_loop
 
 
@@ -84,9 +84,14 @@ def predict(model: Any, keras_predict: Callable[..., Any], x: Any, **options: An
         ValueError: With all offenders.
     """
     check_loop("predict", options)
-    model.inspection.check_inputs("predict", x)
+    x = model.inspection.inputs_alone("predict", x)
     try:
         return keras_predict(x, **options)
     except UnboundLocalError as error:
         # Keras returns the last of the batches, and there was none.
         raise ValueError(empty("predict")) from error
+    except Exception as error:
+        clearer = explain_error(error, x)
+        if clearer is error:
+            raise
+        raise clearer from error

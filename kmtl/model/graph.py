@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import keras
 
-from kmtl._checks import near, refusal, words
+from kmtl._checks import constructor_keywords, known_keywords, near, refusal, refuse_keywords, words
 from kmtl.model.head_weights import Head, heads
 from kmtl.sharing import Fork
 from kmtl.tasks import (
@@ -21,6 +21,8 @@ from kmtl.tasks import (
 
 # Of the files that models are saved in; from 2 on the state of the training stands in `setup`.
 FORMAT = 2
+# What Keras takes beside the arguments of any layer; it passes over what it does not know.
+_ARGUMENTS = ("inputs", "outputs", "tasks")
 # What the config of a model holds beside the options of a subclass.
 FUNCTIONAL_KEYS = {"name", "trainable", "layers", "input_layers", "output_layers", "tasks", "format"}
 
@@ -45,6 +47,7 @@ class TaskGraph(keras.Model):
     scalers: dict[str, Unstandardize]
 
     def __init__(self, *args: Any, tasks: Any = None, **kwargs: Any) -> None:
+        refuse_keywords(type(self).__name__, kwargs, [*_ARGUMENTS, *constructor_keywords(keras.layers.Layer)])
         named = named_tasks(tasks)
         loaded = bool(named) and all(isinstance(task, Mapping) for task in tasks)
         if named and len(args) >= 2:
@@ -70,6 +73,7 @@ class TaskGraph(keras.Model):
         object.__setattr__(self, name, value)
 
     @classmethod
+    @known_keywords
     def from_features(
         cls, inputs: Any, features: Any, tasks: Sequence[Task], *, fuse: bool | str = "auto", name: str | None = None
     ) -> Self:
@@ -85,12 +89,13 @@ class TaskGraph(keras.Model):
             name: Of the model.
         """
         named = named_tasks(tasks)
-        own = features_by_task(features, list(named.values()))
+        own = features_by_task(features, list(named.values()), "from_features")
         if not isinstance(features, Mapping) or not set(own) <= set(features):
             own = _forked(own)
         return cls(inputs, build_heads(own, named.values(), fuse=fuse), tasks=list(named.values()), name=name)
 
     @classmethod
+    @known_keywords
     def from_model(cls, model: Any, tasks: Sequence[Task], *, from_logits: bool = False) -> Self:
         """Adopts a plain Keras model whose outputs are a dict keyed by task name; its weights are shared with it.
 

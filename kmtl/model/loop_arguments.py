@@ -66,7 +66,10 @@ def _check_callbacks(refusals: Refusals, given: Any) -> None:
         if item is None or (hasattr(item, "set_model") and not inspect.isclass(item)):
             continue
         if isinstance(item, str):
-            fix = near_match(item, _CALLBACKS) or "Pass an object of keras.callbacks."
+            fix = (
+                f"Make an object: keras.callbacks.{item}(...)." if item in _CALLBACKS else near_match(item, _CALLBACKS)
+            )
+            fix = fix or "Pass an object of keras.callbacks."
         elif inspect.isclass(item):
             fix = f"Make an object: {item.__name__}(...)."
         else:

@@ -23,13 +23,12 @@ from kmtl.model.task_changes import ChangeableGraph
 class MultiTaskModel(ChangeableGraph):
     """One Keras model that is trained on many tasks.
 
-    It is used as any functional Keras model is: `compile`, `fit`, `evaluate`,
-    `predict`, `save`, `keras.saving.load_model`, callbacks. What is new:
-    labels may be missing; losses and metrics come from the tasks where
-    `compile` is given none; `class_weight` works by task; loss weights may
-    move; a balancer settles conflicts between the tasks; the shared weights and
-    each head may have an optimizer or a rate of their own; weights may be frozen and unfrozen
-    between two `fit`s without compiling again; tasks come and go (`with_task`, `without`, `renamed`).
+    It is used as any functional Keras model is: `compile`, `fit`, `evaluate`, `predict`, `save`,
+    `keras.saving.load_model`, callbacks. What is new: labels may be missing; losses and metrics come from the tasks
+    where `compile` is given none; `class_weight` works by task; loss weights may move; a balancer settles conflicts
+    between the tasks; the shared weights and each head may have an optimizer or a rate of their own; weights may be
+    frozen and unfrozen between two `fit`s without compiling again; tasks come and go (`with_task`, `without`,
+    `renamed`).
 
     Args:
         *args: Inputs and a dict of outputs keyed by task name, as for `keras.Model`.
@@ -88,12 +87,10 @@ class MultiTaskModel(ChangeableGraph):
     ) -> Any:
         """Trains as `keras.Model.fit` does, after one look at the data; what is not told here is as in Keras.
 
-        The look is a pass over the labels: it refuses what cannot be trained
-        on, learns the statistics of standardised regressions unless `adapt`
-        did, and counts classes for balanced weights. A dataset that reshuffles
-        is thereby advanced by one iteration; one already looked at is not
-        looked at again. Of a generator, the first 16 batches are looked at; of
-        another stream without a known end, the batches of one epoch.
+        The look is a pass over the labels: it refuses what cannot be trained on, learns the statistics of standardised
+        regressions unless `adapt` did, and counts classes for balanced weights. A dataset that reshuffles is thereby
+        advanced by one iteration; one already looked at is not looked at again. Of a generator, the first 16 batches
+        are looked at; of another stream without a known end, the batches of one epoch.
 
         Weights that were frozen or unfrozen (`layer.trainable`) since the last `fit` are followed without another
         `compile`; the optimizer's and the balancer's state stays.
@@ -116,7 +113,7 @@ class MultiTaskModel(ChangeableGraph):
             validation_steps: Batches of validation data.
             validation_batch_size: Of arrays.
             validation_freq: Epochs from one validation to the next.
-            check: False skips the look, but for values of arrays; a number limits it to so many batches.
+            check: False skips the look, a number limits it to so many batches; values are then checked as they come.
 
         Returns:
             A `keras.callbacks.History`.
@@ -176,6 +173,7 @@ class MultiTaskModel(ChangeableGraph):
         loop = {"batch_size": batch_size, "verbose": verbose, "steps": steps, "callbacks": callbacks}
         return predict(self, super().predict, x, **loop)
 
+    @known_keywords
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
     ) -> Any:
@@ -186,6 +184,7 @@ class MultiTaskModel(ChangeableGraph):
         logs = super().train_on_batch(given.x, given.y, given.sample_weight, return_dict=True)
         return self.told_logs(logs, return_dict)
 
+    @known_keywords
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Evaluates one batch; a task without labels in it may be absent."""
         self._compiled_setup("test_on_batch")
@@ -194,6 +193,7 @@ class MultiTaskModel(ChangeableGraph):
             logs = super().test_on_batch(given.x, given.y, given.sample_weight, return_dict=True)
         return self.told_logs(logs, return_dict)
 
+    @known_keywords
     def adapt(self, data: Any, y: Any = None, *, steps: int | None = None) -> None:
         """Learns the mean and scale of every standardised regression from labels.
 

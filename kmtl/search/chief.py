@@ -21,6 +21,9 @@ _OWNER = "weights"
 SERVICE, METHOD, PULSE = "kmtl.Search", "Here", 1.0
 # A trial that two workers died of is not given to a third.
 _LOSSES = 2
+# Anyone who reaches the port may call: so many workers are taken, and names so long.
+MOST_WORKERS, _LONGEST = 1000, 200
+WELCOME, TAKEN, FULL = b"welcome", b"taken", b"full"
 
 
 class Roster:
@@ -37,17 +40,19 @@ class Roster:
         self.heard: dict[str, tuple[str, float]] = {}
         self.last = time.monotonic()
 
-    def hear(self, name: str, token: str) -> bool:
-        """Notes a worker; False if another process of that name is there."""
+    def hear(self, name: str, token: str) -> bytes:
+        """Notes a worker, unless another process of that name is there, or as many workers as are taken."""
         known = self.heard.get(name)
         now = time.monotonic()
         if known and known[0] != token and now - known[1] < self.limits.patience:
-            return False
+            return TAKEN
+        if known is None and len(self.heard) >= MOST_WORKERS:
+            return FULL
         if known is None or known[0] != token:
             self.say(f"worker {name!r} joined")
         self.heard[name] = (token, now)
         self.last = now
-        return True
+        return WELCOME
 
     def take_silent(self) -> list[str]:
         """Takes out those that said nothing for too long, and names them."""
@@ -117,7 +122,8 @@ def _check_deserted(roster: Roster) -> None:
 def _answer(roster: Roster, request: bytes) -> bytes:
     """Answers a worker that says it is there."""
     who = json.loads(request)
-    return b"welcome" if roster.hear(who["name"], who["token"]) else b"taken"
+    name, token = str(who["name"]), str(who["token"])
+    return roster.hear(name, token) if len(name) + len(token) <= _LONGEST else FULL
 
 
 class Chief:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from kmtl._checks import Refusals, is_whole, require
+from kmtl._checks import Refusals, is_whole, known_keywords, require
 from kmtl.evidence.builds import checked_tasks, refuse_build
 from kmtl.evidence.progress import Progress
 from kmtl.evidence.trainer import task_scores
@@ -28,6 +28,7 @@ _OWNER = "weights"
 _FORM = "weights(build, tasks, train, validation)"
 
 
+@known_keywords
 def weights(
     build: Callable[..., Any],
     tasks: Sequence[Task],

@@ -10,7 +10,7 @@ from typing import Any
 
 from kmtl import _extras
 from kmtl.search import _keras_tuner_private
-from kmtl.search.chief import METHOD, PULSE, SERVICE
+from kmtl.search.chief import FULL, METHOD, MOST_WORKERS, PULSE, SERVICE, WELCOME
 from kmtl.search.roles import Role
 
 _OWNER = "weights"
@@ -44,7 +44,7 @@ def join(role: Role) -> Iterator[None]:
 def _introduce(grpc: Any, call: Any, who: bytes, role: Role) -> None:
     """Says for the first time that one is there, until the chief has heard it."""
     end, answer = time.monotonic() + role.limits.wait, b""
-    while answer != b"welcome":
+    while answer != WELCOME:
         left = end - time.monotonic()
         if left <= 0:
             raise RuntimeError(_refusal(role, "knows another worker of this name, which is there. Choose another name"))
@@ -57,7 +57,10 @@ def _introduce(grpc: Any, call: Any, who: bytes, role: Role) -> None:
                 what = "is something else than a chief of kmtl.search"
             fix = "Start the chief, and see that its address and port are reached from here"
             raise RuntimeError(_refusal(role, f"{what}. {fix}")) from error
-        if answer != b"welcome":
+        if answer == FULL:
+            why = f"takes {MOST_WORKERS} workers and no more, of short names. Start fewer, or a search of their own"
+            raise RuntimeError(_refusal(role, why))
+        if answer != WELCOME:
             time.sleep(min(PULSE, max(0.0, end - time.monotonic())))
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from kmtl._checks import non_negative, refusal, require, sizes, task_name
+from kmtl._checks import constructor_keywords, non_negative, refusal, refuse_keywords, require, sizes, task_name
 from kmtl.tasks.keras_losses import (
     is_of_keras,
     is_stackable,
@@ -50,6 +50,7 @@ class Task(Output):
         where: `{other task: value or values}`: the task counts on the examples whose other labels have these values,
             a class by its number or name, and several conditions all hold; elsewhere, and where such a label is
             missing, its own label counts as missing. See `docs/task_space.md`.
+        **unknown: None: what is given here is refused with its near match.
 
     Raises:
         ValueError: If an option is out of range; the message names it.
@@ -75,8 +76,10 @@ class Task(Output):
         l1: float = 0.0,
         l2: float = 0.0,
         where: Mapping[str, Any] | None = None,
+        **unknown: Any,
     ) -> None:
         owner = type(self).__name__
+        refuse_keywords(owner, unknown, constructor_keywords(type(self)))
         self.name = task_name(owner, name)
         self.owner = f"{owner}({name!r})"
         self.loss = self._checked_loss(loss)

@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from kmtl._checks import is_number, is_whole, refusal, require, words
+from kmtl._checks import is_weight, is_whole, plain_text, refusal, require, words
 from kmtl.tasks.base import Task
 
 
 def checked_names(task: Task, names: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
-    """Returns the label names, or refuses a wrong number of them or one twice."""
+    """Returns the label names, or refuses a wrong number of them, one twice, or what a terminal would obey."""
     if names is None:
         return None
-    listed = (names,) if isinstance(names, str) else tuple(map(str, names))
+    given = (names,) if isinstance(names, str) else map(str, names)
+    listed = tuple(plain_text(task.owner, "label_names", name) for name in given)
     rule = f"must hold {count} different names, one a label"
     require(len(listed) == count and len(set(listed)) == count, task.owner, "label_names", rule, listed)
     return listed
@@ -30,8 +31,8 @@ def checked_class_weight(task: Task, weights: Any, classes: int) -> dict[int, fl
     # JSON turns int keys into strings; a reloaded model gives them back so.
     table = {int(key) if isinstance(key, str) and key.isdecimal() else key: value for key, value in weights.items()}
     good = all(is_whole(key) and 0 <= key < classes for key in table)
-    good = good and all(is_number(value) and value >= 0 for value in table.values())
-    rule = f"must map classes 0..{classes - 1} to finite weights of at least 0"
+    good = good and all(map(is_weight, table.values()))
+    rule = f"must map classes 0..{classes - 1} to weights of at least 0 that are finite in float32"
     require(good, task.owner, "class_weight", rule, dict(weights))
     return {int(key): float(value) for key, value in table.items()}
 

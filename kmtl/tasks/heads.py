@@ -1,9 +1,9 @@
 """From features to named outputs: one head a task, alike ones fused."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from kmtl._checks import Refusals, near, refusal, words
+from kmtl._checks import Refusals, near, near_match, refusal, words
 from kmtl.tasks.base import Task
 from kmtl.tasks.fused import FusedHeads
 from kmtl.tasks.outputs import FEATURES
@@ -58,12 +58,14 @@ def _check_factors(products: Iterable[Task], tasks: Mapping[str, Task]) -> None:
                     refusals.add(argument, rule, got)
 
 
-def features_by_task(features: Any, tasks: Sequence[Task]) -> dict[str, Any]:
+def features_by_task(features: Any, tasks: Sequence[Task], owner: str = "build_heads") -> dict[str, Any]:
     """Gives each task the features that its kind wants, and refuses those that its head cannot take.
 
     Args:
-        features: As for `build_heads`.
+        features: As for `build_heads`. Keyed by task it may hold more than these tasks want, as where a build function
+            makes a model of one of them.
         tasks: The tasks, in order.
+        owner: For the messages.
 
     Returns:
         `{task name: tensor}`, in task order; without those whose output is a product of others'.
@@ -71,41 +73,46 @@ def features_by_task(features: Any, tasks: Sequence[Task]) -> dict[str, Any]:
     Raises:
         ValueError: If a task gets none or such as its head cannot take.
     """
-    tasks = [task for task in tasks if not task.product_of]
+    wanting = [task for task in tasks if not task.product_of]
     if not isinstance(features, Mapping):
-        found = {task.name: features for task in tasks}
-    elif _is_by_kind(features, tasks):
-        found = {task.name: features[task.features] for task in tasks if task.features in features}
+        found = {task.name: features for task in wanting}
     else:
-        found = {task.name: features[task.name] for task in tasks if task.name in features}
-    with Refusals("build_heads") as refusals:
-        for task in tasks:
-            if task.name not in found:
-                rule = f"must hold those of task {task.name!r}, a {task.features!r}"
-                refusals.add("features", rule, list(features), _way_out(features, task))
-    for task in tasks:
-        task.check_features(found[task.name], "build_heads")
+        found = _of_mapping(features, wanting, {task.name for task in tasks}, owner)
+    for task in wanting:
+        task.check_features(found[task.name], owner)
     return found
 
 
-def _is_by_kind(features: Mapping[str, Any], tasks: Sequence[Task]) -> bool:
+def _of_mapping(features: Mapping[str, Any], tasks: Sequence[Task], names: Set[str], owner: str) -> dict[str, Any]:
+    """Features out of a mapping, which is keyed by their kind or by task; refuses what may be either, or is neither."""
+    by_kind = _is_by_kind(features, {task.name for task in tasks}, owner)
+    keys = {task.name: task.features if by_kind else task.name for task in tasks}
+    missing = [task for task in tasks if keys[task.name] not in features]
+    strays = [key for key in features if key not in FEATURES and key not in names]
+    with Refusals(owner) as refusals:
+        if by_kind or missing:
+            wanted = [*(() if by_kind else [task.name for task in missing]), *sorted(FEATURES - set(features))]
+            for key in strays:
+                rule = "must use task names, or 'map', 'sequence' and 'vector', as keys"
+                refusals.add("features", rule, key, near_match(key, wanted))
+        for task in missing:
+            rule = f"must hold those of task {task.name!r}, a {task.features!r}"
+            fix = f"Add {task.features!r}: the trunk with pooling=None." if set(features) <= FEATURES else ""
+            refusals.add("features", rule, list(features), fix)
+    return {name: features[key] for name, key in keys.items()}
+
+
+def _is_by_kind(features: Mapping[str, Any], names: Set[str], owner: str) -> bool:
     """Whether features are keyed by their kind rather than by task; refuses what may be either."""
-    names = {task.name for task in tasks}
-    if not features or not set(features) <= FEATURES or names <= set(features):
+    given = set(features)
+    if not given & FEATURES or names <= given or (names & given and not given <= FEATURES):
         return False
-    both = sorted(names & set(features))
+    both = sorted(names & given)
     if both:
         fix = "Rename the task, or pass {task: tensor} for every task."
         got = words(f"{both}, the name of a task")
-        raise ValueError(refusal("build_heads", "features", "must be keyed by kind of features or by task", got, fix))
+        raise ValueError(refusal(owner, "features", "must be keyed by kind of features or by task", got, fix))
     return True
-
-
-def _way_out(features: Mapping[str, Any], task: Task) -> str:
-    """Tells what a mapping of features lacks."""
-    if set(features) <= FEATURES:
-        return f"Add {task.features!r}: the trunk with pooling=None."
-    return near(task.name, map(str, features))
 
 
 def _alike(tasks: list[Task], products: list[Task], fuse: bool | str) -> list[list[Task]]:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from keras import ops
 
-from kmtl._checks import Refusals, is_whole, words
+from kmtl._checks import Refusals, is_weight, is_whole, words
 from kmtl.tasks import strata
 from kmtl.tasks.shapes import known_shape, same_shape
 from kmtl.tasks.statistics import ClassCounts, LabelStatistics, Moments
@@ -253,9 +253,8 @@ class Label:
         """One weight a class, 1 where none is given."""
         table = np.ones(self.classes, dtype="float32")
         for place, weight in given.items():
-            number = isinstance(weight, int | float | np.number) and 0 <= weight < float("inf")
-            if not is_whole(place) or not 0 <= place < self.classes or not number:
-                rule = f"must map classes 0..{self.classes - 1} to finite weights of at least 0"
+            if not is_whole(place) or not 0 <= place < self.classes or not is_weight(weight):
+                rule = f"must map classes 0..{self.classes - 1} to weights of at least 0 that are finite in float32"
                 refusals.add(argument, rule, words(f"{place!r}: {weight!r}"))
             else:
                 table[int(place)] = weight

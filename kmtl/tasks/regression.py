@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from kmtl._checks import require, sizes
+from kmtl._checks import plain_text, require, sizes
 from kmtl.tasks.base import Task
 from kmtl.tasks.standardization import Unstandardize
 
@@ -66,8 +66,7 @@ class Regression(Task):
             self.loss = "mse"
         self.shape = sizes(self.owner, "shape", shape)
         require(len(self.shape) <= 1, self.owner, "shape", "must be () or (n,)", shape, "Flatten the label.")
-        require(isinstance(unit, str), self.owner, "unit", "must be text", unit)
-        self.unit = unit
+        self.unit = plain_text(self.owner, "unit", unit)
         is_flag = isinstance(standardize, bool | np.bool_)
         require(is_flag, self.owner, "standardize", "must be True or False", standardize)
         self.standardize = bool(standardize)

@@ -74,7 +74,9 @@ class LabelStatistics:
     def add(self, values: Any, present: Any) -> None:
         """Adds values `(labels, elements)`, of which those count that are present."""
 
-    def refuse(self, refusals: Refusals, argument: str, *, needed: bool = False, learns: bool = False) -> None:
+    def refuse(
+        self, refusals: Refusals, argument: str, *, needed: bool = False, learns: bool = False, way_out: str = ""
+    ) -> None:
         """Records what is wrong with the labels and their weights.
 
         Args:
@@ -82,11 +84,11 @@ class LabelStatistics:
             argument: What the user calls the labels.
             needed: Whether a task without any label is refused.
             learns: Whether a layer of the task's head is to learn from the statistics.
+            way_out: What else may be done about a task without any label.
         """
         if needed and not self.labelled:
             got = words(f"none in {self.examples} examples")
-            without = f"model.without({self.task.name!r})"
-            fix = f"Pass its labels. Or leave out the key, with `check=False`, or the task, by {without}."
+            fix = f"Leave the task out, or pass its labels. {way_out}".rstrip()
             refusals.add(argument, "must have a label somewhere", got, fix)
         self.refuse_values(refusals, argument)
         if self.bad_weights:
@@ -214,7 +216,10 @@ class Moments(LabelStatistics):
         """Records a label that is constant, or has an element that is: its scale would be 0."""
         if not self.varies.all():
             got = words(f"a standard deviation of {self.scale.tolist()}")
-            fix = "Drop the task, or give it `standardize=False`."
-            if (self.resolution > 1e-3).any():
-                fix = f"{fix} Or subtract an offset first: float32 has steps of {self.resolution.max():.4g} there."
-            refusals.add(argument, "must vary: a constant cannot be standardised", got, fix)
+            rule, fix = "must vary: a constant cannot be standardised", "Drop the task, or give it `standardize=False`."
+            # The labels may differ by less than what float32 tells apart.
+            coarse = self.resolution[~self.varies].max(initial=0.0)
+            if coarse > 1e-3:
+                rule = f"must vary in float32, which has steps of {coarse:.4g} there"
+                fix = f"Subtract an offset from the labels first; if they are all the same: {fix[0].lower()}{fix[1:]}"
+            refusals.add(argument, rule, got, fix)

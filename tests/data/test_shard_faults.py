@@ -108,6 +108,15 @@ def test_a_corrupt_record_met_in_training_is_explained(shards):
     assert explain_error(other, data) is other
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("method", ["evaluate", "predict"])
+def test_a_corrupt_record_met_in_an_evaluation_is_explained(shards, method):
+    path = corrupt(shards, 205)
+    with pytest.raises(OSError, match=f"{path.name}, got record {205 // SHARDS} corrupt") as caught:
+        getattr(model(), method)(from_shards(shards, TASKS), verbose=0)
+    assert isinstance(caught.value.__cause__, tf.errors.OpError)
+
+
 def test_a_shard_that_goes_while_training_is_explained(tmp_path):
     shards = write_shards(examples(), tmp_path / "set", shards=SHARDS)
     data = from_shards(shards, TASKS)

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 import kmtl
 from kmtl.data.mixing.mix import mix
+from kmtl.data.partition.split import split
+from kmtl.data.shards.writing import write_shards
 from kmtl.data.sources import from_arrays, from_folder, from_frame
 from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Segmentation
 
@@ -176,6 +178,7 @@ ARRAYS_REFUSED = {
     ),
     "weight matrix": ((X, LABELS), {"sample_weight": np.ones((4, 2))}, "`sample_weight` must hold one number a row"),
     "batch size": ((X, LABELS), {"batch_size": 0}, "`batch_size` must be a whole number of at least 1, or None, got 0"),
+    "order": ((X, LABELS), {"shuffle": "yes"}, "`shuffle` must be True or False, got 'yes'"),
     "seed": ((X, LABELS), {"seed": -1}, "`seed` must be a whole number of at least 0, got -1"),
     "no tasks": ((X, LABELS, []), {}, "`tasks` must hold at least one task, got []"),
     "names": ((X, LABELS, ["digit"]), {}, "`tasks` must hold kmtl tasks, got 'digit'"),
@@ -455,8 +458,16 @@ def test_broken_images_and_tables_are_named(tmp_path):
     image = keras.Input((4, 4, 3))
     model = kmtl.MultiTaskModel.from_features(image, keras.layers.Flatten()(image), [Regression("weight")])
     model.compile("sgd")
-    with pytest.raises(ValueError, match=r"must name whole images, got 1 that are not, first 'damaged.png'"):
-        model.fit(dataset, verbose=0)
+    good = np.zeros((2, 4, 4, 3), "float32"), {"weight": np.array([1.0, 2.0])}
+    for read in (
+        lambda: model.fit(dataset, verbose=0),
+        lambda: model.fit(*good, validation_data=dataset, verbose=0),
+        lambda: model.adapt(dataset),
+        lambda: write_shards(dataset, tmp_path / "shards"),
+        lambda: split(dataset, (0.5, 0.5)),
+    ):
+        with pytest.raises(ValueError, match=r"must name whole images, got 1 that are not, first 'damaged.png'"):
+            read()
     for content in (b"", b"\x89PNG\r\n\x1a\n\xff\xfe\0\0", b"a,b\n1,2,3\n1,2,3,4\n"):
         (tmp_path / "labels.csv").write_bytes(content)
         with pytest.raises(ValueError, match=r"`labels` must be a CSV file in UTF-8 .*, got '.*labels.csv'"):

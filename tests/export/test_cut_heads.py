@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from states import with_scales
 
 import kmtl
 from kmtl.export import further_signatures
@@ -20,7 +21,7 @@ def fused(hidden=(7,)):
     row = keras.Input((6,), name="row")
     tasks = [kmtl.Regression(name, shape=(2,), hidden=hidden) for name in NAMES]
     tasks.insert(2, kmtl.Classification("species", 3))
-    return kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(9, activation="relu")(row), tasks)
+    return with_scales(kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(9, activation="relu")(row), tasks))
 
 
 def stored(version):

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from states import with_scales
 
 import kmtl
 from kmtl.export import cards, describing
@@ -21,7 +22,7 @@ def birds():
         kmtl.Classification("bird", 5, label_names=HOSTILE),
         kmtl.BinaryClassification("alive"),
     ]
-    model = kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(3)(row), tasks)
+    model = with_scales(kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(3)(row), tasks))
     model.compile("adam", loss_weights={"bird": 0.5}, balancer=kmtl.balancers.UPGrad())
     return model
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from kinds import KINDS
+from states import with_scales
 
 import kmtl
 
@@ -24,7 +25,7 @@ def model():
     features = keras.layers.Conv2D(6, 3, strides=2, padding="same", activation="relu")(image)
     vector = keras.layers.Dense(6, activation="tanh")(keras.layers.Flatten()(features))
     tasks = [kind.make(name) for name, kind in ROWS.items()]
-    made = kmtl.MultiTaskModel.from_features(image, {"vector": vector, "map": features}, tasks)
+    made = with_scales(kmtl.MultiTaskModel.from_features(image, {"vector": vector, "map": features}, tasks))
     for weight in made.trainable_weights:
         weight.assign(weight + 0.4 * keras.random.normal(weight.shape, seed=len(weight.shape)))
     return made

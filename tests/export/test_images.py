@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from states import with_scales
 
 import kmtl
 from kmtl.data.folders import decode_image
@@ -128,7 +129,7 @@ def test_a_file_that_cannot_be_read_spoils_its_own_row_alone(tmp_path):
     tasks = [kmtl.Classification("kind", 3, label_names=["a", "b", "c"]), kmtl.Regression("size")]
     tasks += [kmtl.Classification("number", 4)]
     image = keras.Input((8, 8, 1), name="photo")
-    model = kmtl.MultiTaskModel.from_features(image, keras.layers.Flatten()(image), tasks)
+    model = with_scales(kmtl.MultiTaskModel.from_features(image, keras.layers.Flatten()(image), tasks))
     settings = kmtl.export.Images(max_pixels=100)
     served = tf.saved_model.load(str(kmtl.export.saved_model(model, tmp_path, images=settings, decode=True))).signatures
     good = [file(picture(10, 10, 1, seed), form) for seed, form in enumerate(("PNG", "JPEG", "GIF"))]

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from states import with_scales
 
 import kmtl
 
@@ -24,7 +25,7 @@ def birds():
     row = keras.Input((4,), name="row")
     names = ("wren", "line\nbreak", "中文")
     tasks = [kmtl.Regression("span", shape=(2,), unit="cm"), kmtl.Classification("bird", 3, label_names=names)]
-    return kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(6, activation="relu")(row), tasks)
+    return with_scales(kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(6, activation="relu")(row), tasks))
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +247,8 @@ ABSENT = "load_keras: `path` must hold classes of installed packages, got one of
 def test_a_file_imports_nothing_from_the_current_folder(planted, monkeypatch):
     """Keras imports what a file says of `keras_hub`, and Python from the current folder where its path says so."""
     monkeypatch.chdir(planted)
-    for entry in ("", ".", str(planted)):
+    (planted / "link").symlink_to(planted)
+    for entry in ("", ".", str(planted), str(planted / "link"), f"{planted}/link/../link"):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "path", [entry, *sys.path])
             before = list(sys.path)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from states import with_scales
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.python.tools import saved_model_cli
 
@@ -56,7 +57,7 @@ def birds():
         kmtl.MultiLabel("marks", 2),
         *(kmtl.BinaryClassification(f"mark-{number}") for number in (3, 1, 2, 4)),
     ]
-    return kmtl.MultiTaskModel.from_features({"photo": photo, "row": row}, hidden, tasks)
+    return with_scales(kmtl.MultiTaskModel.from_features({"photo": photo, "row": row}, hidden, tasks))
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
+from states import with_scales
 
 import kmtl
 import kmtl.export
@@ -85,7 +86,7 @@ def test_label_names_of_any_script_come_back_and_kinds_decide(rows, tmp_path):
         kmtl.Regression("size", unit="µm"),
         kmtl.BinaryClassification("ripe"),
     ]
-    model = kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(3)(row), tasks)
+    model = with_scales(kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(3)(row), tasks))
     path = export(model, tmp_path / "m.onnx")
     told = read_description(path)["tasks"]
     assert told["fruit"]["label_names"] == LABELS
@@ -154,7 +155,7 @@ def test_tasks_left_out_take_their_heads_along(model, samples, tmp_path):
 def test_fused_heads_are_cut_to_the_tasks_asked_for(tmp_path):
     row = keras.Input((4,), name="row")
     tasks = [kmtl.Regression(f"t{place}") for place in range(40)]
-    model = kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(50)(row), tasks, fuse=True)
+    model = with_scales(kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(50)(row), tasks, fuse=True))
     whole = export(model, tmp_path / "whole.onnx")
     part = export(model, tmp_path / "part.onnx", ["t7", "t30"])
     assert given_names(part)[1] == ["t7", "t30"]

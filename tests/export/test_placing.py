@@ -26,6 +26,8 @@ def test_a_version_of_ones_own_choice(small, tmp_path):
     ("version", "words"),
     [
         ("latest", "whole number of at least 1 and below 2\\*\\*63, got 'latest'"),
+        (2**63, "below 2\\*\\*63, got 9223372036854775808. Servers take"),
+        (2**70, "below 2\\*\\*63, got 1180591620717411303424. Servers take"),
         (0, "whole number of at least 1"),
         (-2, "whole number of at least 1"),
         (1.0, "whole number of at least 1"),

@@ -50,43 +50,63 @@ def test_a_batch_may_lack_a_task_whose_scale_is_unknown():
     assert found["age_loss"] > 0
 
 
-class Rows(keras.utils.PyDataset):
-    """Batches of the first rows, with these labels one after the other."""
+class Batches(keras.utils.PyDataset):
+    """Batches of four, from a table of labels."""
 
-    def __init__(self, *labels):
+    def __init__(self, labels=SOME):
         super().__init__()
         self.labels = labels
 
     @property
     def num_batches(self):
-        return len(self.labels)
+        return 3
 
     def __getitem__(self, index):
-        return X[:4], {name: value[:4] for name, value in self.labels[index].items()}
+        rows = slice(4 * index, 4 * index + 4)
+        return X[rows], {name: label[rows] for name, label in self.labels.items()}
 
 
-STREAMS = {"generator": lambda *labels: (Rows(*labels)[place] for place in range(len(labels))), "PyDataset": Rows}
+def generated(labels=SOME):
+    given = Batches(labels)
+    return (given[index] for index in range(3))
 
 
-@pytest.mark.parametrize("form", STREAMS)
-def test_batches_that_python_makes_lack_a_task_as_other_data_does(form):
-    stream, model = STREAMS[form], compiled(run_eagerly=True)
-    model.adapt(stream(SOME, SOME))
-    logs = model.fit(stream(SOME, SOME), steps_per_epoch=2, check=False, verbose=0).history
-    np.testing.assert_allclose(np.ravel(model.scalers["age"].mean), Y["age"][:4].mean(), rtol=1e-6)
-    assert not model.scalers["box"].is_learned
-    assert np.isnan([logs["species_loss"][0], logs["box_loss"][0]]).all()
-    found = model.evaluate(stream(SOME), steps=1, verbose=0, return_dict=True)
-    assert found["loss"] == pytest.approx(found["age_loss"] + found["alive_loss"], rel=1e-6)
-    with pytest.raises(ValueError, match=r"^fit: `y\['box'\]` must be in the first batch, or have a scale that was"):
-        model.fit(stream(SOME, Y), steps_per_epoch=2, check=False, verbose=0)
-
-
-def test_labels_that_are_all_missing_are_as_good_as_none():
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.parametrize("stream", [Batches, generated])
+def test_a_stream_of_python_may_lack_a_standardised_task_throughout(stream):
+    """The way that the refusal names is gone to its end."""
     model = compiled(run_eagerly=True)
-    nothing = {**Y, "box": np.full_like(Y["box"], np.nan)}
-    logs = model.fit(X, nothing, check=False, verbose=0, validation_data=(X, nothing)).history
+    with pytest.raises(ValueError, match=r"`check=False`"):
+        model.fit(stream(), verbose=0)
+    with pytest.raises(ValueError, match=r"^fit: `tasks` must have learned .*none for \['age'\]\. Call model\.adapt"):
+        model.fit(stream(), check=False, verbose=0)
+    model.adapt(stream())
+    logs = model.fit(stream(), check=False, verbose=0).history
+    np.testing.assert_allclose(np.ravel(model.scalers["age"].mean), Y["age"].mean(), rtol=1e-6)
     assert not model.scalers["box"].is_learned
-    assert np.isnan([logs["box_loss"][0], logs["val_box_loss"][0]]).all()
-    with pytest.raises(ValueError, match=r"fit\(validation_data\): `tasks` must have learned .* none for \['box'\]"):
-        model.fit(X, nothing, check=False, verbose=0, validation_data=(X, Y))
+    assert np.isnan([logs["species_loss"], logs["box_loss"]]).all()
+    found = model.evaluate(stream(), verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(found["age_loss"] + found["alive_loss"], rel=1e-6)
+
+
+def test_labels_that_come_later_than_their_scale_are_refused():
+    model = compiled(run_eagerly=True)
+    model.adapt(X, SOME)
+
+    def batches():
+        for place in range(20):
+            yield X, (Y if place == 18 else SOME)
+
+    told = r"^fit: `y\['box'\]` must have learned the labels' mean and scale, got labels in a batch.* model\.adapt"
+    with pytest.raises(ValueError, match=told):
+        model.fit(batches(), check=False, verbose=0)
+
+
+def test_labels_that_are_all_missing_leave_a_head_as_it_is():
+    model = compiled(run_eagerly=True)
+    none = {**Y, "box": Y["box"] * np.nan}
+    with pytest.raises(ValueError, match=r"`y\['box'\]` must have a label somewhere.* its head as it is: `check=F"):
+        model.fit(X, none, verbose=0)
+    logs = model.fit(X, none, check=False, verbose=0).history
+    assert np.isnan(logs["box_loss"]).all()
+    assert not model.scalers["box"].is_learned

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from toys import compiled, examples, tasks
+from toys import build, compiled, examples, tasks
 
-from kmtl.data import from_arrays
+from kmtl.data import from_arrays, from_shards, split, write_shards
+from kmtl.data.partition.split import named_label
 
 X, Y = examples(12)
 HIDDEN = np.arange(12) % 3 == 0
@@ -29,6 +30,29 @@ def test_datasets_take_them_alike():
     _, labels = next(iter(from_arrays(X, MASKED, tasks(), batch_size=12)))
     for name, label in MISSING.items():
         np.testing.assert_array_equal(labels[name], label, err_msg=name)
+
+
+def test_parts_and_shards_of_them_miss_the_same_labels(tmp_path):
+    parts = split((X, MASKED), (0.5, 0.5), stratify=tasks())
+    # Four of twelve are hidden, and what is missing is a stratum.
+    assert [int(labels["age"].mask.sum()) for _, labels in parts] == [2, 2]
+    assert named_label("species", MASKED["species"])[1].tolist() == MISSING["species"].tolist()
+    write_shards([(X, MASKED)], tmp_path / "set", batched=True)
+    ((_, labels),) = from_shards(tmp_path / "set", tasks(), batch_size=12)
+    for name, label in MISSING.items():
+        np.testing.assert_array_equal(labels[name], label, err_msg=name)
+
+
+def test_inputs_behind_a_mask_are_refused(tmp_path):
+    hidden = np.ma.masked_array(X, X > 0.5)
+    for act, words in (
+        (lambda: build().predict(hidden, verbose=0), "predict: `x` must be finite, got masked values"),
+        (lambda: from_arrays(hidden, Y, tasks()), "from_arrays: `x` must be finite"),
+        (lambda: from_arrays(X, Y, tasks(), sample_weight=hidden[:, 0]), "from_arrays: `sample_weight` must be finite"),
+        (lambda: write_shards([(hidden, Y)], tmp_path / "set", batched=True), "write_shards: `dataset` must have all"),
+    ):
+        with pytest.raises(ValueError, match=f"^{words}"):
+            act()
 
 
 @pytest.mark.parametrize(

@@ -86,3 +86,11 @@ def test_what_cannot_be_gone_through_again_is_refused_by_name():
     assert all(message.startswith("compare: `train` must be what fit takes: ") for message in refusals.messages)
     with pytest.raises(ValueError, match=r"compare\(train\): `y\['ant'\]` must hold 10 labels"):
         as_dataset(refusals, "train", (X, {"ant": Y["ant"][:5]}), TASKS)
+    # What is evaluated after the trainings is refused before them.
+    for wrong, words in (
+        ((X, {"ant": Y["ant"] + 1}), r"`y\['ant'\]` must lie in 0\.\.2"),
+        ((np.where(X == 3, np.inf, X), Y), "`x` must be finite"),
+        ((X[:0], {"ant": Y["ant"][:0]}), "`x` must hold at least one example"),
+    ):
+        with pytest.raises(ValueError, match=rf"^compare\(test\): {words}"):
+            as_dataset(refusals, "test", wrong, TASKS)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from cases import cases
+from states import with_scales
 
 import kmtl
 from kmtl.front import FiLM, condition, fold
@@ -35,7 +36,7 @@ def nested():
     block = keras.Sequential([keras.layers.Conv2D(4, 3), keras.layers.GroupNormalization(2), keras.layers.ReLU()])
     trunk = keras.Model(inner, keras.layers.GlobalAveragePooling2D()(block(inner)))
     image = keras.Input((8, 8, 1), name="image")
-    return kmtl.MultiTaskModel.from_features(image, trunk(image), tasks())
+    return with_scales(kmtl.MultiTaskModel.from_features(image, trunk(image), tasks()))
 
 
 def fused():
@@ -175,7 +176,7 @@ def test_a_preference_may_come_by_name_and_in_any_unit():
 @pytest.mark.long
 def test_both_forms_are_saved_and_exported(images, tmp_path):
     origin, base = nested(), nested()
-    both = stirred(condition(origin))
+    both = with_scales(stirred(condition(origin)))
     both.save(tmp_path / "both.keras")
     again = keras.saving.load_model(tmp_path / "both.keras")
     given = {"image": images, "preference": preferences(5, 2)}
@@ -183,7 +184,9 @@ def test_both_forms_are_saved_and_exported(images, tmp_path):
     saved = kmtl.export.saved_model(both, tmp_path / "both")
     assert kmtl.export.check(both, saved, given, tolerance=1e-6).rows
     plain = fold(both, origin, base, [0.5, 0.5])
-    sizes = [kmtl.export.litert(one, tmp_path / "m.tflite").stat().st_size for one in (plain, stirred(nested()))]
+    sizes = [
+        kmtl.export.litert(one, tmp_path / "m.tflite").stat().st_size for one in (plain, with_scales(stirred(nested())))
+    ]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
     folders = [kmtl.export.saved_model(one, tmp_path / name) for one, name in ((plain, "plain"), (nested(), "base"))]
     weights = [folder / "variables" / "variables.data-00000-of-00001" for folder in folders]

@@ -28,11 +28,22 @@ def test_a_halving_costs_what_its_rungs_say():
     assert cost(9, 9) == 9 + 3 * 2 + 6
 
 
+#: Five candidates for one epoch, two of them for three, the better of these for nine.
+SETTINGS = {"tuner": "halving", "max_trials": 5, "epochs": 9, "seed": 1, "callbacks": list}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A halving that was not disturbed, and its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    return planted.search(folder, **SETTINGS), folder
+
+
 @pytest.mark.long
-def test_the_best_third_goes_on_and_the_best_of_all_is_found(tmp_path):
-    result = planted.search(tmp_path, tuner="halving", max_trials=9, epochs=9, seed=1)
+def test_the_best_go_on_and_the_best_of_all_is_found(whole):
+    result, _ = whole
     by_epochs = {epochs: [trial for trial in result.trials if trial.epochs == epochs] for epochs in (1, 3, 9)}
-    assert [len(found) for found in by_epochs.values()] == [9, 3, 1]
+    assert [(len(found), epochs) for epochs, found in by_epochs.items()] == rungs(5, 9) == [(5, 1), (2, 3), (1, 9)]
     for lower, upper in ((1, 3), (3, 9)):
         ranked = sorted(by_epochs[lower], key=lambda trial: trial.score)
         best = {trial.name for trial in ranked[: len(by_epochs[upper])]}
@@ -45,21 +56,21 @@ def test_the_best_third_goes_on_and_the_best_of_all_is_found(tmp_path):
 
 
 @pytest.mark.long
-def test_a_killed_halving_goes_on(tmp_path):
+def test_a_killed_halving_goes_on(whole, tmp_path):
     calls = []
 
     def stop():
         calls.append(1)
-        if len(calls) == 8:
+        # In the second of those that went on.
+        if len(calls) == 7:
             raise KeyboardInterrupt
         return []
 
     with pytest.raises(KeyboardInterrupt):
-        planted.search(tmp_path / "killed", tuner="halving", max_trials=6, epochs=3, seed=1, callbacks=stop)
-    killed = planted.search(tmp_path / "killed", tuner="halving", max_trials=6, epochs=3, seed=1, callbacks=list)
-    whole = planted.search(tmp_path / "whole", tuner="halving", max_trials=6, epochs=3, seed=1, callbacks=list)
-    assert [trial.values for trial in killed.trials] == [trial.values for trial in whole.trials]
-    assert [trial.score for trial in killed.trials] == pytest.approx([trial.score for trial in whole.trials])
+        planted.search(tmp_path, **{**SETTINGS, "callbacks": stop})
+    killed = planted.search(tmp_path, **SETTINGS)
+    assert [trial.values for trial in killed.trials] == [trial.values for trial in whole[0].trials]
+    assert [trial.score for trial in killed.trials] == pytest.approx([trial.score for trial in whole[0].trials])
 
 
 def test_what_a_halving_cannot_do_is_refused(tmp_path):
@@ -68,7 +79,6 @@ def test_what_a_halving_cannot_do_is_refused(tmp_path):
 
 
 @pytest.mark.long
-def test_another_number_of_candidates_is_another_search(tmp_path):
-    planted.search(tmp_path, tuner="halving", max_trials=3, epochs=3)
-    with pytest.raises(ValueError, match=r"`directory` must be a folder of this search.*candidates was 3 and is 4"):
-        planted.search(tmp_path, tuner="halving", max_trials=4, epochs=3)
+def test_another_number_of_candidates_is_another_search(whole):
+    with pytest.raises(ValueError, match=r"`directory` must be a folder of this search.*candidates was 5 and is 4"):
+        planted.search(whole[1], **{**SETTINGS, "max_trials": 4})

@@ -20,10 +20,10 @@ def small(code):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(prepared, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     splits = ("train[:256]", "validation[:64]", "test[:64]")
-    load = functools.partial(kmtl.data.load, splits=splits, data_dir=tmp_path / "data")
+    load = functools.partial(kmtl.data.load, splits=splits, data_dir=prepared)
     monkeypatch.setattr(kmtl.data, "load", load)
     keras.utils.set_random_seed(1)
     return tmp_path

@@ -216,11 +216,24 @@ def test_a_trial_that_two_workers_died_of_fails_with_their_names(chief, clock):
 
 def test_two_workers_of_one_name_are_one_too_many_until_the_first_is_gone(clock):
     roster = chief_module.Roster(Limits(10.0, 50.0), [].append)
-    assert roster.hear("one", "a")
-    assert not roster.hear("one", "b")
+    assert roster.hear("one", "a") == chief_module.WELCOME
+    assert roster.hear("one", "b") == chief_module.TAKEN
     clock.now += 10.0
-    assert roster.hear("one", "b")
-    assert not roster.hear("one", "a")
+    assert roster.hear("one", "b") == chief_module.WELCOME
+    assert roster.hear("one", "a") == chief_module.TAKEN
+
+
+def test_a_roster_has_an_end_and_room_again_for_those_that_fell_silent(clock):
+    events = []
+    roster = chief_module.Roster(Limits(10.0, 50.0), events.append)
+    for place in range(chief_module.MOST_WORKERS):
+        assert roster.hear(f"w{place}", "a") == chief_module.WELCOME
+    assert roster.hear("stranger", "a") == chief_module.FULL
+    assert roster.hear("w3", "a") == chief_module.WELCOME
+    assert len(roster.heard) == len(events) == chief_module.MOST_WORKERS
+    clock.now += 10
+    roster.take_silent()
+    assert roster.hear("stranger", "a") == chief_module.WELCOME
 
 
 def test_a_roster_is_deserted_only_after_the_last_word(clock):

@@ -60,7 +60,8 @@ def test_bad_label_names_are_refused(names):
 )
 def test_bad_class_weights_are_refused(weights):
     with pytest.raises(
-        ValueError, match=r"`class_weight` must map classes 0\.\.2 to finite weights of at least 0, got "
+        ValueError,
+        match=r"`class_weight` must map classes 0\.\.2 to weights of at least 0 that are finite in float32, got ",
     ):
         Classification("species", 3, class_weight=weights)
 

@@ -83,6 +83,13 @@ def test_features_that_are_no_vectors_are_refused(shape):
         build_heads(keras.Input(shape), binaries("zebra"))
 
 
+def test_features_of_other_tasks_are_left_alone():
+    """A build function that gives each task features of its own makes a model of one of them, too."""
+    own = {name: keras.Input((3,), name=f"of_{name}") for name in ("zebra", "ant")}
+    (output,) = build_heads(own, binaries("ant")).values()
+    assert keras.Model(own["ant"], output).count_params() == 4
+
+
 def test_features_that_are_no_tensor_are_refused():
     with pytest.raises(ValueError, match=r"^build_heads: `features` must be a KerasTensor"):
         build_heads("features", binaries("zebra"))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import kmtl
 from kmtl.tasks import Regression, Unstandardize
 
 
@@ -39,6 +40,26 @@ def test_bad_shapes_are_refused(shape):
 def test_a_unit_is_text():
     with pytest.raises(ValueError, match=r"^Regression\('place'\): `unit` must be text, got 3"):
         Regression("place", unit=3)
+
+
+KINDS = [
+    lambda text: Regression("place", unit=text),
+    lambda text: kmtl.Classification("place", 2, label_names=["a", text]),
+    lambda text: kmtl.BinaryClassification("place", label_names=["a", text]),
+    lambda text: kmtl.MultiLabel("place", 2, label_names=["a", text]),
+    lambda text: kmtl.OrdinalRegression("place", 2, label_names=["a", text]),
+    lambda text: kmtl.Segmentation("place", 2, label_names=["a", text]),
+]
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_units_and_label_names_have_nothing_that_a_terminal_obeys(make):
+    with pytest.raises(
+        ValueError, match=r"\('place'\): `(unit|label_names)` must have no control .*x1b\[31m"
+    ) as caught:
+        make("\x1b[31mred")
+    assert str(caught.value).isprintable()
+    make("plain\nlines")
 
 
 @pytest.mark.parametrize("value", ["no", 0, None])

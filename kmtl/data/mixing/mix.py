@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kmtl._checks import Refusals
+from kmtl._checks import Refusals, known_keywords
 from kmtl.data.mixing.batched_sources import unbatched
 from kmtl.data.mixing.choices import choices, count_choices, shuffled_passes
 from kmtl.data.mixing.proportions import HOW_TO_COUNT, check_counted, counts, is_whole, probabilities
@@ -28,6 +28,7 @@ class _Draw:
     shuffle: int
 
 
+@known_keywords
 def mix(
     datasets: Mapping[Any, Any],
     *,

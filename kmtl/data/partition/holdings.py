@@ -9,6 +9,7 @@ import tensorflow as tf
 from kmtl._checks import Refusals, words
 from kmtl.data.dataset_labels import label_specs
 from kmtl.data.shards.blocks import is_batched
+from kmtl.feeding.errors import elements_of, share_explanation
 
 OWNER = "split"
 _READ = 256
@@ -71,7 +72,7 @@ def _taken(data: Any, mask: Any) -> Any:
         return tuple(_taken(part, mask) for part in data)
     if hasattr(data, "iloc"):
         return data.iloc[np.flatnonzero(mask)]
-    return None if data is None else np.asarray(data)[mask]
+    return None if data is None else (data if np.ma.isMaskedArray(data) else np.asarray(data))[mask]
 
 
 def _of_dataset(dataset: Any) -> Holding:
@@ -83,7 +84,8 @@ def _of_dataset(dataset: Any) -> Holding:
     batched = is_batched(dataset)
     batch_size = _batch_size(dataset) if batched else None
     single = dataset.unbatch() if batched else dataset
-    read = list(single.map(lambda _, labels, *__: (labels, _checksum(labels))).batch(_READ).as_numpy_iterator())
+    labelled = single.map(lambda _, labels, *__: (labels, _checksum(labels))).batch(_READ)
+    read = list(elements_of(labelled, dataset))
     with Refusals(OWNER) as refusals:
         if not read:
             refusals.add("data", "must hold at least one row", 0)
@@ -91,14 +93,14 @@ def _of_dataset(dataset: Any) -> Holding:
     checksums = np.concatenate([sums for _, sums in read])
 
     def take(mask: Any) -> Any:
-        return _selected(single, mask, checksums, batch_size)
+        return share_explanation(dataset, _selected(single, mask, checksums, batch_size))
 
     return Holding(len(checksums), labels, True, take)
 
 
 def _batch_size(dataset: Any) -> int:
     """Examples in the first batch."""
-    return next((len(tf.nest.flatten(element)[0]) for element in dataset.take(1)), 1)
+    return next((len(tf.nest.flatten(element)[0]) for element in elements_of(dataset.take(1), dataset)), 1)
 
 
 def _selected(single: Any, mask: Any, checksums: Any, batch_size: int | None) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kmtl._checks import Refusals, is_number, is_whole, near, words
+from kmtl._checks import Refusals, is_number, is_whole, known_keywords, near, words
 from kmtl.data.columns import as_numbers, label_array
 from kmtl.data.dataset_labels import FloatLabel, WholeLabel
 from kmtl.data.frames import labels_and_weights
@@ -19,6 +19,7 @@ from kmtl.tasks.labels import Label
 _SUM = 1e-6
 
 
+@known_keywords
 def split(
     data: Any,
     fractions: Sequence[float] | Mapping[str, float] | None = None,

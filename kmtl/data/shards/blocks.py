@@ -10,6 +10,7 @@ from kmtl._checks import Refusals, refusal, words
 from kmtl.data.columns import narrowed
 from kmtl.data.shards.manifests import DTYPES, Spec
 from kmtl.data.shards.records import Block, specs_of
+from kmtl.feeding.errors import elements_of
 
 _OWNER = "write_shards"
 _BLOCK = 256
@@ -40,11 +41,12 @@ def blocks(dataset: Any, batched: bool | None) -> Iterator[Block]:
 def _elements(dataset: Any, batched: bool | None) -> Iterator[Any]:
     """Batches as NumPy arrays; a single example of an iterable is a batch of one."""
     if isinstance(dataset, tf.data.Dataset):
+        batches = dataset
         if not (is_batched(dataset) if batched is None else batched):
             static = all(spec.shape.is_fully_defined() for spec in tf.nest.flatten(dataset.element_spec))
             # What has no static shape may differ from example to example, which is for the checks here to tell.
-            dataset = dataset.batch(_BLOCK if static else 1)
-        yield from dataset.as_numpy_iterator()
+            batches = dataset.batch(_BLOCK if static else 1)
+        yield from elements_of(batches, dataset)
     else:
         known = map(_arrays, dataset)
         yield from known if batched else (tf.nest.map_structure(lambda array: array[None], one) for one in known)
@@ -68,7 +70,7 @@ def _array(value: Any) -> Any:
     value = value.numpy() if hasattr(value, "numpy") else value
     if isinstance(value, str | bytes):
         return np.array(value, dtype=object)
-    array = narrowed(np.asarray(value))
+    array = narrowed(value if np.ma.isMaskedArray(value) else np.asarray(value))
     return array.astype(object) if array.dtype.kind in "US" else array
 
 
@@ -84,7 +86,7 @@ def _block(element: Any, number: int) -> Block:
     given = rest[0] if rest else {}
     weights = given if isinstance(given, Mapping) else dict.fromkeys(labels, given)
     block = Block(
-        {str(name): _array(value) for name, value in (x if isinstance(x, Mapping) else {"": x}).items()},
+        {str(name): _input(value, number) for name, value in (x if isinstance(x, Mapping) else {"": x}).items()},
         {name: _label(value) for name, value in labels.items()},
         {name: _label(value) for name, value in weights.items()},
     )
@@ -95,17 +97,26 @@ def _block(element: Any, number: int) -> Block:
     return block
 
 
+def _input(value: Any, number: int) -> Any:
+    """An input as an array, of which nothing may be behind a mask of `np.ma`."""
+    array = _array(value)
+    if np.ma.is_masked(array):
+        got = words(f"masked values in the inputs of example {number}")
+        raise ValueError(refusal(_OWNER, "dataset", "must have all of its inputs", got, "Only labels may be missing."))
+    return np.asarray(array)
+
+
 def _is_named(labels: Any) -> bool:
     """Whether labels are a dict by task."""
     return isinstance(labels, Mapping) and bool(labels) and all(isinstance(name, str) for name in labels)
 
 
 def _label(value: Any) -> Any:
-    """A label as int64 or float32; what is no number stays, to be refused."""
+    """A label as int64 or float32, one behind a mask of `np.ma` as missing; what is no number stays, to be refused."""
     array = _array(value)
     if array.dtype.kind in "iub" and array.dtype != np.uint64:
-        return array.astype(np.int64)
-    return array.astype(np.float32) if tf.as_dtype(array.dtype).is_floating else array
+        return np.ma.filled(array.astype(np.int64), -1)
+    return np.ma.filled(array.astype(np.float32), np.nan) if tf.as_dtype(array.dtype).is_floating else array
 
 
 def _check_writable(block: Block) -> None:

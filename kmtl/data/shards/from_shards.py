@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kmtl._checks import Refusals, is_whole, words
+from kmtl._checks import Refusals, is_whole, known_keywords, words
 from kmtl.data.folders import check_image, decode_image
 from kmtl.data.pipelines import check_batches
 from kmtl.data.shards.manifests import Manifest, add_faults, read_manifest, shard_faults
@@ -28,6 +28,7 @@ _AHEAD = 4
 _CHUNK = 64
 
 
+@known_keywords
 def from_shards(
     directory: str | PathLike[str],
     tasks: Iterable[Task],

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl import _extras
-from kmtl._checks import Refusals, is_whole, near, refusal, words
+from kmtl._checks import Refusals, is_whole, known_keywords, near, refusal, words
 from kmtl._shown_path import ShownPath
 from kmtl.data.shards import scratch_folders
 from kmtl.data.shards.blocks import blocks
@@ -23,6 +23,7 @@ _MOST_SHARDS = 4096
 _ARRAY_RECORD = "group_size:1,uncompressed"
 
 
+@known_keywords
 def write_shards(
     dataset: Any,
     directory: str | PathLike[str],

@@ -19,6 +19,7 @@ from kmtl.export import describing, placing, precision, signatures
 from kmtl.export.lite import batching, captured_output, metadata, quality, quantizing, running, scoring
 
 
+@_checks.known_keywords
 def litert(
     model: Any,
     path: str | os.PathLike[str],
@@ -88,6 +89,7 @@ def litert(
     target = Path(path)
     with _checks.Refusals("litert") as refusals:
         outputs = signatures.task_outputs(refusals, model, tasks)
+        signatures.refuse_unlearned(refusals, model, outputs)
         placing.refuse_file(refusals, target, ".tflite")
         quantizing.refuse_mode(refusals, quantize)
         _refuse_options(refusals, quantize, validation, tolerance, select_tf_ops)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from states import with_scales
 
 import kmtl
 import kmtl.export
@@ -31,7 +32,7 @@ def model(data):
     model = kmtl.MultiTaskModel.from_features(row, hidden, tasks)
     model.compile("adam")
     model.adapt(*data)
-    return model
+    return with_scales(model)
 
 
 @pytest.fixture(scope="module")

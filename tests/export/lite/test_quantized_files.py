@@ -225,8 +225,9 @@ def test_int8_keeps_what_the_quickstart_learned(prepared, tmp_path, widths, epoc
     """Of a small model of a few batches int8 loses more, as of every model that has learned little."""
     keras.utils.set_random_seed(0)
     train, validation, test = kmtl.data.load("digit_poses", data_dir=prepared)
+    samples = train
     if epochs == 1:
-        train, validation, test = train.take(40), validation.take(4), test.take(4)
+        train, validation, test, samples = train.take(40), validation.take(4), test.take(4), train.take(4)
     image = keras.Input((32, 32, 1), name="image")
     features = kmtl.trunks.convnet(image, widths=widths)
     model = kmtl.MultiTaskModel.from_features(image, features, kmtl.data.tasks("digit_poses"))
@@ -234,8 +235,8 @@ def test_int8_keeps_what_the_quickstart_learned(prepared, tmp_path, widths, epoc
     model.compile(keras.optimizers.Adam(rate), loss_weights={"digit": 1.0, "angle": 2.0, "position": 2.0})
     model.fit(train, epochs=epochs, verbose=0)
     options = {
-        "int8": {"calibration": train},
-        "int8_io": {"calibration": train},
+        "int8": {"calibration": samples},
+        "int8_io": {"calibration": samples},
         None: {},
     }
     sizes = {}

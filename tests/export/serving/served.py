@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from states import with_scales
 
 import kmtl
 import kmtl.export
@@ -22,7 +23,7 @@ def model(seed=4):
     photo, extra = keras.Input((6, 6, 3), name="photo"), keras.Input((2,), name="extra-1.x")
     hidden = keras.layers.Concatenate()([keras.layers.Flatten()(photo), extra])
     features = keras.layers.Dense(8, activation="tanh")(hidden)
-    return kmtl.MultiTaskModel.from_features([photo, extra], features, tasks())
+    return with_scales(kmtl.MultiTaskModel.from_features([photo, extra], features, tasks()))
 
 
 def samples(count=3):

@@ -15,6 +15,7 @@ import sys
 import keras
 import pytest
 from export.serving import stand_in
+from states import with_scales
 
 import kmtl
 
@@ -99,7 +100,8 @@ def test_every_block_of_the_page_runs_as_written(prepared, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     image = keras.Input((32, 32, 1), name="image")
     features = kmtl.trunks.convnet(image, widths=(4,))
-    kmtl.MultiTaskModel.from_features(image, features, kmtl.data.tasks("digit_poses")).save("digit_poses.keras")
+    model = kmtl.MultiTaskModel.from_features(image, features, kmtl.data.tasks("digit_poses"))
+    with_scales(model).save("digit_poses.keras")
     with contextlib.ExitStack() as stack:
         reader = Reader(tmp_path, prepared, stack)
         for language, block in BLOCKS:
@@ -135,7 +137,9 @@ def test_the_example_prints_a_command_and_requests_that_work(prepared, tmp_path,
 @pytest.mark.long
 def test_the_example_serves_a_model_that_is_there(prepared, tmp_path, monkeypatch, capsys):
     image = keras.Input((32, 32, 1), name="image")
-    model = kmtl.MultiTaskModel.from_features(image, keras.layers.Flatten()(image), kmtl.data.tasks("digit_poses"))
+    model = with_scales(
+        kmtl.MultiTaskModel.from_features(image, keras.layers.Flatten()(image), kmtl.data.tasks("digit_poses"))
+    )
     for _ in range(2):
         kmtl.export.saved_model(model, tmp_path / "digit_poses")
     monkeypatch.setattr(kmtl.data, "load", functools.partial(kmtl.data.load, data_dir=prepared))
