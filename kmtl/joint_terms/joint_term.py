@@ -11,7 +11,7 @@ from keras import ops
 from kmtl._checks import near, refusal, require, task_name, words
 from kmtl._keras_private import logits_behind, put_logits_behind
 from kmtl.losses import Examples, TaskGroup
-from kmtl.tasks import Task
+from kmtl.tasks import Task, TaskSpace
 
 #: Key among a batch's labels that tells which rows are examples; a replica that none is left for gets one that is not.
 REAL = "rows that are examples"
@@ -70,7 +70,7 @@ class JointTerm:
 
         Args:
             tasks: The model's tasks by name.
-            labels: `{task: label}`, a missing one NaN or -1.
+            labels: `{task: label}`, a missing one NaN or -1; where its task does not count, a label is missing too.
             outputs: `{task: output}`.
             weights: `{task: sample weight}`.
 
@@ -78,7 +78,9 @@ class JointTerm:
             Values, `(batch,)`; which of them count, None for all; and what they weigh, None for 1: the least of the
             sample weights that the tasks whose label it needs have.
         """
-        seen = {name: TaskGroup([tasks[name]], None).examples(labels, outputs, weights) for name in self.needs_labels}
+        space = TaskSpace(tasks.values())
+        groups = {name: TaskGroup([tasks[name]], None, space=space) for name in self.needs_labels}
+        seen = {name: group.examples(labels, outputs, weights) for name, group in groups.items()}
         counted = None
         for examples in seen.values():
             there = _of_rows(ops.any if self.partial else ops.all, examples.present)

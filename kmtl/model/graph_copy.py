@@ -17,7 +17,8 @@ class Addition(NamedTuple):
 
     Attributes:
         task: The task.
-        layer: The layer of the model whose output the head reads; of a fork, a copy of its own.
+        layer: The layer of the model whose output the head reads; of a fork, a copy of its own. None of a product of
+            other tasks, which has no head.
     """
 
     task: Task
@@ -74,14 +75,20 @@ class _Copying:
         copy = keras.models.clone_model(self.part, clone_function=self.clone, call_function=self.call)
         outputs = {new: copy.output[old] for old, new in self.names.items()}
         if self.added is not None:
-            if isinstance(self.added.layer, keras.layers.InputLayer):
-                self.features = next(one for one in copy.inputs if one.name == self.added.layer.output.name)
-            self._check_layer_names(copy, self.added.task.name)
-            outputs[self.added.task.name] = self.added.task.head(self.features)
+            outputs[self.added.task.name] = self._added_output(self.added, copy, outputs)
         origins: dict[int, Origin] = {}
         for key, layer in self.new.items():
             origins.update(self._fill(self.old[key], layer))
         return Copy(copy.input, outputs, origins, self.layer_names)
+
+    def _added_output(self, added: Addition, copy: Any, outputs: Mapping[str, Any]) -> Any:
+        """The output of the new task."""
+        self._check_layer_names(copy, added.task.name)
+        if added.layer is None:
+            return added.task.product([outputs[name] for name in added.task.product_of])
+        if isinstance(added.layer, keras.layers.InputLayer):
+            self.features = next(one for one in copy.inputs if one.name == added.layer.output.name)
+        return added.task.head(self.features)
 
     def _layer_names(self) -> dict[str, str]:
         """New names of the layers that are a renamed task's own and bear its name."""

@@ -17,7 +17,9 @@ from kmtl.model.carried_training import (
 from kmtl.model.compile import CompiledGraph
 from kmtl.model.graph import FUNCTIONAL_KEYS
 from kmtl.model.graph_copy import Addition, Copy, copied_graph, feature_layer
-from kmtl.tasks import Task
+from kmtl.tasks import Task, check_factors, renamed
+
+_TAKE_IT_TOO = "Its `where` or `product_of` names it: take that one out, too."
 
 
 class ChangeableGraph(CompiledGraph):
@@ -32,11 +34,11 @@ class ChangeableGraph(CompiledGraph):
     def with_task(self, task: Task, *, features: str | None = None, balancer: Any = None) -> Self:
         """Makes a model with one task more, at the end; this one stays as it is.
 
-        The new head reads what the others read: the fork that `from_features` put behind the trunk, which then serves
-        one task more, or, without a fork, the layer in which what all tasks share ends. It is a head of its own beside
-        fused ones. It weighs 1, the shared optimizer moves it, its slots, its part of the balancer's state and its
-        label statistics begin anew; everything else goes on where it was. A step of your own (`model.step`) is not
-        taken along.
+        A product of other tasks (`product_of`) multiplies their outputs. Any other head reads what the others
+        read: the fork that `from_features` put behind the trunk, which then serves one task more, or, without a
+        fork, the layer in which what all tasks share ends. It is a head of its own beside fused ones. It weighs
+        1, the shared optimizer moves it, its slots, its part of the balancer's state and its label statistics
+        begin anew; everything else goes on where it was. A step of your own (`model.step`) is not taken along.
 
         To train the new head alone first, freeze the other layers, `fit`, and unfreeze them: see the example.
 
@@ -69,8 +71,24 @@ class ChangeableGraph(CompiledGraph):
         """
         require(isinstance(task, Task), "with_task", "task", "must be a kmtl task", task)
         require(task.name not in self.tasks, "with_task", "task", "must have a new name", task.name, "Rename it.")
-        added = Addition(task, feature_layer(self, task, features))
+        if task.product_of:
+            self._check_product(task, features)
+            added = Addition(task, None)
+        else:
+            added = Addition(task, feature_layer(self, task, features))
         return self._changed("with_task", {name: name for name in self.tasks}, added, balancer)
+
+    def _check_product(self, task: Task, features: Any) -> None:
+        """Refuses a product of what it cannot be made of."""
+        require(features is None, "with_task", "features", "must be None for a product", features, "It has no head.")
+        check_factors("with_task", [task], {**self.tasks, task.name: task})
+        for layer in self.layers:
+            held = getattr(layer, "names", ()) if getattr(layer, "serves_outputs_apart", False) else ()
+            inside = [name for name in task.product_of if name in held]
+            rule = "must be a product of heads of their own"
+            fix = "Slices of one kernel belong to one task each: build with from_features(..., fuse=False)."
+            got = words(f"{inside} in the fused head {layer.name!r}")
+            require(not inside, "with_task", "task", rule, got, fix)
 
     @in_scope
     def without(self, *names: str, balancer: Any = None) -> Self:
@@ -86,7 +104,8 @@ class ChangeableGraph(CompiledGraph):
             The new model, compiled if this one is.
 
         Raises:
-            ValueError: If a name is unknown, no task would be left, or an option of the balancer names one.
+            ValueError: If a name is unknown, no task would be left, or one that stays or an option of the balancer
+                names it.
 
         >>> import keras
         >>> from kmtl import MultiTaskModel
@@ -102,6 +121,11 @@ class ChangeableGraph(CompiledGraph):
                 refusals.add("name", "must name a task", words("none"))
             elif set(self.tasks) <= set(names):
                 refusals.add("name", "must leave a task", list(names))
+            for name in (name for name in self.tasks if name not in names):
+                task = self.tasks[name]
+                for other in [*task.where, *task.product_of]:
+                    if other in names:
+                        refusals.add("name", f"must not be of a task that {name!r} asks for", other, _TAKE_IT_TOO)
         kept = {name: name for name in self.tasks if name not in names}
         return self._changed("without", kept, None, balancer)
 
@@ -109,8 +133,8 @@ class ChangeableGraph(CompiledGraph):
     def renamed(self, names: Mapping[str, str]) -> Self:
         """Makes a model in which some tasks have another name, in outputs, labels, logs and files; this one stays.
 
-        Layers that are a task's own and bear its name follow, and so do what `compile` was given by task and the
-        balancer's options.
+        Layers that are a task's own and bear its name follow, and so do what `compile` was given by task, the
+        balancer's options, and the `where` and `product_of` of other tasks.
 
         Args:
             names: `{old: new}`; two may change places.
@@ -141,7 +165,7 @@ class ChangeableGraph(CompiledGraph):
         """The new model, with all that stays."""
         chosen = self._chosen(owner, names, balancer)
         graph = copied_graph(owner, self, names, added)
-        tasks = [_named(self.tasks[old], new) for old, new in names.items()] + ([added.task] if added else [])
+        tasks = [renamed(self.tasks[old], names) for old in names] + ([added.task] if added else [])
         own = {key: value for key, value in self.get_config().items() if key not in FUNCTIONAL_KEYS}
         model = type(self)(graph.inputs, graph.outputs, tasks=tasks, name=self.name, **own)
         if chosen is not None:
@@ -168,8 +192,3 @@ class ChangeableGraph(CompiledGraph):
         weighed = {name: names.get(name, name) for name in weights if name in names or name not in self.tasks}
         decided.loss_weights.assign({new: weights[old] for old, new in weighed.items()})
         carry_balancers(setup, decided, weighed)
-
-
-def _named(task: Task, name: str) -> Task:
-    """A task of the same settings under a name."""
-    return task if task.name == name else type(task).from_config({**task.get_config(), "name": name})

@@ -4,13 +4,13 @@ from kmtl.tasks.base import Task
 from kmtl.tasks.classification import BinaryClassification, Classification, MultiLabel
 from kmtl.tasks.final_activations import is_logits, takes_logits, with_activations
 from kmtl.tasks.fused import FusedHeads
-from kmtl.tasks.heads import build_heads, features_by_task
+from kmtl.tasks.heads import build_heads, check_factors, features_by_task
 from kmtl.tasks.matching import matched_outputs, named_tasks
 from kmtl.tasks.ordinal_regression import OrdinalRegression
 from kmtl.tasks.regression import Regression
 from kmtl.tasks.segmentation import Segmentation
 from kmtl.tasks.standardization import Unstandardize
-from kmtl.tasks.task_space import TaskSpace
+from kmtl.tasks.task_space import TaskSpace, renamed
 
 __all__ = [
     "BinaryClassification",
@@ -24,10 +24,12 @@ __all__ = [
     "TaskSpace",
     "Unstandardize",
     "build_heads",
+    "check_factors",
     "features_by_task",
     "is_logits",
     "matched_outputs",
     "named_tasks",
+    "renamed",
     "takes_logits",
     "with_activations",
 ]

@@ -38,14 +38,20 @@ def build_heads(features: Any, tasks: Iterable[Task], *, fuse: bool | str = "aut
             outputs.update(_fused([own[task.name] for task in alike], alike))
         else:
             outputs.update({task.name: task.head(own[task.name]) for task in alike})
-    _check_factors(products, {task.name: task for task in tasks})
+    check_factors("build_heads", products, {task.name: task for task in tasks})
     outputs |= {task.name: task.product([outputs[name] for name in task.product_of]) for task in products}
     return {task.name: outputs[task.name] for task in tasks}
 
 
-def _check_factors(products: Iterable[Task], tasks: Mapping[str, Task]) -> None:
-    """Refuses products of what is no task, or has another output, or is a product itself."""
-    with Refusals("build_heads") as refusals:
+def check_factors(owner: str, products: Iterable[Task], tasks: Mapping[str, Task]) -> None:
+    """Refuses products of what is no task, or has another output, or is a product itself.
+
+    Args:
+        owner: For the message.
+        products: The tasks that are products of others.
+        tasks: All tasks by name.
+    """
+    with Refusals(owner) as refusals:
         for task in products:
             for name in task.product_of:
                 factor, argument = tasks.get(name), f"product_of of {task.name!r}"

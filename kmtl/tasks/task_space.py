@@ -38,6 +38,26 @@ def checked_where(owner: str, name: str, where: Any) -> Condition:
     return condition
 
 
+def renamed(task: Any, names: Mapping[str, str]) -> Any:
+    """A task of the same settings where tasks bear other names: its own, and those of the tasks that it reads.
+
+    Args:
+        task: The task.
+        names: `{old: new}`; a task left out keeps its name.
+
+    >>> from kmtl.tasks import Regression
+    >>> renamed(Regression("box", where={"face": 1}), {"face": "head"}).where
+    {'head': (1,)}
+    """
+    config = task.get_config()
+    changed = {**config, "name": names.get(task.name, task.name)}
+    if task.where:
+        changed["where"] = {names.get(other, other): values for other, values in config["where"].items()}
+    if task.product_of:
+        changed["product_of"] = [names.get(other, other) for other in task.product_of]
+    return task if changed == config else type(task).from_config(changed)
+
+
 def _is_value(value: Any) -> bool:
     """Whether a label may be said to have it; yes and no are 1 and 0."""
     return isinstance(value, str | bool | np.bool_) or (is_whole(value) and value >= 0)

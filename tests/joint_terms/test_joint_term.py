@@ -9,7 +9,7 @@ from keras import ops
 
 from kmtl import JointLoss, JointMetric
 from kmtl.joint_terms import REAL, JointMetricTracker
-from kmtl.tasks import Regression, Segmentation
+from kmtl.tasks import BinaryClassification, Regression, Segmentation
 
 TASKS = {"box": Regression("box", shape=2), "age": Regression("age"), "mask": Segmentation("mask", 2, shape=(1, 2))}
 NAN = np.nan
@@ -84,6 +84,13 @@ def test_a_row_weighs_the_least_of_the_sample_weights_of_its_labels_and_counts_o
     # One weight a pixel: the mean over the pixels that have a label.
     pixels = {"mask": np.array([[[1, 3]], [[2, NAN]], [[NAN, NAN]], [[0, 1]]], "float32")}
     assert sums(JointMetric("rows", images, ["mask"]), pixels) == [2.5, 2]
+
+
+def test_a_label_outside_of_its_tasks_space_counts_as_missing():
+    bound = {**TASKS, "age": Regression("age", where={"face": 1}), "face": BinaryClassification("face")}
+    labels = {"age": np.array([1, 2, 3, 4], "float32"), "face": np.array([1, 0, -1, 1], "int32")}
+    term = JointMetric("rows", ones, ["age"])
+    assert [float(value) for value in term.sums(bound, labels, OUTPUTS)] == [2, 2]
 
 
 def test_rows_that_are_no_examples_do_not_count():

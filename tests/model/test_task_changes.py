@@ -293,6 +293,55 @@ def test_a_task_that_others_read_leaves_its_layers():
     np.testing.assert_array_equal(outputs(new)["box"], outputs(old)["box"])
 
 
+@pytest.fixture(scope="module")
+def clicks():
+    """A product of two heads, one of which counts where the other's label says so."""
+    given = [
+        kmtl.BinaryClassification("click"),
+        kmtl.BinaryClassification("bought", where={"click": 1}),
+        kmtl.BinaryClassification("sale", product_of=("click", "bought"), threshold=0.3),
+        kmtl.Regression("price"),
+    ]
+    model = kmtl.MultiTaskModel.from_features(row := keras.Input((6,)), keras.layers.Dense(4)(row), given)
+    model.compile("adam", balancer="uncertainty", run_eagerly=True)
+    return model
+
+
+def test_tasks_that_read_others_follow_their_new_names(clicks):
+    names = {"click": "bought", "bought": "click", "price": "cost"}
+    new = clicks.renamed(names)
+    assert new.tasks["click"].where == {"bought": (1,)}
+    assert new.tasks["sale"].product_of == ("bought", "click")
+    assert new.tasks["sale"].threshold == 0.3
+    before, after = outputs(clicks), outputs(new)
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[names.get(name, name)], value)
+
+
+def test_a_new_product_multiplies_the_outputs_of_its_factors(clicks):
+    new = clicks.without("sale").with_task(clicks.tasks["sale"])
+    before, after = outputs(clicks), outputs(new)
+    np.testing.assert_array_equal(after["sale"], before["sale"])
+    shared = {variable.path.partition("/")[0] for variable in new.shared_variables}
+    assert {"click", "bought"} <= shared
+    with pytest.raises(ValueError, match=r"^with_task: `product_of of 'both'` must name tasks beside it, got 'clic'"):
+        clicks.with_task(kmtl.BinaryClassification("both", product_of=("clic", "bought")))
+    alike = [kmtl.BinaryClassification(name) for name in "abcd"]
+    fused = kmtl.MultiTaskModel.from_features(row := keras.Input((6,)), row, alike)
+    with pytest.raises(
+        ValueError, match=r"^with_task: `task` must be a product of heads of their own, got \['a', 'c'\]"
+    ):
+        fused.with_task(kmtl.BinaryClassification("both", product_of=("a", "c")))
+
+
+def test_a_task_that_another_asks_for_cannot_go_alone(clicks):
+    with pytest.raises(ValueError, match=r"^without: `name` must not be of a task that 'bought' asks for, got 'click'"):
+        clicks.without("click", "sale")
+    with pytest.raises(ValueError, match="that 'sale' asks for, got 'bought'"):
+        clicks.without("bought")
+    assert list(clicks.without("click", "bought", "sale").tasks) == ["price"]
+
+
 # A new head first, then all.
 
 
