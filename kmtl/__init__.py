@@ -1,6 +1,6 @@
 """Multi-task learning for Keras 3 on TensorFlow: one model, a shared trunk, many named heads."""
 
-import kmtl._backend  # noqa: F401  # the first of all: it refuses other backends
+from kmtl import _backend  # noqa: F401, I001  # the first of all: it refuses other backends
 from kmtl import (
     balancers,
     callbacks,
@@ -55,3 +55,5 @@ __all__ = [
     "trunks",
     "weighting",
 ]
+# What a notebook offers behind `kmtl.`: the public names.
+__dir__ = __all__.copy

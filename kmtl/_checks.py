@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
+_SHOWN = 5
 _FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 _RESERVED = frozenset(
     {"loss", "val", "serve", "serving_default", "regularization", "delta_m", "worst_task", "constrained"}
@@ -113,6 +114,18 @@ def near(word: str, known: Iterable[str]) -> str:
     return near_match(word, names) or "Known: " + ", ".join(map(repr, names)) + "."
 
 
+def some(values: Iterable[Any]) -> str:
+    """The first few different values, for a message.
+
+    >>> print(some([3, 3, 1, 2, 7, 8, 9]))
+    1, 2, 3, 7, 8 and 1 more
+    """
+    listed = values.tolist() if hasattr(values, "tolist") else values
+    different = sorted(set(listed), key=lambda value: (type(value).__name__, value))
+    more = len(different) - _SHOWN
+    return words(", ".join(map(repr, different[:_SHOWN])) + (f" and {more} more" if more > 0 else ""))
+
+
 def printable(text: str) -> str:
     r"""Writes out what a text from outside would do to a screen: colours, cursor moves, bells. Line ends stay.
 
@@ -195,12 +208,16 @@ def known_keys(
     known: Iterable[str],
     fix: Callable[[str], str] | None = None,
 ) -> None:
-    """Records every key that is not among the known task names, with its near match."""
-    names = list(known)
-    for key in keys:
-        if key not in names:
-            advice = fix(str(key)) if fix else near(str(key), names)
-            refusals.add(argument, "must use task names as keys", key, advice)
+    """Records every key that is not among the known task names, with its near match; those without one together."""
+    names, rule = list(known), "must use task names as keys"
+    unknown = [key for key in keys if key not in names]
+    far = [key for key in unknown if not fix and not near_match(key, names)]
+    if len(far) > 1:
+        refusals.add(argument, rule, some(far), near("", names))
+        unknown = [key for key in unknown if key not in far]
+    for key in unknown:
+        advice = fix(str(key)) if fix else near(str(key), names)
+        refusals.add(argument, rule, key, advice)
 
 
 def known_keywords(function: _Function) -> _Function:

@@ -1,8 +1,9 @@
 """The one way in which pictures of results are begun and kept."""
 
 import math
-import pathlib
 from typing import Any
+
+from kmtl._shown_path import ShownPath
 
 
 def panels(count: int, *, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
@@ -44,7 +45,7 @@ def save(figure: Any, path: Any) -> Any:
     """
     if path is None:
         return figure
-    target = pathlib.Path(path)
+    target = ShownPath(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=120)
     return target

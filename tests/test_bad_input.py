@@ -78,6 +78,7 @@ ARRAYS = [
     Case("missing key", fit(labels(age=None)), "`y` | missing: ['age'] | NaN or -1 | check=False"),
     Case("misspelt key", fit(labels(age=None, aeg=AGE)), "`y` | 'aeg'. Did you mean 'age'? | missing: ['age']"),
     Case("extra key", fit(labels(mass=AGE)), "`y` | 'mass' | Known: 'species', 'alive', 'box', 'age'"),
+    Case("extra keys", fit(pd.DataFrame({**Y, "box": AGE, "q": AGE, "z": AGE})), "got 'q', 'z'. Known: 'species',"),
     Case("labels in a list", fit(list(Y.values())), "`y` | dict keyed by task name, got list | sorted name"),
     Case("one array of labels", fit(AGE), "`y` | dict keyed by task name, got ndarray | {'species': ..."),
     Case("no labels", lambda model: model.fit(X), "fit: `y` must be given | {task: labels}", TypeError),
@@ -106,7 +107,7 @@ ARRAYS = [
     Case(
         "task without a label",
         fit(labels(alive=[-1] * N)),
-        "`y['alive']` | somewhere | none in 12 | Leave the task out",
+        "`y['alive']` | somewhere | none in 12 | Leave the task out | check=False",
     ),
     Case("constant target", fit(labels(age=np.full(N, 3.3))), "`y['age']` must vary | standardize=False"),
     Case("half constant", fit(labels(box=np.stack([X[:, 0], [7] * N], 1))), "`y['box']` must vary | 0.0]"),

@@ -173,8 +173,11 @@ def test_known_keys_names_every_stranger_with_its_near_match():
     refusals = Refusals("Owner")
     known_keys(refusals, "weights", ["digit", "angel", 3], ["digit", "angle"])
     known_keys(refusals, "weights", ["depth"], ["digit"], fix=lambda key: f"Drop {key}.")
+    known_keys(refusals, "weights", ["angel", *range(7)], ["digit", "angle"])
     assert refusals.messages == [
         "Owner: `weights` must use task names as keys, got 'angel'. Did you mean 'angle'?",
         "Owner: `weights` must use task names as keys, got 3. Known: 'digit', 'angle'.",
         "Owner: `weights` must use task names as keys, got 'depth'. Drop depth.",
+        "Owner: `weights` must use task names as keys, got 0, 1, 2, 3, 4 and 2 more. Known: 'digit', 'angle'.",
+        "Owner: `weights` must use task names as keys, got 'angel'. Did you mean 'angle'?",
     ]

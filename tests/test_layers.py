@@ -12,6 +12,7 @@ ORDER = [
     "_backend",
     "_checks",
     "_extras",
+    "_shown_path",
     "_table",
     "_figures",
     "_types",

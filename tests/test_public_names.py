@@ -65,6 +65,10 @@ def test_import_stays_light():
     assert done.stdout.strip() == "[]"
 
 
+def test_a_notebook_is_offered_the_public_names_alone():
+    assert {name for name in dir(kmtl) if not name.startswith("_")} == set(kmtl.__all__)
+
+
 def test_another_backend_is_refused_by_name():
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     done = subprocess.run(

@@ -323,6 +323,7 @@ def test_curves_of_one_training_are_its_losses_and_metrics_with_their_validation
 def test_a_picture_goes_where_it_is_told(tmp_path):
     path = tmp_path / "new" / "front.png"
     assert front().plot(path) == path
+    assert front().plot(path)._repr_html_() == f"<code>{path}</code>"
     assert path.read_bytes().startswith(b"\x89PNG")
     figure, _ = _figures.panels(1, columns=1, width=2, height=1)
     assert _figures.save(figure, None) is figure

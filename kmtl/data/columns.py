@@ -5,24 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from kmtl._checks import Refusals, known_keys, words
+from kmtl._checks import Refusals, known_keys, some, words
 from kmtl.feeding.batches import as_array
 from kmtl.tasks import Task
 
-_SHOWN = 5
 # Rows of labels that are looked at together.
 _CHUNK = 1024
-
-
-def some(values: Any) -> str:
-    """The first few different values, for a message.
-
-    >>> str(some([3, 3, 1, 2, 7, 8, 9]))
-    '1, 2, 3, 7, 8 and 1 more'
-    """
-    different = sorted(set(np.asarray(values).tolist()))
-    more = len(different) - _SHOWN
-    return words(", ".join(map(repr, different[:_SHOWN])) + (f" and {more} more" if more > 0 else ""))
 
 
 def checked_inputs(refusals: Refusals, x: Any) -> tuple[Any, int]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kmtl._checks import Refusals, known_keys, near, words
-from kmtl.data.columns import as_numbers, checked_weights, label_array, narrowed, some
+from kmtl._checks import Refusals, known_keys, near, some, words
+from kmtl.data.columns import as_numbers, checked_weights, label_array, narrowed
 from kmtl.data.label_images import file_names, is_image
 from kmtl.tasks import Task
 from kmtl.tasks.shapes import known_shape

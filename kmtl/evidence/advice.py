@@ -137,7 +137,9 @@ def _pairs(seen: TaskGradients) -> Any:
     for one, other in combinations(range(len(names)), 2):
         cosines = seen.cosines.get((one, other), np.array([]))
         known = cosines[np.isfinite(cosines)]
-        similarity = 2 * norms[:, one] * norms[:, other] / (norms[:, one] ** 2 + norms[:, other] ** 2)
+        squares = norms[:, one] ** 2 + norms[:, other] ** 2
+        # Two dead tasks are alike in nothing.
+        similarity = 2 * norms[:, one] * norms[:, other] / np.where(squares == 0, np.nan, squares)
         rows.append(
             {
                 "task": names[one],

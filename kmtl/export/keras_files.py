@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from kmtl import _checks
+from kmtl.export import artifacts
 
 _CLASS = re.compile(r"Could not locate (?:class|function) '([^']+)'")
 _ABSENT = re.compile(r"parent module ([\w.]+) cannot be imported")
@@ -43,7 +44,9 @@ def load_keras(path: str | os.PathLike[str], modules: Sequence[str] = ()) -> Any
     with _checks.Refusals("load_keras") as refusals:
         _import(refusals, modules)
         if file.suffix != ".keras" or not file.is_file():
-            refusals.add("path", "must be a .keras file", str(file), "Save one by model.save('name.keras').")
+            refusals.add(
+                "path", "must be a .keras file", artifacts.told_of(file), "Save one by model.save('name.keras')."
+            )
         elif not zipfile.is_zipfile(file):
             got = _checks.words(f"{file}, which is no zip archive or is cut off")
             refusals.add("path", "must be a whole .keras file", got, "Save or copy it again.")

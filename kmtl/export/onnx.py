@@ -13,6 +13,7 @@ import tensorflow as tf
 from google.protobuf import message
 
 from kmtl import _checks, _extras, _keras_private
+from kmtl._shown_path import ShownPath
 from kmtl.export import describing, placing, precision, signatures, stems
 
 _REPLACE = "Do that step in the data, replace the layer, or export a SavedModel."
@@ -74,7 +75,7 @@ def onnx(
     with placing.explain_disk_errors("onnx", target.parent), placing.beside(target.parent) as scratch:
         finished = scratch / "model.onnx"
         _write(model, outputs, describing.text(told), finished)
-        return finished.replace(target)
+        return ShownPath(finished.replace(target))
 
 
 def read_description(path: str | os.PathLike[str]) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kmtl import _checks, _extras
+from kmtl._shown_path import ShownPath
 from kmtl.export import cards, describing, further_signatures, images, placing, sampling, signatures
 from kmtl.export.serving import warmup
 
@@ -100,7 +101,7 @@ def saved_model(
         functions, kept = further_signatures.endpoints(model, asked.outputs, asked.forms)
         with placing.explain_disk_errors("saved_model", folder):
             _write(finished, functions, kept, asked, told)
-            return placing.place_version(finished, folder, version)
+            return ShownPath(placing.place_version(finished, folder, version))
 
 
 def _asked(refusals: _checks.Refusals, model: Any, tasks: Any, options: tuple[Any, Any, Any]) -> _Asked:

@@ -75,7 +75,9 @@ def as_dataset(
         refusals.add(argument, _RULE, got, fix if hasattr(x, "__next__") else "")
         return None
     given = arrays_feed(x, y, weights, tasks, owner, all_needed=False, values=True)
-    parts = tuple(part for part in (given.x, given.y, given.sample_weight) if part is not None)
+    # What tf.data makes of a list is one tensor.
+    inputs = keras.tree.lists_to_tuples(given.x)
+    parts = tuple(part for part in (inputs, given.y, given.sample_weight) if part is not None)
     rows = len(keras.tree.flatten(given.x)[0])
     if shuffle and not is_reshuffled:
         places = np.random.default_rng(0).permutation(rows)

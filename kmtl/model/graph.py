@@ -102,9 +102,8 @@ class TaskGraph(keras.Model):
         Args:
             model: A functional model; with one task, its single output may stand alone.
             tasks: The tasks, in order.
-            from_logits: Whether outputs that are logits, as a Dense layer without activation makes them, get the
-                softmax or sigmoid that their task promises. The loss then sees probabilities, exactly, and needs no
-                `from_logits` of its own.
+            from_logits: Whether outputs of tasks that promise probabilities get their softmax or sigmoid, all but those
+                that end in one. The loss then sees probabilities, exactly, and needs no `from_logits` of its own.
 
         Raises:
             ValueError: If the outputs are a list, do not match the tasks, or are logits and nobody says so.

@@ -1,5 +1,6 @@
 """What decides how a model is trained, flat, as experiment trackers take it; and the table of it behind `summary`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kmtl._checks import is_number
@@ -30,10 +31,18 @@ def hyperparameters(model: Any) -> dict[str, Any]:
     }
 
 
-def _options(owner: str, config: dict[str, Any]) -> dict[str, Any]:
-    """The options of a config that are single values."""
-    plain = {key: value for key, value in config.items() if isinstance(value, str | bool) or is_number(value)}
-    return {f"{owner}_{key}": value for key, value in plain.items() if key != "name"}
+def _options(owner: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a config that are single values, and those of objects in it: a schedule, a task's optimizer."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{owner}_{key}"
+        if key != "name" and (isinstance(value, str | bool) or is_number(value)):
+            found[name] = value
+        elif isinstance(value, Mapping) and "class_name" in value:
+            found |= {name: value["class_name"], **_options(name, value.get("config") or {})}
+        elif isinstance(value, Mapping):
+            found |= _options(owner, value)
+    return found
 
 
 def task_table(model: Any) -> str:

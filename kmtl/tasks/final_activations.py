@@ -15,7 +15,12 @@ _ENDS = ("softmax", "sigmoid", "hard_sigmoid", "sparse_sigmoid", "sparsemax")
 # Layers that move numbers and leave them what they are.
 _MOVING = (
     *(keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute, keras.layers.Cropping2D),
-    *(keras.layers.UpSampling2D, keras.layers.Resizing, keras.layers.Identity),
+    *(keras.layers.UpSampling2D, keras.layers.Resizing, keras.layers.Identity, keras.layers.Dropout),
+)
+# Layers that make other logits of logits, and no probabilities of anything.
+_SCALING = (
+    *(keras.layers.BatchNormalization, keras.layers.LayerNormalization, keras.layers.GroupNormalization),
+    keras.layers.Rescaling,
 )
 
 
@@ -41,28 +46,50 @@ def is_logits(task: Task, output: Any) -> bool:
     >>> [is_logits(BinaryClassification("spam"), keras.layers.Dense(1, a)(given)) for a in ("linear", "sigmoid")]
     [True, False]
     """
-    if task.final_activation not in _ENDS:
-        return False
-    made = next((item for item in operations_behind(output) if not isinstance(item, _MOVING)), None)
-    if made is None or not hasattr(made, "activation"):
-        return False
-    activation = keras.activations.get(made.activation)
+    return task.final_activation in _ENDS and _is_probability(output) is False
+
+
+def _is_probability(output: Any) -> bool | None:
+    """Whether an output ends in an activation that makes probabilities; None where nobody can tell."""
+    is_linear, is_scaled = False, False
+    for made in operations_behind(output):
+        if isinstance(made, (*_MOVING, *_SCALING)):
+            is_scaled |= isinstance(made, _SCALING)
+            continue
+        name = _activation_of(made)
+        if name in _ENDS:
+            return None if is_scaled else True
+        if not isinstance(made, keras.layers.Activation) or name != "linear":
+            return False if name or is_linear else None
+        # By itself it may be a cast to float32 behind a softmax, as Keras advises for mixed precision.
+        is_linear = True
+    return False if is_linear else None
+
+
+def _activation_of(layer: Any) -> str:
+    """Name of a layer's activation, if it is one of Keras's: a function of the user's own may be anything."""
+    if isinstance(layer, keras.layers.Softmax):
+        return "softmax"
+    activation = keras.activations.get(layer.activation) if hasattr(layer, "activation") else None
     name = getattr(activation, "__name__", "")
-    # A function of the user's own may be anything.
-    return name not in _ENDS and activation is getattr(keras.activations, name, None)
+    return name if activation is not None and activation is getattr(keras.activations, name, None) else ""
 
 
 def with_activations(outputs: Mapping[str, Any], tasks: Sequence[Task]) -> dict[str, Any]:
-    """Ends outputs that are logits in the activation that their task wants.
+    """Ends outputs in the activation that their task wants, unless they end in one that makes probabilities.
 
     Args:
         outputs: `{task: KerasTensor}`.
         tasks: The tasks; one that promises no probability keeps its output.
 
     Raises:
-        ValueError: If none of the outputs is logits.
+        ValueError: If all of them do.
     """
-    logits = [task for task in tasks if task.name in outputs and is_logits(task, outputs[task.name])]
+    logits = [
+        task
+        for task in tasks
+        if task.name in outputs and task.final_activation in _ENDS and not _is_probability(outputs[task.name])
+    ]
     rule, got = "must be left out where no output is logits", words(f"True with {list(outputs)}")
     require(bool(logits), "from_model", "from_logits", rule, got)
     ends = {

@@ -36,6 +36,8 @@ _NUMBERED_FUNCTIONS = frozenset(
     {_METRICS.sparse_categorical_accuracy, _METRICS.sparse_top_k_categorical_accuracy}
     | {_LOSSES.sparse_categorical_crossentropy}
 )
+# They compare classes, unless they are told that they get scores.
+_DECIDED = (_METRICS.IoU, _METRICS.MeanIoU)
 # They decide at a threshold.
 _DECIDING_FUNCTIONS = frozenset({_METRICS.binary_accuracy})
 
@@ -97,6 +99,9 @@ def check_metric(refusals: Refusals, argument: str, task: Any, metric: Any) -> b
         refusals.add(argument, rule, got, fix)
     elif by_class and not task.scores_classes and not several:
         refusals.add(argument, rule, words(f"{metric_name(metric)}, which wants a score a class"), fix)
+    elif task.scores_classes and type(metric) in _DECIDED and metric.sparse_y_pred:
+        got = words(f"{metric_name(metric)}, which wants the class that was decided")
+        refusals.add(argument, rule, got, "Give it sparse_y_pred=False: it then takes the class of the highest score.")
     elif not task.classes and (function in _DECIDING_FUNCTIONS or isinstance(metric, _YES_OR_NO)):
         refusals.add(argument, rule, words(f"{metric_name(metric)}, which wants yes-or-no labels"), fix)
     else:

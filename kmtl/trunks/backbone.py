@@ -82,6 +82,9 @@ def _check(model: Any, image: Any, weights: Any, preprocess: Any, options: Optio
     if not isinstance(model, keras.Model):
         got = words(type(model).__name__)
         raise TypeError(refusal(_OWNER, "model", "must be a keras.Model", got, "Pass the model itself, built."))
+    if isinstance(image, list | tuple):
+        rule, fix = "must be one tensor, or a dict of them by the names of the model's inputs", "Name each."
+        raise TypeError(refusal(_OWNER, "image", rule, words(f"a {type(image).__name__} of {len(image)}"), fix))
     for tensor in image.values() if isinstance(image, dict) else [] if image is None else [image]:
         check_symbolic(_OWNER, tensor)
     with Refusals(_OWNER) as refusals:

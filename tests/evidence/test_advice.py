@@ -94,6 +94,16 @@ def test_a_dead_task_is_named_and_no_balancer_is_advised():
     assert not advise(two_kinds(), X, {"zebra": DIGITS, "ant": X[:, 0]}, batches=2).tasks["is_dead"].any()
 
 
+def test_tasks_that_are_all_dead_are_named():
+    row = keras.Input((4,))
+    tasks = [kmtl.Classification("zebra", 4), kmtl.Regression("ant")]
+    model = kmtl.MultiTaskModel.from_features(row, keras.ops.stop_gradient(keras.layers.Dense(6)(row)), tasks)
+    model.compile("sgd", run_eagerly=True)
+    advice = advise(model, X, {"zebra": DIGITS, "ant": X[:, 0]}, batches=1)
+    assert "Dead: no gradient of 'zebra', 'ant' reaches the shared weights" in advice.verdict
+    assert np.isnan(advice.pairs["norm_similarity"][0])
+
+
 def test_the_level_of_guessing_is_the_loss_of_the_best_constant_output():
     model = two_kinds(weights={"zebra": 0.5, "ant": 2.0})
     classes = np.random.default_rng(1).permutation(np.repeat([0, 1, 2, 2], 24)).astype("int32")

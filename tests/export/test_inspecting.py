@@ -139,7 +139,7 @@ def test_files_that_cannot_be_loaded_are_told(tmp_path):
         ("empty", "no zip archive"),
         ("lambda", "must hold no lambda"),
         ("custom", "must hold known classes, got 'Doubled', which nothing registered. Register it"),
-        ("gone", "must be a .keras file, got .*gone.keras"),
+        ("gone", "must be a .keras file, got .*gone.keras, where nothing is"),
     ):
         with pytest.raises(ValueError, match=f"^load_keras: `path` .*{words}"):
             kmtl.export.load_keras(tmp_path / f"{name}.keras")

@@ -36,6 +36,7 @@ def pets(model, tmp_path_factory):
 
 def test_outputs_are_those_of_keras_together_and_each_alone_for_any_batch(model, pets, samples):
     assert pets.parts[-2:] == ("new", "pets.onnx")
+    assert pets._repr_html_() == f"<code>{pets}</code>"
     assert given_names(pets) == (["photo-1.x", "extra"], ["species", "age-1.y", "area"])
     found = session(pets)
     for size in (1, 6):

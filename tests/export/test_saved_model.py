@@ -60,7 +60,9 @@ def test_batch_normalisation_uses_its_moving_statistics(tmp_path):
 
 
 def test_versions_count_up_and_touch_nothing_that_is_there(small, tmp_path):
-    assert kmtl.export.saved_model(small, tmp_path) == tmp_path / "1"
+    first = kmtl.export.saved_model(small, tmp_path)
+    assert first == tmp_path / "1"
+    assert first._repr_html_() == f"<code>{first}</code>"
     before = (tmp_path / "1" / "saved_model.pb").read_bytes()
     for name in ("7", "latest", "9.bak", "-8", "²"):
         (tmp_path / name).mkdir()

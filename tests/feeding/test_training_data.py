@@ -52,6 +52,11 @@ def test_every_form_gives_the_same_batches(name):
         np.testing.assert_array_equal(np.concatenate([batch[1][label] for batch in batches]), Y[label][:count])
 
 
+def test_a_list_of_inputs_stays_one_of_several():
+    data = as_dataset(Refusals("compare"), "train", ([X, X[:, :1]], Y), TASKS, batch_size=4)
+    assert [[one.shape for one in batch[0]] for batch in read(data)] == [[(4, 2), (4, 1)]] * 2 + [[(2, 2), (2, 1)]]
+
+
 def test_the_training_comes_in_another_order_each_pass_and_folds_in_one():
     passes = {}
     for is_reshuffled in (True, False):

@@ -139,7 +139,7 @@ def test_labels_may_be_missing():
 
 
 @pytest.mark.long
-def test_many_tasks_have_adapters_and_the_rays_to_every_corner():
+def test_many_tasks_have_adapters_and_the_rays_to_every_corner(capsys):
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(512, INPUTS)).astype("float32")
     names = ["zoo", "ant", "bee", "cat", "dog", "elk"]
@@ -155,8 +155,11 @@ def test_many_tasks_have_adapters_and_the_rays_to_every_corner():
 
     keras.utils.set_random_seed(1)
     tasks = [kmtl.Regression(name, shape=(4,)) for name in names]
-    found = kmtl.front.train(build, tasks, data, data, epochs=8, batch_size=64, verbose=0)
+    found = kmtl.front.train(build, tasks, data, data, epochs=8, batch_size=64, verbose=2)
     assert len(found.points) == 13
+    shown = capsys.readouterr().out
+    assert "Measuring 13 preferences" in shown
+    assert "13/13" in shown
     losses = np.array([[point.scores[name]["loss"] for name in names] for point in found.points])
     assert np.all(losses[7:].argmin(axis=1) == np.arange(6)) or found.violations() < 0.3
     assert np.mean(np.diag(losses[7:])) < np.mean(losses[0])

@@ -47,3 +47,13 @@ def test_a_compiled_model_tells_balancer_optimizer_and_weights_as_they_are_now(m
     assert all(isinstance(value, str | int | float) for value in told.values())
     assert [line.split()[-1] for line in lines(model)[1:3]] == ["2", "0.5"]
     assert lines(model)[-1] == "balancer: CAGrad, optimizer: SGD"
+
+
+def test_the_optimizer_of_each_part_and_its_schedule_are_told(model):
+    rate = keras.optimizers.schedules.ExponentialDecay(0.25, 10, 0.5)
+    model.compile(optimizer={"shared": "adam", "width": keras.optimizers.SGD(rate)})
+    told = model.hyperparameters()
+    names = ("shared", "width", "width_learning_rate", "width_learning_rate_decay_rate")
+    assert [told[f"optimizer_{name}"] for name in names] == ["Adam", "SGD", "ExponentialDecay", 0.5]
+    assert told["optimizer_shared_learning_rate"] == pytest.approx(1e-3)
+    assert all(isinstance(value, str | int | float) for value in told.values())

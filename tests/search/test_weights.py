@@ -262,9 +262,12 @@ def test_a_score_that_is_no_number_is_a_cause(tmp_path):
 
 
 @pytest.mark.long
-def test_baselines_that_are_not_given_are_those_of_compare_and_are_trained_once(tmp_path, monkeypatch):
+def test_baselines_that_are_not_given_are_those_of_compare_and_are_trained_once(tmp_path, monkeypatch, capsys):
     options = {"objective": "delta_m", "max_trials": 1, "epochs": 3, "seed": 4}
-    found = planted.search(tmp_path, **options)
+    found = planted.search(tmp_path, **options, verbose=2)
+    shown = capsys.readouterr().out
+    assert "2 baselines and 1 trials of up to 3 epochs: 9 epochs in all" in shown
+    assert [f"{done}/9" in shown for done in (3, 6, 9)] == [True] * 3
     data = planted.data()
     compared = kmtl.evidence.compare(planted.build, planted.TASKS, data, data, epochs=3, seeds=[4], verbose=0)
     assert found.baselines["far"] == pytest.approx(compared.baselines["far"], rel=1e-5)

@@ -55,6 +55,23 @@ def test_the_loss_is_that_of_the_logits_however_large_they_are():
     assert logs["zoo_loss"] > 50
 
 
+def test_a_cast_behind_a_softmax_is_none_of_the_logits():
+    """As Keras advises for mixed precision."""
+    given = keras.Input((3,))
+    cast = keras.layers.Activation("linear", dtype="float32")
+    for end in (keras.layers.Dense(3, "softmax"), keras.layers.Softmax()):
+        model = keras.Model(given, {"zoo": cast(end(given))})
+        assert kmtl.MultiTaskModel.from_model(model, TASKS[:1]).output["zoo"] is model.output["zoo"]
+        with pytest.raises(ValueError, match="from_model: `from_logits` must be left out"):
+            kmtl.MultiTaskModel.from_model(model, TASKS[:1], from_logits=True)
+
+
+def test_what_an_operation_made_is_logits_where_the_user_says_so():
+    given = keras.Input((3,))
+    model = kmtl.MultiTaskModel.from_model(keras.Model(given, {"zoo": given / 2.0}), TASKS[:1], from_logits=True)
+    np.testing.assert_allclose(model.predict(X, verbose=0)["zoo"], ops.softmax(X / 2.0), rtol=1e-6)
+
+
 def test_a_loss_that_takes_logits_takes_them_and_comes_back_from_a_file(plain, tmp_path):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     tasks = [kmtl.Classification("zoo", 3, loss=loss)]

@@ -117,6 +117,7 @@ REFUSED = [
     (kmtl.BinaryClassification("yes"), "sparse_categorical_accuracy", "a score a class"),
     (kmtl.MultiLabel("marks", 3), keras.metrics.SparseCategoricalAccuracy(), "a score a class"),
     (SORT, keras.metrics.F1Score(), "give one number"),
+    (SORT, keras.metrics.MeanIoU(3), "class that was decided. Give it sparse_y_pred=False"),
 ]
 
 

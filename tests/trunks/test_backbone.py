@@ -382,6 +382,12 @@ def test_only_models_are_models(image, model):
         trunks.backbone(model, image)
 
 
+def test_a_list_of_inputs_is_told_to_be_named():
+    image = keras.Input(SHAPE)
+    with pytest.raises(TypeError, match=r"^backbone: `image` must be one tensor, or a dict .*, got a list of 2\. Name"):
+        trunks.backbone(two_inputs(), [image, image])
+
+
 def test_an_array_is_no_image(batch):
     with pytest.raises(TypeError, match="backbone: `image` must be a KerasTensor, got ndarray"):
         trunks.backbone(encoder(), batch)

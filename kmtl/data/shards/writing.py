@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kmtl import _extras
 from kmtl._checks import Refusals, is_whole, known_keywords, near, refusal, words
+from kmtl._shown_path import ShownPath
 from kmtl.data.shards import scratch_folders
 from kmtl.data.shards.blocks import blocks
 from kmtl.data.shards.manifests import FORMATS, Manifest, Shard
@@ -77,7 +78,7 @@ def write_shards(
         _refuse_existing(target)
         with _write_errors(target):
             folder.rename(target)
-    return target
+    return ShownPath(target)
 
 
 def _check(dataset: Any, shards: Any, format_: Any, batched: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from kmtl import _checks
+from kmtl._shown_path import ShownPath
 from kmtl.export import describing, placing, precision, signatures
 from kmtl.export.lite import batching, captured_output, metadata, quality, quantizing, running, scoring
 
@@ -105,7 +106,7 @@ def litert(
     with placing.explain_disk_errors("litert", target.parent), placing.beside(target.parent) as scratch:
         finished = scratch / "model.tflite"
         finished.write_bytes(content)
-        return finished.replace(target)
+        return ShownPath(finished.replace(target))
 
 
 def _refuse_options(

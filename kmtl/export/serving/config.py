@@ -19,7 +19,7 @@ _BASE = re.compile(r"(/|[a-z][a-z0-9]*://)[^\x00-\x1f\x7f]*")
 _MOUNTED = "/serving_config"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class ServingConfig:
     """The files of a server; printed, the command that starts the official container with them.
 
@@ -36,6 +36,8 @@ class ServingConfig:
     def __str__(self) -> str:
         """Returns the command."""
         return self.command
+
+    __repr__ = __str__
 
 
 def serving_config(

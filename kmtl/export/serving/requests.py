@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from kmtl import _checks
+from kmtl._shown_path import ShownPath
 from kmtl.export import artifacts, describing, images, placing, sampling, signatures, stored_descriptions
 from kmtl.export.serving import policies, rest_json
 
@@ -86,7 +87,7 @@ def request_examples(
             contents[f"replies/{body}"] = json.dumps(reply).encode()
             script += _ASK.substitute(title=shlex.quote(f"== {signature}, {form}"), path=f"requests/{body}")
     _write(target, {**contents, "curl.sh": script.encode()})
-    return target
+    return ShownPath(target)
 
 
 def _write(target: Path, contents: Mapping[str, bytes]) -> None:

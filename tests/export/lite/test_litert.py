@@ -10,6 +10,7 @@ from kmtl.export.lite import running
 def test_every_signature_gives_the_keras_outputs(model, samples, tmp_path):
     path = kmtl.export.litert(model, tmp_path / "new" / "pets.tflite")
     assert path == tmp_path / "new" / "pets.tflite"
+    assert path._repr_html_() == f"<code>{path}</code>"
     table = kmtl.export.check(model, path, samples, tolerance=1e-5)
     assert [row.task for row in table.rows] == ["species", "age-1.y", "area"]
     assert table.size == path.stat().st_size
