@@ -114,6 +114,8 @@ class Backward:
 
         The direction is linear in the weights, `d = G'w`, so its derivative by them along `u`
         is `G u`: the inner product of each task's gradient with `u`, for all tasks by one more pass.
+        A finite difference of the losses along `u` would be a cheaper one, of errors of 1 to 2 %: too much for
+        the weights that are learned from it to settle (benchmarks/results/online.md).
 
         Args:
             weights: `(K,)`.

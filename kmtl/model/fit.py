@@ -75,6 +75,8 @@ def train(
         # From here on machines wait for each other.
         if statistics is not None:
             inspection.learn_scales(statistics, inspection.unlearned())
+        if held_out is not None:
+            inspection.require_scales("fit(validation_data)", held_out)
         onednn.tell_once(options["verbose"])
         plan = Plan(given, batch_size, shuffle, steps_per_epoch, initial_epoch)
         batches = statistics.batches if statistics is not None and statistics.complete else None

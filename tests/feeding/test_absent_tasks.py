@@ -43,6 +43,13 @@ def test_the_scale_of_an_absent_task_is_learned_once_it_comes():
     np.testing.assert_allclose(model.scalers["box"].mean, Y["box"].mean(axis=0), rtol=1e-6)
 
 
+def test_validation_labels_of_an_unknown_scale_are_refused():
+    model = compiled(run_eagerly=True)
+    with pytest.raises(ValueError, match=r"fit\(validation_data\): `tasks` must have learned .* none for \['box'\]"):
+        model.fit(X, SOME, validation_data=(X, Y), check=False, verbose=0)
+    model.fit(X, SOME, validation_data=(X, SOME), check=False, verbose=0)
+
+
 def test_a_batch_may_lack_a_task_whose_scale_is_unknown():
     model = compiled(run_eagerly=True)
     model.adapt(X, SOME)
