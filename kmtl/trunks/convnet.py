@@ -26,6 +26,7 @@ def convnet(
     widths: Sequence[int] = (32, 64, 128),
     *,
     kernel_size: int = 3,
+    pool_first: bool = False,
     **options: Unpack[TrunkOptions],
 ) -> Any:
     """Builds convolution - normalisation - activation - max-pooling, once for each width.
@@ -39,6 +40,10 @@ def convnet(
         image: `(batch, height, width, channels)`, floats in 0..1. Unknown height and width are allowed.
         widths: Channels of each stage.
         kernel_size: Side of every kernel, in pixels.
+        pool_first: Whether to pool before the normalisation, which then has a quarter of the values to go through: a
+            training step of a small trunk takes two thirds of the time on a CPU. Behind a rising activation, such as
+            relu, the order makes no difference but to the statistics of the normalisation. It is not folded
+            into the kernel at export.
         **options: Of every trunk: pooling, units, normalization, activation, dropout, l1, l2, synchronized
             and name; see `kmtl.trunks.Options`.
 
@@ -56,18 +61,23 @@ def convnet(
     """
     chosen = options_of(convnet, options)
     tensor = image
-    for index, width in enumerate(_valid_widths(image, widths, kernel_size, chosen), start=1):
-        tensor = convolution(tensor, width, chosen, f"conv{index}", size=int(kernel_size))
-        tensor = halve(tensor, name=chosen.part(f"pool{index}"))
+    for index, width in enumerate(_valid_widths(image, widths, kernel_size, pool_first, chosen), start=1):
+        pool = f"pool{index}"
+        tensor = convolution(
+            tensor, width, chosen, f"conv{index}", size=int(kernel_size), pool=pool if pool_first else None
+        )
+        tensor = tensor if pool_first else halve(tensor, name=chosen.part(pool))
     return end_of_trunk(tensor, chosen)
 
 
-def _valid_widths(image: Any, widths: Any, kernel_size: Any, options: Options) -> tuple[int, ...]:
+def _valid_widths(image: Any, widths: Any, kernel_size: Any, pool_first: Any, options: Options) -> tuple[int, ...]:
     """Returns the widths as a tuple, or refuses all that is wrong."""
     with Refusals("convnet") as refusals:
         check_image(refusals, image, options)
         checked = attempt(refusals, stages, "widths", widths)
         check_narrowest(refusals, "widths", widths, min(checked or (2,)), options)
         attempt(refusals, size, "kernel_size", kernel_size)
+        if not isinstance(pool_first, bool):
+            refusals.add("pool_first", "must be True or False", pool_first)
         options.check(refusals)
     return checked or ()

@@ -23,6 +23,7 @@ def convolution(
     strides: tuple[int, int] = (1, 1),
     activate: bool = True,
     silent: bool = False,
+    pool: str | None = None,
 ) -> Any:
     """Convolves, normalises and activates.
 
@@ -40,9 +41,10 @@ def convolution(
         strides: Step down and across.
         activate: Whether to end with the activation.
         silent: Whether to start at an output of 0, for the end of a residual branch.
+        pool: Name of a max-pooling between kernel and normalisation; None is none.
 
     Returns:
-        `(batch, height / step, width / step, width)`, rounded up.
+        `(batch, height / step, width / step, width)`, rounded up; half of that behind a pooling.
     """
     plain = options.normalization is None
     layer = keras.layers.Conv2D(
@@ -56,8 +58,9 @@ def convolution(
         kernel_regularizer=options.regularizer(),
         name=options.part(part),
     )
+    tensor = layer(tensor)
     tensor = normalize(
-        layer(tensor),
+        tensor if pool is None else halve(tensor, name=options.part(pool)),
         options.normalization,
         name=options.part(f"{part}_norm"),
         gamma="zeros" if silent else "ones",

@@ -46,7 +46,25 @@ def late_variables():
     return made, X
 
 
-@pytest.mark.parametrize("make", [own_state, two_forks, late_variables])
+def joint_terms():
+    """A balanced loss over two tasks, so a row of the balancer's state, another that is not, and a metric of both."""
+
+    def apart(labels, outputs):
+        del labels
+        return keras.ops.square(outputs["width"][:, 0] / 10 - outputs["kind"][:, 0])
+
+    both = ["width", "kind"]
+    joint = {
+        "joint_losses": [
+            kmtl.JointLoss("near", apart, both, balanced=True),
+            kmtl.JointLoss("apart", apart, both, needs_labels=False, weight=0.1),
+        ],
+        "joint_metrics": [kmtl.JointMetric("gap", apart, both)],
+    }
+    return model(balancer="famo", run_eagerly=True, **joint), X
+
+
+@pytest.mark.parametrize("make", [own_state, two_forks, late_variables, joint_terms])
 def test_a_fresh_model_gets_everything_back(tmp_path, make):
     options = {"batch_size": 10, "epochs": 2, "verbose": 0}
     trained, x = make()

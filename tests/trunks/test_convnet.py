@@ -1,6 +1,7 @@
 """The plain convolutional trunk."""
 
 import keras
+import numpy as np
 import pytest
 
 from kmtl import trunks
@@ -33,3 +34,20 @@ def test_one_width_is_one_stage():
 def test_without_normalization_each_kernel_has_a_bias(units, dense):
     normal, plain = (count(widths=(8, 16), units=units, normalization=kind) for kind in ("batch", None))
     assert normal - plain == 3 * (8 + 16 + dense)
+
+
+def test_pooling_first_only_moves_the_normalization():
+    """A rising activation passes the maximum on; a normalisation sees other statistics."""
+    image = keras.Input((16, 16, 1))
+    x = np.random.default_rng(0).random((2, 16, 16, 1), dtype="float32")
+    plain, norm = ([], [])
+    for found, normalization in ((plain, None), (norm, "batch")):
+        for pool_first in (False, True):
+            keras.utils.set_random_seed(0)
+            features = trunks.convnet(image, widths=(3, 4), normalization=normalization, pool_first=pool_first)
+            found.append(keras.Model(image, features))
+    np.testing.assert_allclose(plain[0](x), plain[1](x), atol=1e-6)
+    assert norm[0].count_params() == norm[1].count_params()
+    kinds = [type(layer).__name__ for layer in norm[1].layers[1:5]]
+    assert kinds == ["Conv2D", "MaxPooling2D", "BatchNormalization", "Activation"]
+    assert not np.allclose(norm[0](x, training=True), norm[1](x, training=True), atol=1e-3)

@@ -131,7 +131,7 @@ def test_every_option_is_shown_in_the_signature_with_its_default():
         assert shown == {**vars(trunks.Options()), **own}
         assert {name: parameters[name].annotation for name in named} == named
     convnet = inspect.signature(trunks.convnet).parameters
-    assert list(convnet)[:4] == ["image", "widths", "kernel_size", "pooling"]
+    assert list(convnet)[:5] == ["image", "widths", "kernel_size", "pool_first", "pooling"]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
