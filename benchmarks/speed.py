@@ -29,12 +29,13 @@ ROWS = {
     "convnet, batch 16": ("convnet", 16, {}),
     "convnet, batch 64": ("convnet", 64, {}),
     "convnet, batch 256": ("convnet", 256, {}),
+    "convnet, batch 64, pool_first=True": ("convnet pool_first", 64, {}),
     "convnet, batch 64, jit_compile=True": ("convnet", 64, {"jit_compile": True}),
     "dense, batch 64": ("dense", 64, {}),
     "dense, batch 64, steps_per_execution=16": ("dense", 64, {"steps_per_execution": 16}),
     "dense, batch 64, jit_compile=True": ("dense", 64, {"jit_compile": True}),
 }
-EXAMPLES = {"convnet": 1024, "dense": 4096}
+EXAMPLES = {"convnet": 1024, "convnet pool_first": 1024, "dense": 4096}
 
 
 def model_of(network, options):
@@ -44,8 +45,9 @@ def model_of(network, options):
     import kmtl
 
     image = keras.Input((32, 32, 1), name="image")
-    if network == "convnet":
-        features = kmtl.trunks.convnet(image, widths=(16, 32, 64), units=64)
+    if network.startswith("convnet"):
+        pool_first = network.endswith("pool_first")
+        features = kmtl.trunks.convnet(image, widths=(16, 32, 64), units=64, pool_first=pool_first)
     else:
         features = keras.layers.Dense(64, activation="relu")(keras.layers.Flatten()(image))
     tasks = [kmtl.Classification("digit", 10), kmtl.Regression("angle"), kmtl.Regression("position", shape=(2,))]
