@@ -1,7 +1,7 @@
 """Three tasks on one image, jointly and each alone: data, training, table, pictures, two artifacts.
 
-    python examples/quickstart.py              # two minutes on two cores
-    python examples/quickstart.py --all        # three: with a second joint model, as large as the three single ones
+    python examples/quickstart.py              # two and a half minutes on two cores
+    python examples/quickstart.py --all        # four: with a second joint model, as large as the three single ones
     python examples/quickstart.py --seeds 3    # every training three times, with intervals
     python examples/quickstart.py --smoke      # seconds; the numbers mean nothing
 
