@@ -5,12 +5,12 @@ from typing import Any
 
 from kmtl import data as datasets
 from kmtl._checks import Refusals, is_whole, known_keywords, words
-from kmtl.evidence.builds import Build, checked_tasks, refuse_build
 from kmtl.evidence.comparison import Comparison
-from kmtl.evidence.progress import Progress
-from kmtl.evidence.trainer import Run, Trainer
 from kmtl.feeding import as_dataset
 from kmtl.tasks import Task
+from kmtl.training.builds import Build, checked_tasks, refuse_build
+from kmtl.training.progress import Progress
+from kmtl.training.trainer import Run, Trainer
 
 _FORM = "compare(build, tasks, train, test, epochs=...)"
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from kmtl._table import Result, Table
 from kmtl.evidence.pictures import plot_curves
-from kmtl.evidence.trainer import Run
 from kmtl.metrics import delta_m, is_divisor
 from kmtl.tasks import Task
+from kmtl.training.trainer import Run
 
 
 def interval(values: Sequence[float]) -> float:

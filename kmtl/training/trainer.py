@@ -9,9 +9,9 @@ import numpy as np
 
 from kmtl import data as datasets
 from kmtl._checks import Refusals, words
-from kmtl.evidence.progress import Progress
 from kmtl.model.model import MultiTaskModel
 from kmtl.tasks import Task
+from kmtl.training.progress import Progress
 
 Scores = dict[str, dict[str, float]]
 
@@ -88,6 +88,7 @@ class Trainer:
         validation: Any = None,
         initial_epoch: int = 0,
         callbacks: Sequence[Any] = (),
+        steps_per_epoch: int | None = None,
     ) -> tuple[dict[str, list[float]], float]:
         """Trains a model; returns its logs by epoch and the seconds that it took."""
         own = self.callbacks() if self.callbacks else []
@@ -98,6 +99,7 @@ class Trainer:
             epochs=epochs,
             initial_epoch=initial_epoch,
             callbacks=[*own, *callbacks],
+            steps_per_epoch=steps_per_epoch,
             verbose=self.verbose,
         )
         seconds = time.perf_counter() - start
