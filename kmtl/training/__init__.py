@@ -2,8 +2,9 @@
 
 from kmtl.training.alternating import Alternating
 from kmtl.training.joint import Joint, Separate
+from kmtl.training.message_passing import MessagePassing
 from kmtl.training.recipe import Recipe
 from kmtl.training.trained import Stage, Trained
 from kmtl.training.work import Work
 
-__all__ = ["Alternating", "Joint", "Recipe", "Separate", "Stage", "Trained", "Work"]
+__all__ = ["Alternating", "Joint", "MessagePassing", "Recipe", "Separate", "Stage", "Trained", "Work"]
