@@ -13,7 +13,7 @@ from kmtl.training.label_affinity import label_affinity
 from kmtl.training.message_step import MessageStep
 from kmtl.training.recipe import Recipe
 from kmtl.training.shared_trunk import shared_trunk, trunk_in
-from kmtl.training.sinkhorn import check_scalable, sinkhorn
+from kmtl.training.sinkhorn import MOST, check_scalable, sinkhorn
 from kmtl.training.work import Work
 
 _AFFINITIES, _TRUNKS, _TEMPERATURE = ("gradients", "labels"), ("each", "mean"), 0.25
@@ -121,7 +121,7 @@ class MessagePassing(Recipe):
         else:
             affinity = scaled = np.asarray(self.affinity)
         work.notes["affinity"] = affinity
-        return ops.convert_to_numpy(sinkhorn(scaled, 2000))
+        return ops.convert_to_numpy(sinkhorn(scaled, MOST))
 
 
 def _start_alike(work: Work, copies: list[list[Any]]) -> None:

@@ -8,6 +8,8 @@ from keras.backend import standardize_dtype
 
 from kmtl._checks import Refusals, words
 
+# Rounds for a matrix that is not made of cosines.
+MOST = 500
 _FIX = "Every entry above 0 must lie on a diagonal of such entries: put numbers above 0 in the place of zeros."
 
 
@@ -32,7 +34,6 @@ def sinkhorn(matrix: Any, iterations: int = 200) -> Any:
     >>> ops.convert_to_numpy(sinkhorn(np.array([[4.0, 1.0], [1.0, 1.0]]))).round(4).tolist()
     [[0.6667, 0.3333], [0.3333, 0.6667]]
     """
-
     matrix = ops.convert_to_tensor(matrix)
     tolerance = 8 * float(np.finfo(standardize_dtype(matrix.dtype)).eps)
 
@@ -79,7 +80,7 @@ def _unscalable(values: Any, tolerance: float) -> str:
     place = _without_diagonal(values > 0)
     if place is not None:
         return f"an entry at {place} that lies on no diagonal above 0"
-    sums = ops.convert_to_numpy(sinkhorn(values, 2000)).sum(axis=1)
+    sums = ops.convert_to_numpy(sinkhorn(values, MOST)).sum(axis=1)
     apart = float(np.abs(sums - 1).max())
     return "" if apart <= tolerance else f"entries so far apart that rows still miss 1 by {apart:.1g}"
 
