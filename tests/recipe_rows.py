@@ -43,3 +43,22 @@ def train(recipe, **options):
     """Trains a recipe on the rows: two epochs of three batches."""
     given = {"epochs": 2, "batch_size": 8, "verbose": 0, "validation": rows(seed=1), **options}
     return recipe.train(given.pop("build", build), TASKS, given.pop("train", rows()), **given)
+
+
+class Killed(BaseException):
+    """What no code of kmtl catches, as a kill."""
+
+
+def train_killed(recipe, folder, *, epoch, **options):
+    """Trains a recipe that is killed at the end of an epoch of its first stage, and goes on from its last backup."""
+
+    def kill(number, logs):
+        del logs
+        if number + 1 == epoch:
+            raise Killed
+
+    try:
+        train(recipe, folder=folder, callbacks=lambda: [keras.callbacks.LambdaCallback(on_epoch_end=kill)], **options)
+    except Killed:
+        return train(recipe, folder=folder, **options)
+    raise AssertionError("it was not killed")

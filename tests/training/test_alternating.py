@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from recipe_rows import TASKS, build, rows, train
+from recipe_rows import TASKS, build, rows, train, train_killed
 
 import kmtl
 from kmtl.data.mixing.proportions import annealed
@@ -166,6 +166,7 @@ def test_a_set_a_task_with_what_belongs_to_others_unread():
     found, other = (train(recipe, train=sets(garbage), validation=None) for garbage in (0.0, 1e6))
     for one, two in zip(found.model.get_weights(), other.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
+    assert found.history == other.history
     # One batch of `kind`, two of `speed`.
     assert found.cost == 1.0
     mean = np.mean(sets()["speed"][1]["speed"])
@@ -191,6 +192,14 @@ def test_the_stream_of_sets_begins_anywhere_as_its_own_middle():
     for step, (x, a, b) in enumerate(seen(stream)):
         assert (a if int(turns.at(step)) == 0 else b) == x
         assert np.isnan(b if int(turns.at(step)) == 0 else a)
+
+
+def test_one_killed_behind_a_backup_goes_on_with_the_turn_that_it_stood_at(tmp_path):
+    recipe = Alternating(optimizer="own")  # an epoch has three steps: the second one begins with the other task
+    options = {"train": full_rows(), "validation": None}
+    found = train_killed(recipe, tmp_path, epoch=2, **options).model.get_weights()
+    for one, other in zip(found, train(recipe, **options).model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def compiled(**options):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from recipe_rows import TASKS, build, rows, train
+from recipe_rows import TASKS, build, rows, train, train_killed
 
 import kmtl
 from kmtl.training import MessagePassing, Separate
@@ -93,6 +93,14 @@ def test_labels_tell_the_exchange_in_advance():
     # Sinkhorn of two rows in closed form.
     share = 1 / (1 + np.exp((affinity - 1) / 0.5))
     np.testing.assert_allclose(trained.notes["exchange"], [[share, 1 - share], [1 - share, share]], rtol=1e-5)
+
+
+def test_one_killed_behind_a_backup_goes_on_with_what_it_has_measured(tmp_path):
+    recipe = MessagePassing(every=2)  # an epoch has three steps: the second exchange is in the second one
+    found, whole = train_killed(recipe, tmp_path, epoch=2), train(recipe)
+    for one, other in zip(found.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(found.notes["affinity"], whole.notes["affinity"])
 
 
 def test_copies_that_start_apart_are_told_and_start_alike():
