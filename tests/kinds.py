@@ -13,6 +13,7 @@ from kmtl.tasks import (
     MultiLabel,
     OrdinalRegression,
     Regression,
+    Relation,
     Segmentation,
     Task,
 )
@@ -93,6 +94,9 @@ def _integers(classes: int, *shape: int):
 def _floats(*shape: int):
     return lambda generator, n: generator.normal(3.0, 2.0, (n, *shape)).astype("float32")
 
+
+#: Kinds whose loss is taken between rows: tests/sharing/test_pair_relation.py has what holds of them.
+BETWEEN_ROWS = {Relation}
 
 KINDS = {
     "classification": Kind(lambda name, **options: Classification(name, 3, **options), _integers(3), _cross_entropy),

@@ -66,8 +66,8 @@ def pairs(labels: Any, other: Any = None, *, count: int, share: float = 0.5, see
     random = np.random.default_rng(seed)
     parts = [_drawn_alike(first, second, number, random), _drawn_unlike(first, second, count - number, random)]
     order = random.permutation(count)
-    rows = [np.concatenate([part[side] for part in parts])[order] for side in (0, 1)]
-    return Pairs(*rows, (order < number).astype("int32"))
+    one, two = (np.concatenate([part[side] for part in parts])[order] for side in (0, 1))
+    return Pairs(one, two, (order < number).astype("int32"))
 
 
 class _Rows(NamedTuple):

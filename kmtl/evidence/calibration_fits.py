@@ -149,7 +149,7 @@ def best_threshold(labels: Any, probabilities: Any, rule: Callable[[Any, Any, in
     0.25
     """
     yes, no = int((labels == 1).sum()), int((labels == 0).sum())
-    if not yes or not no or is_constant(probabilities):
+    if not yes or not no or not np.ptp(probabilities):
         return None
     values, places = np.unique(np.asarray(probabilities, "float32"), return_inverse=True)
     of_yes = np.bincount(places, weights=labels == 1)
