@@ -16,6 +16,7 @@ from kmtl.tasks import (
     Relation,
     Segmentation,
     Task,
+    TwoLabels,
 )
 
 
@@ -50,6 +51,12 @@ def _questions(labels, predictions):
     asked = tf.cast(ranks <= labels[:, None], answers.dtype)
     yes = tf.cast(ranks < labels[:, None], answers.dtype)
     return tf.reduce_sum(-asked * (yes * tf.math.log(answers) + (1 - yes) * tf.math.log(1 - answers)), axis=1)[:, None]
+
+
+def _state(labels, predictions):
+    """The chosen of the four states (no, no), (no, yes), (yes, no), (yes, yes)."""
+    state = tf.cast(2 * labels[:, 0] + labels[:, 1], tf.int32)
+    return -tf.math.log(tf.gather(predictions, state, batch_dims=1))[:, None]
 
 
 def _pixels(labels, predictions):
@@ -108,6 +115,7 @@ KINDS = {
     "ordinal": Kind(
         lambda name, **options: OrdinalRegression(name, 4, **options), _integers(4), _questions, linear=False
     ),
+    "two_labels": Kind(TwoLabels, _integers(2, 2), _state, linear=False),
     "segmentation": Kind(
         lambda name, **options: Segmentation(name, 3, **{"shape": (4, 4), **options}),
         _integers(3, 4, 4),
