@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kmtl._checks import refusal, words
+from kmtl._checks import non_negative, refusal, whole, words
 from kmtl.tasks import Task, relation_logits
 
 
@@ -42,8 +42,8 @@ class PairRelation(keras.layers.Layer):
 
     def __init__(self, width: int, l2: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.width = width
-        self.l2 = l2
+        self.width = whole("PairRelation", "width", width, 1)
+        self.l2 = non_negative("PairRelation", "l2", l2)
         penalty = keras.regularizers.L2(l2) if l2 else None
         options = {"kernel_regularizer": penalty, "dtype": "float32"}
         self.first = keras.layers.Dense(width, activation="tanh", name="first", **options)
