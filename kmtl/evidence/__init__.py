@@ -7,7 +7,8 @@ from kmtl.evidence.compare import compare
 from kmtl.evidence.comparison import Comparison
 from kmtl.evidence.conformal import Conformal, Coverage, conformal
 from kmtl.evidence.pictures import plot_curves, plot_samples
-from kmtl.evidence.trainer import Run
+from kmtl.evidence.recipe_comparison import RecipeComparison
+from kmtl.training.trainer import Run
 
 __all__ = [
     "Advice",
@@ -16,6 +17,7 @@ __all__ = [
     "Conformal",
     "Coverage",
     "GradCAM",
+    "RecipeComparison",
     "Run",
     "TaskCalibration",
     "advise",
