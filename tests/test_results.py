@@ -34,6 +34,7 @@ from kmtl.search.hypermodel import Trainee, TrialTrainer
 from kmtl.search.objectives import Custom
 from kmtl.search.space import TaskSpace
 from kmtl.search.trials import Trial
+from kmtl.training import Stage, Trained
 
 TASKS = [kmtl.Regression("zoo", unit="mm"), kmtl.Classification("ant", 3)]
 PREFERENCES = np.linspace(0, 1, 5)
@@ -135,6 +136,7 @@ RESULTS = {
     "Conformal": conformal,
     "Coverage": lambda: Coverage(0.9, ({"task": "zoo", "labels": 9, "covered": 0.875, "size": 2.5, "unit": "mm"},)),
     "GradCAM": grad_cam,
+    "Trained": lambda: Trained("the model", [Stage("joint", 2, 1.0, 3.5, {"loss": [2.0, 1.0]})]),
     "StepCost": lambda: StepCost(0.1, 0.025, 4_000, 3, 0.05),
 }
 

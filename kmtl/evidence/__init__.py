@@ -8,7 +8,8 @@ from kmtl.evidence.comparison import Comparison
 from kmtl.evidence.conflict_gap import ConflictGap, conflict_gap
 from kmtl.evidence.conformal import Conformal, Coverage, conformal
 from kmtl.evidence.pictures import plot_curves, plot_samples
-from kmtl.evidence.trainer import Run
+from kmtl.evidence.recipe_comparison import RecipeComparison
+from kmtl.training.trainer import Run
 
 __all__ = [
     "Advice",
@@ -18,6 +19,7 @@ __all__ = [
     "Conformal",
     "Coverage",
     "GradCAM",
+    "RecipeComparison",
     "Run",
     "TaskCalibration",
     "advise",

@@ -25,9 +25,8 @@ class Step:
     """One step of training, as `fit` runs it on each replica.
 
     `compile` makes a plain one; `model.step = MyStep(model, model.setup)` puts another in its place until the next
-    `compile`. A form of training that differs from the plain one overrides what differs: `forward` for what is computed
-    of a batch, `extra_losses` for losses that belong to no task (they are logged by name and never balanced),
-    `variables` for what moves, or calls the step that it wraps.
+    `compile`. Another form of training overrides what differs: `forward` for what is computed of a batch,
+    `extra_losses` for losses that belong to no task (logged by name, never balanced), `variables` for what moves.
 
     Args:
         model: The model.
@@ -35,6 +34,7 @@ class Step:
 
     Attributes:
         extra_names: Log keys of what `extra_losses` gives.
+        state: Variables of its own, which a backup holds, too.
 
     >>> from kmtl.model.step import Step
     >>> class Shrinking(Step):
@@ -44,6 +44,7 @@ class Step:
     """
 
     extra_names: ClassVar[Sequence[str]] = ()
+    state: Sequence[Any] = ()
 
     def __init__(self, model: TaskGraph, setup: Setup) -> None:
         self.model = model
