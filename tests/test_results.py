@@ -20,8 +20,10 @@ from kmtl.evidence import (
     Conformal,
     Coverage,
     GradCAM,
+    RecipeComparison,
     Run,
     TaskCalibration,
+    conflict_gap,
 )
 from kmtl.export import Inspection, Parity, Quality, TaskParity
 from kmtl.export.lite.scoring import TaskQuality
@@ -48,6 +50,14 @@ def comparison():
 
     alone = {task.name: [run(seed, (task.name,), 2.0) for seed in (0, 1)] for task in TASKS}
     return Comparison(TASKS, [run(seed, ("zoo", "ant"), 1.0) for seed in (0, 1)], alone, {})
+
+
+def recipe_comparison():
+    def run(seed, mae):
+        return Run(("zoo",), seed, {"zoo": {"mae": mae + seed}}, {}, 1.0, 10, 2.0, 0.5)
+
+    runs = {"separate": [run(0, 4.0), run(1, 4.0)], "<joint>": [run(0, 3.0), run(1, 3.5)]}
+    return RecipeComparison(TASKS[:1], runs, "separate", {})
 
 
 def advice():
@@ -111,6 +121,8 @@ def weight_search():
 
 RESULTS = {
     "Comparison": comparison,
+    "RecipeComparison": recipe_comparison,
+    "ConflictGap": lambda: conflict_gap({"zoo": [2.0, 2.5], "ant": [1.0, 1.5]}, {"zoo": [1.0, 1.0], "ant": [1.0, 1.0]}),
     "Advice": advice,
     "Gramians": lambda: Gramians(
         ["zoo", "ant"], np.ones((2, 2)), np.array([[True, True], [True, False]]), np.ones((2, 2, 2))
