@@ -24,7 +24,6 @@ from kmtl.evidence import (
     RecipeComparison,
     Run,
     TaskCalibration,
-    conflict_gap,
 )
 from kmtl.export import Inspection, Parity, Quality, TaskParity
 from kmtl.export.lite.scoring import TaskQuality
@@ -123,7 +122,6 @@ def weight_search():
 RESULTS = {
     "Comparison": comparison,
     "RecipeComparison": recipe_comparison,
-    "ConflictGap": lambda: conflict_gap({"zoo": [2.0, 2.5], "ant": [1.0, 1.5]}, {"zoo": [1.0, 1.0], "ant": [1.0, 1.0]}),
     "Advice": advice,
     "Gramians": lambda: Gramians(
         ["zoo", "ant"], np.ones((2, 2)), np.array([[True, True], [True, False]]), np.ones((2, 2, 2))
