@@ -10,8 +10,12 @@ TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("speed")]
 
 # One row a recipe: small settings, and what it costs for two tasks, counted by hand.
 RECIPES = {
+    "alternating": (training.Alternating(), 1.0),
+    "alternating_own": (training.Alternating("annealed", optimizer="own"), 1.0),
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
+    "message_passing": (training.MessagePassing(every=2), 2.0),
+    "message_passing_mean": (training.MessagePassing("labels", every=1, trunk="mean"), 2.0),
     "separate": (training.Separate(), 2.0),
 }
 

@@ -1,9 +1,11 @@
 """Recipes: every form of joint training, from one joint `fit` to ensembles, by one call."""
 
+from kmtl.training.alternating import Alternating
 from kmtl.training.joint import Joint, Separate
+from kmtl.training.message_passing import MessagePassing
 from kmtl.training.recipe import Recipe
 from kmtl.training.regularized import regularized
 from kmtl.training.trained import Stage, Trained
 from kmtl.training.work import Work
 
-__all__ = ["Joint", "Recipe", "Separate", "Stage", "Trained", "Work", "regularized"]
+__all__ = ["Alternating", "Joint", "MessagePassing", "Recipe", "Separate", "Stage", "Trained", "Work", "regularized"]
