@@ -8,11 +8,16 @@ from kmtl import training
 
 TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("speed")]
 
+UNLABELLED = np.random.default_rng(2).random((16, 4, 4, 1)).astype("float32")
+
 # One row a recipe: small settings, and what it costs for two tasks, counted by hand.
 RECIPES = {
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
     "separate": (training.Separate(), 2.0),
+    # A batch as it is and as a strong view, forward and backward, and as a weak view, forward; twice the rows.
+    "fixmatch": (training.SemiSupervised(unlabelled=UNLABELLED, threshold=0.4), 2 * 7 / 3),
+    "mean_teacher": (training.SemiSupervised("mean_teacher", weight=3.0), 7 / 3),
 }
 
 

@@ -116,10 +116,10 @@ class Step:
         gates = [gradients.Gate() for _ in self.setup.places] if gated else []
         for place, gate in enumerate(gates[: len(examples)]):
             examples[place] = examples[place]._replace(predictions=gate(examples[place].predictions))
-        extras = self.extra_losses(batch, outputs) if training else {}
-        seen = Pass(examples, gates, *self.sums(examples), self.penalty(), extras)
+        seen = Pass(examples, gates, *self.sums(examples), self.penalty(), {})
         seen = self._with_joint_terms(seen, outputs, batch)
-        return self._compared(seen) if training else seen
+        # At the end: they may call layers again, and the penalty is of each layer's last call.
+        return self._compared(seen._replace(extras=self.extra_losses(batch, outputs))) if training else seen
 
     def sums(self, examples: Sequence[Examples]) -> tuple[Any, Any, Any]:
         """Summed losses and counts of labels, `(K,)` each, in task order; and the sums of several losses of a task."""

@@ -2,7 +2,8 @@
 
 from kmtl.training.joint import Joint, Separate
 from kmtl.training.recipe import Recipe
+from kmtl.training.semi_supervised import SemiSupervised
 from kmtl.training.trained import Stage, Trained
 from kmtl.training.work import Work
 
-__all__ = ["Joint", "Recipe", "Separate", "Stage", "Trained", "Work"]
+__all__ = ["Joint", "Recipe", "SemiSupervised", "Separate", "Stage", "Trained", "Work"]
