@@ -15,6 +15,8 @@ RECIPES = {
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
     "separate": (training.Separate(), 2.0),
+    # Two teachers; the student, and both teachers forward.
+    "distilled": (training.Distilled(), 2.0 + 1.0 + 2 / 3),
     # A batch as it is and as a strong view, forward and backward, and as a weak view, forward; twice the rows.
     "fixmatch": (training.SemiSupervised(unlabelled=UNLABELLED, threshold=0.4), 2 * 7 / 3),
     "mean_teacher": (training.SemiSupervised("mean_teacher", weight=3.0), 7 / 3),

@@ -11,6 +11,7 @@ from kmtl.tasks import Task
 from kmtl.tasks.shapes import known_shape
 from kmtl.training.recipe import Recipe, share
 from kmtl.training.semi_supervised_step import FixMatchStep, MeanTeacherStep
+from kmtl.training.step_parts import check_factors
 from kmtl.training.unlabelled import Unlabelled, joined
 from kmtl.training.views import Views, check_augment, check_form
 from kmtl.training.work import Work
@@ -82,9 +83,7 @@ class SemiSupervised(Recipe):
         with Refusals("SemiSupervised") as refusals:
             if method not in _METHODS:
                 refusals.add("method", f"must be one of {list(_METHODS)}", method, near(str(method), _METHODS))
-            factors = list(weight.values()) if isinstance(weight, Mapping) else [weight]
-            if not factors or not all(is_number(factor) and factor >= 0 for factor in factors):
-                refusals.add("weight", "must be a number of at least 0, or {task: such a number}", weight)
+            check_factors(refusals, "weight", weight)
             for argument, value, least, most, rule in (
                 ("threshold", threshold, 1e-9, float("inf"), "must be a finite number above 0"),
                 ("decay", decay, 0, 1 - 1e-9, "must be at least 0 and below 1"),

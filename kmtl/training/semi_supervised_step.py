@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from kmtl._replicas import sum_over_replicas
 from kmtl.model.setup import Setup
 from kmtl.model.side_pass import side_pass
 from kmtl.model.step import Step
 from kmtl.training.output_distances import squared_distance
 from kmtl.training.pseudo_labels import pseudo_labels, real_rows
+from kmtl.training.step_parts import factors_of, held, weighed_sum
 from kmtl.training.views import Views
 
 # Steepness of the ramp of Tarvainen and Valpola.
@@ -36,7 +35,7 @@ class UnlabelledStep(Step):
     def __init__(self, model: Any, setup: Setup, *, views: Views, weight: float | Mapping[str, float] = 1.0) -> None:
         super().__init__(model, setup)
         self.views = views
-        self.factors = [float(weight.get(name, 0.0) if isinstance(weight, Mapping) else weight) for name in self.names]
+        self.factors = factors_of(weight, self.names)
         self.taken = held(np.zeros((), "int64"), "taken")
         self.state = [self.taken, *views.variables]
 
@@ -44,17 +43,6 @@ class UnlabelledStep(Step):
         """Moves the variables, and counts the step."""
         super().update(updates, known)
         self.taken.assign(self.taken.value + 1)
-
-    def weighed(self, sums: Any, counts: Any) -> Any:
-        """This replica's part of the loss: each task's mean over the global batch, weighed and added up.
-
-        Args:
-            sums: This replica's sum of each task's losses, `(K,)`.
-            counts: Over how many it is taken here, `(K,)`.
-        """
-        totals = sum_over_replicas(tf.stop_gradient(counts))
-        factors = self.setup.loss_weights.value[: len(self.names)] * tf.constant(self.factors)
-        return tf.reduce_sum(factors * sums / tf.maximum(totals, 1.0))
 
 
 class FixMatchStep(UnlabelledStep):
@@ -88,7 +76,7 @@ class FixMatchStep(UnlabelledStep):
         wanted, counts = pseudo_labels(self.model.tasks, labels, guesses, self.threshold, real_rows(x))
         found = side_pass(self.model, strong)[0]
         sums = self.sums([group.examples(wanted, found) for group in self.setup.groups])[0]
-        return {"fixmatch": self.weighed(sums, counts)}
+        return {"fixmatch": weighed_sum(self.setup, self.factors, sums, counts)}
 
 
 class MeanTeacherStep(UnlabelledStep):
@@ -140,7 +128,7 @@ class MeanTeacherStep(UnlabelledStep):
         rows = tf.cast(real_rows(batch[0]), tf.float32)
         sums = [self._distance(name, found[name], tf.stop_gradient(wanted[name]), rows) for name in self.names]
         counts = tf.fill([len(self.names)], tf.reduce_sum(rows))
-        return {"consistency": self.ramp * self.weighed(tf.stack(sums), counts)}
+        return {"consistency": self.ramp * weighed_sum(self.setup, self.factors, tf.stack(sums), counts)}
 
     def _distance(self, name: str, found: Any, wanted: Any, rows: Any) -> Any:
         """Sum of one task's distances over the rows."""
@@ -160,21 +148,3 @@ class MeanTeacherStep(UnlabelledStep):
         """Gives the model the teacher's weights and moving statistics."""
         for student, own in [*self.weights, *self.statistics]:
             student.assign(own.numpy())
-
-
-def held(value: Any, name: str, *, aggregation: str = "only_first_replica") -> Any:
-    """A variable of a step, the same on every replica.
-
-    Args:
-        value: What it starts with, an array or another variable.
-        name: Its name.
-        aggregation: What becomes of what replicas assign.
-    """
-    start = keras.ops.convert_to_numpy(value)
-    return keras.Variable(
-        start,
-        dtype=start.dtype.name,
-        trainable=False,
-        name=name,
-        aggregation=aggregation,
-    )
