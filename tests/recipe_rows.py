@@ -8,6 +8,8 @@ from kmtl import training
 
 TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("speed")]
 
+UNLABELLED = np.random.default_rng(2).random((16, 4, 4, 1)).astype("float32")
+
 # One row a recipe: small settings, and what it costs for two tasks, counted by hand.
 RECIPES = {
     "alternating": (training.Alternating(), 1.0),
@@ -17,6 +19,11 @@ RECIPES = {
     "message_passing": (training.MessagePassing(every=2), 2.0),
     "message_passing_mean": (training.MessagePassing("labels", every=1, trunk="mean"), 2.0),
     "separate": (training.Separate(), 2.0),
+    # Two teachers; the student, and both teachers forward.
+    "distilled": (training.Distilled(), 2.0 + 1.0 + 2 / 3),
+    # A batch as it is and as a strong view, forward and backward, and as a weak view, forward; twice the rows.
+    "fixmatch": (training.SemiSupervised(unlabelled=UNLABELLED, threshold=0.4), 2 * 7 / 3),
+    "mean_teacher": (training.SemiSupervised("mean_teacher", weight=3.0), 7 / 3),
 }
 
 

@@ -1,11 +1,25 @@
 """Recipes: every form of joint training, from one joint `fit` to ensembles, by one call."""
 
 from kmtl.training.alternating import Alternating
+from kmtl.training.distilled import Distilled
 from kmtl.training.joint import Joint, Separate
 from kmtl.training.message_passing import MessagePassing
 from kmtl.training.recipe import Recipe
 from kmtl.training.regularized import regularized
+from kmtl.training.semi_supervised import SemiSupervised
 from kmtl.training.trained import Stage, Trained
 from kmtl.training.work import Work
 
-__all__ = ["Alternating", "Joint", "MessagePassing", "Recipe", "Separate", "Stage", "Trained", "Work", "regularized"]
+__all__ = [
+    "Alternating",
+    "Distilled",
+    "Joint",
+    "MessagePassing",
+    "Recipe",
+    "SemiSupervised",
+    "Separate",
+    "Stage",
+    "Trained",
+    "Work",
+    "regularized",
+]
