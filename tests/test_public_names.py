@@ -15,6 +15,7 @@ PROMISED = {
     "balancers": "Balancer get names",
     "trunks": "Options backbone convnet inception pool resnet vgg",
     "data": "from_arrays from_folder from_frame load mix only split_by_task tasks",
+    "sharing": "AveragedHeads Cascade ConceptExpansion CrossStitch FeatureFusion Fork present_rows",
     "metrics": "ClassificationReport delta_m",
     "callbacks": "ClassificationReports Constrained DeltaM EarlyStopping TaskEarlyStopping WorstTask",
     "weighting": "by_difficulty by_initial_loss by_label_count",
