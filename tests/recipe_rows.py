@@ -8,12 +8,25 @@ from kmtl import training
 
 TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("speed")]
 
+
+def left(image):
+    """The left half of an image."""
+    return keras.ops.pad(image[:, :, :2], ((0, 0), (0, 0), (0, 2), (0, 0)))
+
+
+def right(image):
+    """The right half of an image."""
+    return keras.ops.pad(image[:, :, 2:], ((0, 0), (0, 0), (2, 0), (0, 0)))
+
+
 # One row a recipe: small settings, and what it costs for two tasks, counted by hand.
 RECIPES = {
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
     "separate": (training.Separate(), 2.0),
     # Two trunks alone, half as long frozen, where they only go forward, and as long tuned.
+    # Two views, each trained before and after the one time that both look at all rows for labels.
+    "co_training": (training.CoTraining((left, right), rounds=1), 2 * 2 + 2 / 3 / 2),
     "indirect": (training.Indirect(), 2 * (1 + 0.5 / 3 + 0.5)),
     "indirect_cross_stitch": (training.Indirect("cross_stitch"), 2 * (1 + 0.5 / 3 + 0.5)),
 }

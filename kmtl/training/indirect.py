@@ -31,8 +31,8 @@ class Indirect(Recipe):
     such input is a row of zeros, and takes no part in that trunk. `build` makes a model in which each input has layers
     of its own up to one tensor; what put these tensors together there is replaced by the fusion.
 
-    Rows S0-08, S0-17 and S2-10 to S2-14 of the articles, which leave open what "connect" is. Weights of trunks are never
-    averaged: those of different starts have no common order of units.
+    Rows S0-08, S0-17 and S2-10 to S2-14 of the articles, which leave open what "connect" is. Weights are never
+    averaged: trunks of different starts have no common order of units.
 
     Cost: for K trunks `K * (alone + frozen / 3 + tuned)`, since frozen trunks only go forward. With `by="input"` the
     trunks together are one trunk of `build`: `alone + frozen / 3 + tuned`.
