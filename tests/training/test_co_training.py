@@ -145,9 +145,10 @@ def test_data_that_views_cannot_label_is_refused():
     x["one"][4:] = 0.0
     with pytest.raises(ValueError, match="`train` must have rows that hold both views"):
         named.train(build_pairs, [KIND], (x, y), **options)
+    images, labels = rows()
+    speeds = images, {"speed": labels["speed"]}
     with pytest.raises(ValueError, match="`tasks` must have one with one class a row"):
-        x, y = rows()
-        training.CoTraining((left, right)).train(build, TASKS[1:], (x, {"speed": y["speed"]}), **options)
+        training.CoTraining((left, right)).train(build, TASKS[1:], speeds, **options)
     with pytest.raises(ValueError, match="`views` must keep shape and dtype of the inputs"):
         train(training.CoTraining((left, lambda image: image[:, :, 2:])))
 
