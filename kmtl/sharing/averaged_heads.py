@@ -76,7 +76,10 @@ class AveragedHeads(keras.layers.Layer):
         Raises:
             ValueError: If there is no such task, they want unlike outputs, or one asks for a head of its own.
         """
-        first, owner = tasks[0], "AveragedHeads"
+        owner = "AveragedHeads"
+        listed = isinstance(tasks, Sequence) and bool(tasks) and all(isinstance(task, Task) for task in tasks)
+        require(listed, owner, "tasks", "must be a list of tasks", tasks, "The branches', and that of their mean.")
+        first = tasks[0]
         names = [task.name for task in tasks]
         require(mean in names, owner, "mean", "must be one of the tasks", mean, near(str(mean), names))
         with Refusals(owner) as refusals:

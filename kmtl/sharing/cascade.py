@@ -7,7 +7,7 @@ from typing import Any
 from kmtl._checks import Refusals, known_keys, near, refusal, require, words
 from kmtl._keras_private import layer_behind
 from kmtl.sharing.read_predictions import ReadPredictions, can_read
-from kmtl.tasks import Task, Unstandardize, build_heads, check_factors, features_by_task
+from kmtl.tasks import Task, Unstandardize, build_heads, check_factors, features_by_task, named_tasks
 
 _FIX = "For example Cascade({'detection': ['edges']}): `detection` reads what `edges` predicts."
 
@@ -71,7 +71,7 @@ class Cascade:
         Raises:
             ValueError: If a name is that of no task, a reader has no head, or cannot take a prediction's form.
         """
-        named = {task.name: task for task in tasks}
+        named = named_tasks(tasks)
         reads = self._among(named)
         own = features_by_task(features, list(tasks), "Cascade")
         products = [task for task in tasks if task.product_of]

@@ -22,7 +22,7 @@ class CrossStitch(keras.layers.Layer):
     `a` is learned, one number a pair of tasks, or one a pair and channel. It starts with `own` on the diagonal and
     `(1 - own) / (K - 1)` off it, so that a row sums to 1; the identity makes K networks that share nothing. Put one
     behind each block of the towers. The authors train the towers alone first and let `a` learn 100 to 1000 times as
-    fast as the rest.
+    fast as the rest: `compile(learning_rate_multipliers={"cross_stitch": 100.0})`, by the layer's name.
 
     Source: Misra et al., "Cross-Stitch Networks for Multi-Task Learning", CVPR 2016.
 

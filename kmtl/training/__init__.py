@@ -4,7 +4,8 @@ from kmtl.training.co_training import CoTraining
 from kmtl.training.indirect import Indirect
 from kmtl.training.joint import Joint, Separate
 from kmtl.training.recipe import Recipe
+from kmtl.training.regularized import regularized
 from kmtl.training.trained import Stage, Trained
 from kmtl.training.work import Work
 
-__all__ = ["CoTraining", "Indirect", "Joint", "Recipe", "Separate", "Stage", "Trained", "Work"]
+__all__ = ["CoTraining", "Indirect", "Joint", "Recipe", "Separate", "Stage", "Trained", "Work", "regularized"]

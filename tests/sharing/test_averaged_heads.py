@@ -56,6 +56,8 @@ def test_what_makes_no_three_outputs_is_refused():
     tasks = [make("read"), make("bought"), make("wanted")]
     with pytest.raises(ValueError, match=r"`mean` must be one of the tasks, got 'want'. Did you mean 'wanted'"):
         AveragedHeads.from_tasks(tasks, mean="want")
+    with pytest.raises(ValueError, match=r"`tasks` must be a list of tasks, got \['read'\]"):
+        AveragedHeads.from_tasks(["read"], mean="read")
     others = [kmtl.BinaryClassification("bought", hidden=3), kmtl.MultiLabel("wanted", labels=4)]
     with pytest.raises(ValueError, match=r"(?s)must want the output of 'read'.*'bought'.*no head.*'hidden'.*'wanted'"):
         AveragedHeads.from_tasks([tasks[0], *others], mean="wanted")

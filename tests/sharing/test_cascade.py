@@ -66,7 +66,7 @@ def moves(stop_gradient, missing):
 def test_without_labels_of_its_own_a_head_moves_by_its_reader_alone_unless_that_is_stopped(stop_gradient):
     alone, logs = moves(stop_gradient, ("near", "mid"))
     both, others = moves(stop_gradient, ())
-    assert np.any(alone["near"] != 0) is not stop_gradient
+    assert bool(np.any(alone["near"] != 0)) is not stop_gradient
     # The reader reads predictions: that labels of what it reads are missing is nothing to it.
     np.testing.assert_array_equal(alone["far_standardized"], both["far_standardized"])
     assert logs["far_loss"] == others["far_loss"]
