@@ -8,6 +8,8 @@ from kmtl import training
 
 TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("speed")]
 
+UNLABELLED = np.random.default_rng(2).random((16, 4, 4, 1)).astype("float32")
+
 
 def left(image):
     """The left half of an image."""
@@ -24,11 +26,16 @@ RECIPES = {
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
     "separate": (training.Separate(), 2.0),
-    # Two trunks alone, half as long frozen, where they only go forward, and as long tuned.
     # Two views, each trained before and after the one time that both look at all rows for labels.
     "co_training": (training.CoTraining((left, right), rounds=1), 2 * 2 + 2 / 3 / 2),
+    # Two trunks alone, half as long frozen, where they only go forward, and as long tuned.
     "indirect": (training.Indirect(), 2 * (1 + 0.5 / 3 + 0.5)),
     "indirect_cross_stitch": (training.Indirect("cross_stitch"), 2 * (1 + 0.5 / 3 + 0.5)),
+    # Two teachers; the student, and both teachers forward.
+    "distilled": (training.Distilled(), 2.0 + 1.0 + 2 / 3),
+    # A batch as it is and as a strong view, forward and backward, and as a weak view, forward; twice the rows.
+    "fixmatch": (training.SemiSupervised(unlabelled=UNLABELLED, threshold=0.4), 2 * 7 / 3),
+    "mean_teacher": (training.SemiSupervised("mean_teacher", weight=3.0), 7 / 3),
 }
 
 

@@ -76,6 +76,12 @@ def _apart(owners: Mapping[str, Any], known: list[str]) -> Any:
     return {SHARED: carried_optimizer(_inner(owners[known[0]].optimizer), Names({}, {})), **made}
 
 
+def fresh_optimizer(optimizer: Any) -> Any:
+    """An optimizer of the settings that the shared weights' one has, which scales no losses; without state."""
+    inner = _inner(optimizer)
+    return type(inner).from_config(inner.get_config())
+
+
 def _inner(optimizer: Any) -> Any:
     """An optimizer without what scales losses, which `compile` adds again."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)

@@ -161,7 +161,7 @@ class BinaryClassification(Task):
 
     def class_probabilities(self, outputs: Any) -> Any:
         """Those of no and of yes, `(batch, 2)`."""
-        return np.concatenate([1.0 - outputs, outputs], axis=-1)
+        return (np if isinstance(outputs, np.ndarray) else ops).concatenate([1.0 - outputs, outputs], axis=-1)
 
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch,)`."""
@@ -244,7 +244,7 @@ class MultiLabel(Task):
     def class_probabilities(self, outputs: Any) -> Any:
         """Those of no and of yes of each label, `(batch, labels, 2)`."""
         yes = self.metric_outputs(outputs)
-        return np.stack([1.0 - yes, yes], axis=-1)
+        return (np if isinstance(yes, np.ndarray) else ops).stack([1.0 - yes, yes], axis=-1)
 
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch, labels)`."""

@@ -1,11 +1,25 @@
 """Recipes: every form of joint training, from one joint `fit` to ensembles, by one call."""
 
 from kmtl.training.co_training import CoTraining
+from kmtl.training.distilled import Distilled
 from kmtl.training.indirect import Indirect
 from kmtl.training.joint import Joint, Separate
 from kmtl.training.recipe import Recipe
 from kmtl.training.regularized import regularized
+from kmtl.training.semi_supervised import SemiSupervised
 from kmtl.training.trained import Stage, Trained
 from kmtl.training.work import Work
 
-__all__ = ["CoTraining", "Indirect", "Joint", "Recipe", "Separate", "Stage", "Trained", "Work", "regularized"]
+__all__ = [
+    "CoTraining",
+    "Distilled",
+    "Indirect",
+    "Joint",
+    "Recipe",
+    "SemiSupervised",
+    "Separate",
+    "Stage",
+    "Trained",
+    "Work",
+    "regularized",
+]
