@@ -6,6 +6,7 @@ from kmtl.sharing.concept_expansion import ConceptExpansion
 from kmtl.sharing.cross_stitch import CrossStitch
 from kmtl.sharing.feature_fusion import FeatureFusion
 from kmtl.sharing.fork import Fork
+from kmtl.sharing.input_dropout import InputDropout
 from kmtl.sharing.pair_features import PairFeatures, PairSimilarity, pair_distance
 from kmtl.sharing.pair_relation import PairRelation
 from kmtl.sharing.present_rows import present_rows
@@ -21,6 +22,7 @@ __all__ = [
     "CrossStitch",
     "FeatureFusion",
     "Fork",
+    "InputDropout",
     "Marginals",
     "PairFeatures",
     "PairRelation",

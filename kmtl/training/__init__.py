@@ -1,7 +1,9 @@
 """Recipes: every form of joint training, from one joint `fit` to ensembles, by one call."""
 
 from kmtl.training.alternating import Alternating
+from kmtl.training.co_training import CoTraining
 from kmtl.training.distilled import Distilled
+from kmtl.training.indirect import Indirect
 from kmtl.training.joint import Joint, Separate
 from kmtl.training.message_passing import MessagePassing
 from kmtl.training.recipe import Recipe
@@ -12,7 +14,9 @@ from kmtl.training.work import Work
 
 __all__ = [
     "Alternating",
+    "CoTraining",
     "Distilled",
+    "Indirect",
     "Joint",
     "MessagePassing",
     "Recipe",
