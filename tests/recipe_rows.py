@@ -10,6 +10,8 @@ TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("speed")]
 
 # One row a recipe: small settings, and what it costs for two tasks, counted by hand.
 RECIPES = {
+    "bagging": (training.Bagging(members=2), 2.0),
+    "output_sum": (training.OutputSum(factors=(1.0, 0.5)), 2.0),
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
     "separate": (training.Separate(), 2.0),
