@@ -12,6 +12,8 @@ TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("speed")]
 RECIPES = {
     "bagging": (training.Bagging(members=2), 2.0),
     "output_sum": (training.OutputSum(factors=(1.0, 0.5)), 2.0),
+    "label_concat": (training.LabelFusion("concat"), 1.0),
+    "label_powerset": (training.LabelFusion("powerset"), 1.0),
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
     "separate": (training.Separate(), 2.0),

@@ -2,9 +2,10 @@
 
 from kmtl.training.bagging import Bagging
 from kmtl.training.joint import Joint, Separate
+from kmtl.training.label_fusion import LabelFusion
 from kmtl.training.output_sum import OutputSum
 from kmtl.training.recipe import Recipe
 from kmtl.training.trained import Stage, Trained
 from kmtl.training.work import Work
 
-__all__ = ["Bagging", "Joint", "OutputSum", "Recipe", "Separate", "Stage", "Trained", "Work"]
+__all__ = ["Bagging", "Joint", "LabelFusion", "OutputSum", "Recipe", "Separate", "Stage", "Trained", "Work"]

@@ -92,19 +92,27 @@ def output_sum(members: Sequence[Any], factors: Sequence[float]) -> MultiTaskMod
             for name in first.tasks
         }
         made = MultiTaskModel(inputs, outputs, tasks=list(first.tasks.values()))
-        given = first.setup.balancer
-        return compile_like(made, first, balancer=type(given).from_config(given.get_config()))
+        return compile_like(made, first, balancer=same_balancer(first))
 
 
-def linear_outputs(model: Any) -> dict[str, LinearOutput]:
+def same_balancer(model: Any) -> Any:
+    """A balancer of the same settings as a compiled model's, without its state."""
+    return type(model.setup.balancer).from_config(model.setup.balancer.get_config())
+
+
+def linear_outputs(model: Any, owner: str = "OutputSum") -> dict[str, LinearOutput]:
     """Finds what each head of a model gives before its last activation.
+
+    Args:
+        model: A `MultiTaskModel`.
+        owner: Whose arguments a refusal names.
 
     Raises:
         ValueError: If one ends otherwise, all of them at once.
     """
     copies: dict[int, Any] = {}
     found = {name: linear_output(task, model.output[name], copies) for name, task in model.tasks.items()}
-    with Refusals("OutputSum") as refusals:
+    with Refusals(owner) as refusals:
         for name, one in found.items():
             if one is None:
                 rule = f"must make a head of {name!r} that ends in a linear layer and an activation"
