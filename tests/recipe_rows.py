@@ -25,6 +25,10 @@ def right(image):
 RECIPES = {
     "alternating": (training.Alternating(), 1.0),
     "alternating_own": (training.Alternating("annealed", optimizer="own"), 1.0),
+    "bagging": (training.Bagging(members=2), 2.0),
+    "output_sum": (training.OutputSum(factors=(1.0, 0.5)), 2.0),
+    "label_concat": (training.LabelFusion("concat"), 1.0),
+    "label_powerset": (training.LabelFusion("powerset"), 1.0),
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
     "message_passing": (training.MessagePassing(every=2), 2.0),
