@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import keras
+
 from kmtl.model.carried_training import Names, carried_arguments, carried_optimizer
 from kmtl.model.optimizers import SHARED, OptimizerByTask
 
 _BY_TASK = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
-def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: Any = "equal") -> Any:
+def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: Any = "equal", rate: float = 1.0) -> Any:
     """Compiles a model with what others were compiled with, for the tasks that it has; no state is taken along.
 
     Losses, their weights and metrics are those of each task's own model; what belongs to no task, as
@@ -21,6 +23,7 @@ def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: An
         optimizer: As in `compile`; None makes one of the first model's settings; `"by_task"` makes one a task, each of
             its own model's settings, as if they were trained apart.
         balancer: As in `compile`.
+        rate: Factor of the learning rate of every weight.
 
     Returns:
         The model.
@@ -46,13 +49,51 @@ def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: An
     rates = given.get("learning_rate_multipliers")
     if rates:
         held = {SHARED, *model.tasks}
-        given["learning_rate_multipliers"] = {key: rate for key, rate in rates.items() if key in held} or None
+        given["learning_rate_multipliers"] = {key: factor for key, factor in rates.items() if key in held} or None
     if optimizer is None:
         optimizer = carried_optimizer(first.optimizer, Names({name: name for name in known}, {}))
     elif isinstance(optimizer, str) and optimizer == "by_task":
         optimizer = _apart(owners, known)
+    if rate != 1.0:
+        optimizer.learning_rate = _slowed(optimizer.learning_rate, rate)
     model.compile(optimizer, **{**given, "balancer": balancer})
     return model
+
+
+def _slowed(given: Any, rate: float) -> Any:
+    """A multiple of a learning rate: a number, or a schedule."""
+    schedule = keras.optimizers.schedules.LearningRateSchedule
+    return SlowedSchedule(given, rate) if isinstance(given, schedule) else float(given) * rate
+
+
+@keras.saving.register_keras_serializable(package="kmtl")
+class SlowedSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A multiple of a schedule of learning rates.
+
+    Args:
+        schedule: The schedule.
+        rate: The factor.
+
+    >>> halves = keras.optimizers.schedules.ExponentialDecay(1.0, 1, 0.5)
+    >>> round(float(SlowedSchedule(halves, 0.1)(2)), 6)
+    0.025
+    """
+
+    def __init__(self, schedule: Any, rate: float) -> None:
+        self.schedule, self.rate = schedule, rate
+
+    def __call__(self, step: Any) -> Any:
+        """The rate of a step."""
+        return self.rate * self.schedule(step)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what the constructor needs."""
+        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "rate": self.rate}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "SlowedSchedule":
+        """Makes the schedule again."""
+        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["rate"])
 
 
 def _of_task(owner: Any, name: str) -> dict[str, Any]:
