@@ -39,6 +39,11 @@ RECIPES = {
     # Two trunks alone, half as long frozen, where they only go forward, and as long tuned.
     "indirect": (training.Indirect(), 2 * (1 + 0.5 / 3 + 0.5)),
     "indirect_cross_stitch": (training.Indirect("cross_stitch"), 2 * (1 + 0.5 / 3 + 0.5)),
+    # A joint training and half of one a task; heads go forward together.
+    "tuned": (training.FineTuned(), 2.0),
+    "tuned_heads": (training.FineTuned(how="head"), 1.0 + 0.5 / 3),
+    "tuned_adapters": (training.FineTuned(how="adapters", rate=1.0), 2.0),
+    "tuned_adapters_stay": (training.FineTuned(tasks=["speed"], how="adapters", fold=False, rank=2), 1.5),
     # Two teachers; the student, and both teachers forward.
     "distilled": (training.Distilled(), 2.0 + 1.0 + 2 / 3),
     # A batch as it is and as a strong view, forward and backward, and as a weak view, forward; twice the rows.

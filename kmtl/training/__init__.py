@@ -4,6 +4,7 @@ from kmtl.training.alternating import Alternating
 from kmtl.training.bagging import Bagging
 from kmtl.training.co_training import CoTraining
 from kmtl.training.distilled import Distilled
+from kmtl.training.fine_tuned import FineTuned
 from kmtl.training.indirect import Indirect
 from kmtl.training.joint import Joint, Separate
 from kmtl.training.label_fusion import LabelFusion
@@ -20,6 +21,7 @@ __all__ = [
     "Bagging",
     "CoTraining",
     "Distilled",
+    "FineTuned",
     "Indirect",
     "Joint",
     "LabelFusion",
