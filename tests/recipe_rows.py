@@ -17,6 +17,10 @@ RECIPES = {
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
     "separate": (training.Separate(), 2.0),
+    # Without each of two folds 2 of 3 batches, and 2 held out that go forward, of 2 epochs; then all rows.
+    "stacking": (training.Stacking(folds=2, base=training.Joint()), 2 * (2 / 3 + 2 / 3 / 6) + 1.0),
+    # Of each member a third of a pass to see where it errs, of 2 epochs.
+    "boosting": (training.Boosting(members=2), 2 * (1 + 1 / 6)),
 }
 
 
