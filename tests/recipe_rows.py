@@ -8,19 +8,46 @@ from kmtl import training
 
 TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("speed")]
 
+UNLABELLED = np.random.default_rng(2).random((16, 4, 4, 1)).astype("float32")
+
+
+def left(image):
+    """The left half of an image."""
+    return keras.ops.pad(image[:, :, :2], ((0, 0), (0, 0), (0, 2), (0, 0)))
+
+
+def right(image):
+    """The right half of an image."""
+    return keras.ops.pad(image[:, :, 2:], ((0, 0), (0, 0), (2, 0), (0, 0)))
+
+
 # One row a recipe: small settings, and what it costs for two tasks, counted by hand.
 RECIPES = {
+    "alternating": (training.Alternating(), 1.0),
+    "alternating_own": (training.Alternating("annealed", optimizer="own"), 1.0),
     "bagging": (training.Bagging(members=2), 2.0),
     "output_sum": (training.OutputSum(factors=(1.0, 0.5)), 2.0),
     "label_concat": (training.LabelFusion("concat"), 1.0),
     "label_powerset": (training.LabelFusion("powerset"), 1.0),
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
+    "message_passing": (training.MessagePassing(every=2), 2.0),
+    "message_passing_mean": (training.MessagePassing("labels", every=1, trunk="mean"), 2.0),
     "separate": (training.Separate(), 2.0),
     # Without each of two folds 2 of 3 batches, and 2 held out that go forward, of 2 epochs; then all rows.
     "stacking": (training.Stacking(folds=2, base=training.Joint()), 2 * (2 / 3 + 2 / 3 / 6) + 1.0),
     # Of each member a third of a pass to see where it errs, of 2 epochs.
     "boosting": (training.Boosting(members=2), 2 * (1 + 1 / 6)),
+    # Two views, each trained before and after the one time that both look at all rows for labels.
+    "co_training": (training.CoTraining((left, right), rounds=1), 2 * 2 + 2 / 3 / 2),
+    # Two trunks alone, half as long frozen, where they only go forward, and as long tuned.
+    "indirect": (training.Indirect(), 2 * (1 + 0.5 / 3 + 0.5)),
+    "indirect_cross_stitch": (training.Indirect("cross_stitch"), 2 * (1 + 0.5 / 3 + 0.5)),
+    # Two teachers; the student, and both teachers forward.
+    "distilled": (training.Distilled(), 2.0 + 1.0 + 2 / 3),
+    # A batch as it is and as a strong view, forward and backward, and as a weak view, forward; twice the rows.
+    "fixmatch": (training.SemiSupervised(unlabelled=UNLABELLED, threshold=0.4), 2 * 7 / 3),
+    "mean_teacher": (training.SemiSupervised("mean_teacher", weight=3.0), 7 / 3),
 }
 
 

@@ -31,7 +31,8 @@ class Part(Work):
         self._trainer = Trainer(self._build, owner=self.owner, callbacks=trainer.callbacks, verbose=self.verbose)
         if train is not None:
             self.train = train
-            self.statistics, self.steps = self._looked()
+            self.looked = self._look()
+            self.statistics, self.steps = self.looked
 
     def fit(self, stage: str, model: Any, data: Any = None, **options: Any) -> dict[str, list[float]]:
         """Trains as a stage of the whole."""

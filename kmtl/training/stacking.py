@@ -103,6 +103,9 @@ class Stacking(Recipe):
             if not fits(task):
                 rule = "must have one output a class or an element of the label to be fitted by a meta model"
                 refusals.add("tasks", rule, task)
+            elif self.meta != "non_negative" and not (is_of_classes(task) or task.final_activation is None):
+                got, fix = words(f"{task} of {task.final_activation}"), "Use meta='non_negative'."
+                refusals.add("tasks", "must have probabilities of classes, or any number, as outputs", got, fix)
             elif self.meta == "logistic" and not is_of_classes(task):
                 refusals.add(
                     "meta", f"must not be 'logistic' for values, as of {task.name!r}", "logistic", "Use 'ridge'."
@@ -125,7 +128,8 @@ class Stacking(Recipe):
         """Outputs of a base recipe for each row, by the models that did not see it."""
         found: dict[str, Any] = {}
         for number, (seen, held) in enumerate(folds, 1):
-            part = Part(work, self.bases[place], f"{_name(place)} without fold {number}", rows.take(seen).dataset())
+            data = rows.take(seen).dataset(seed=work.seed)
+            part = Part(work, self.bases[place], f"{_name(place)} without fold {number}", data)
             for name, values in _held_out(part, rows.take(held)).items():
                 found.setdefault(name, np.zeros((rows.number, *values.shape[1:]), values.dtype))[held] = values
         return found
