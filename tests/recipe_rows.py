@@ -34,6 +34,10 @@ RECIPES = {
     "message_passing": (training.MessagePassing(every=2), 2.0),
     "message_passing_mean": (training.MessagePassing("labels", every=1, trunk="mean"), 2.0),
     "separate": (training.Separate(), 2.0),
+    # Without each of two folds 2 of 3 batches, and 2 held out that go forward, of 2 epochs; then all rows.
+    "stacking": (training.Stacking(folds=2, base=training.Joint()), 2 * (2 / 3 + 2 / 3 / 6) + 1.0),
+    # Of each member a third of a pass to see where it errs, of 2 epochs.
+    "boosting": (training.Boosting(members=2), 2 * (1 + 1 / 6)),
     # Two views, each trained before and after the one time that both look at all rows for labels.
     "co_training": (training.CoTraining((left, right), rounds=1), 2 * 2 + 2 / 3 / 2),
     # Two trunks alone, half as long frozen, where they only go forward, and as long tuned.

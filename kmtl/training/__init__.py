@@ -2,6 +2,7 @@
 
 from kmtl.training.alternating import Alternating
 from kmtl.training.bagging import Bagging
+from kmtl.training.boosting import Boosting
 from kmtl.training.co_training import CoTraining
 from kmtl.training.distilled import Distilled
 from kmtl.training.fine_tuned import FineTuned
@@ -13,12 +14,14 @@ from kmtl.training.output_sum import OutputSum
 from kmtl.training.recipe import Recipe
 from kmtl.training.regularized import regularized
 from kmtl.training.semi_supervised import SemiSupervised
+from kmtl.training.stacking import Stacking
 from kmtl.training.trained import Stage, Trained
 from kmtl.training.work import Work
 
 __all__ = [
     "Alternating",
     "Bagging",
+    "Boosting",
     "CoTraining",
     "Distilled",
     "FineTuned",
@@ -30,6 +33,7 @@ __all__ = [
     "Recipe",
     "SemiSupervised",
     "Separate",
+    "Stacking",
     "Stage",
     "Trained",
     "Work",

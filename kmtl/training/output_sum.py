@@ -88,7 +88,7 @@ def output_sum(members: Sequence[Any], factors: Sequence[float]) -> MultiTaskMod
             for place, (member, found) in enumerate(zip(members, linear, strict=True), 1)
         ]
         outputs = {
-            name: linear[0][name].end(_weighted_sum(name, [part[name] for part in parts], factors))
+            name: linear[0][name].end(weighted_sum(name, [part[name] for part in parts], factors))
             for name in first.tasks
         }
         made = MultiTaskModel(inputs, outputs, tasks=list(first.tasks.values()))
@@ -133,7 +133,7 @@ def _on_inputs(model: Any, tensors: Mapping[str, Any], inputs: Any, suffix: str)
     return keras.models.clone_model(part, input_tensors=inputs, clone_function=renamed).output
 
 
-def _weighted_sum(task: str, tensors: Sequence[Any], factors: Sequence[float]) -> Any:
+def weighted_sum(task: str, tensors: Sequence[Any], factors: Sequence[float]) -> Any:
     """Adds up tensors, each times its factor."""
     scaled = [
         tensor if factor == 1 else keras.layers.Rescaling(factor, dtype="float32", name=f"{task}_part_{place}")(tensor)

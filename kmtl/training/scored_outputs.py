@@ -34,6 +34,12 @@ def present_rows(task: Task, labels: Any) -> Any:
     return there.reshape(len(there), -1).any(axis=1)
 
 
+def weights_of(rows: Rows, task: Task) -> Any:
+    """The sample weights of a task, `(rows,)`, or None; 0 where its label is missing."""
+    given = rows.weights.get(task.name) if isinstance(rows.weights, Mapping) else rows.weights
+    return None if given is None else np.nan_to_num(np.asarray(given, "float64")).reshape(rows.number)
+
+
 def masked(tasks: Iterable[Task], labels: Mapping[str, Any], left_out: Any) -> dict[str, Any]:
     """Labels that are missing in some rows more.
 
