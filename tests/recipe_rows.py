@@ -31,6 +31,9 @@ RECIPES = {
     # Two trunks alone, half as long frozen, where they only go forward, and as long tuned.
     "indirect": (training.Indirect(), 2 * (1 + 0.5 / 3 + 0.5)),
     "indirect_cross_stitch": (training.Indirect("cross_stitch"), 2 * (1 + 0.5 / 3 + 0.5)),
+    # As before; and half as long in two views of two trunks each, or through a decoder.
+    "indirect_views": (training.Indirect("mean", tune="views"), 2 * (1 + 0.5 / 3 + 0.5) + 0.5 * 2 * 2),
+    "indirect_denoised": (training.Indirect(tune="denoise", augment=0.1), 2 * (1 + 0.5 / 3 + 0.5) + 0.5 * 2),
     # Two teachers; the student, and both teachers forward.
     "distilled": (training.Distilled(), 2.0 + 1.0 + 2 / 3),
     # A batch as it is and as a strong view, forward and backward, and as a weak view, forward; twice the rows.
