@@ -39,7 +39,6 @@ class Problem(NamedTuple):
         tasks: The tasks.
         weights: Loss weights by task.
         train: For training.
-        validation: For what recipes choose.
         test: For the scores.
         epochs: Of one training.
         small: The model.
@@ -51,7 +50,6 @@ class Problem(NamedTuple):
     tasks: list[Any]
     weights: dict[str, float]
     train: Any
-    validation: Any
     test: Any
     epochs: int
     small: Size
@@ -93,14 +91,13 @@ def digit_poses():
         kmtl.Regression("angle", unit="deg"),
         kmtl.Regression("position", shape=(2,), unit="px"),
     ]
-    splits = ("train[:2000]", "validation[:400]", "test[:1500]")
     sets = []
-    for data in kmtl.data.load("digit_poses", splits=splits):
+    for data in kmtl.data.load("digit_poses", splits=("train[:2000]", "validation[:1]", "test[:1500]")):
         pairs = [(x, y) for x, y, *_ in data.as_numpy_iterator()]
         labels = {name: np.concatenate([y[name] for _, y in pairs]) for name in pairs[0][1]}
         sets.append((np.concatenate([x for x, _ in pairs]), labels))
     small, large = Size((16, 32), 48), Size((28, 56), 72, (32,))
-    return Problem(tasks, {"digit": 1, "angle": 2, "position": 2}, *sets, 8, small, large, shift=False)
+    return Problem(tasks, {"digit": 1, "angle": 2, "position": 2}, sets[0], sets[2], 8, small, large, shift=False)
 
 
 def mnist_attributes():
@@ -120,11 +117,10 @@ def mnist_attributes():
         return pictures, {**labels, "slant": labels["slant"].astype("float32")}
 
     places = random.permutation(60_000)
-    train, validation = of("train", places[:2000]), of("train", places[2000:2400])
-    test = of("test", random.permutation(10_000)[:1500])
+    train, test = of("train", places[:2000]), of("test", random.permutation(10_000)[:1500])
     small, large = Size((16, 32), 48), Size((28, 56), 72, (32,))
     weights = {"digit": 1.0, "student": 1.0, "slant": 1.0}
-    return Problem(tasks, weights, train, validation, test, 6, small, large)
+    return Problem(tasks, weights, train, test, 6, small, large)
 
 
 def clothing():
@@ -136,10 +132,10 @@ def clothing():
     held = np.load(SHARED / "clothing" / "clothing_64.npz")
     pictures = held["images"].reshape(-1, 32, 2, 32, 2, 3).mean((2, 4), dtype="float32") / np.float32(255)
     labels = {name: held[name].astype("int32") for name in ("garment", "kids")}
-    train, validation, test = (_cut(pictures, labels, np.flatnonzero(held["split"] == part)) for part in range(3))
+    train, test = (_cut(pictures, labels, np.flatnonzero(held["split"] == part)) for part in (0, 2))
     train = _cut(*train, slice(None, None, 2))
     small, large = Size((16, 32, 64), 48), Size((22, 44, 88), 64, (32,))
-    return Problem(tasks, {"garment": 1.0, "kids": 1.0}, train, validation, test, 10, small, large)
+    return Problem(tasks, {"garment": 1.0, "kids": 1.0}, train, test, 8, small, large)
 
 
 PROBLEMS = {"digit_poses": digit_poses, "mnist_attributes": mnist_attributes, "clothing": clothing}

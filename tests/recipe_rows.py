@@ -23,8 +23,16 @@ def right(image):
 
 # One row a recipe: small settings, and what it costs for two tasks, counted by hand.
 RECIPES = {
+    "alternating": (training.Alternating(), 1.0),
+    "alternating_own": (training.Alternating("annealed", optimizer="own"), 1.0),
+    "bagging": (training.Bagging(members=2), 2.0),
+    "output_sum": (training.OutputSum(factors=(1.0, 0.5)), 2.0),
+    "label_concat": (training.LabelFusion("concat"), 1.0),
+    "label_powerset": (training.LabelFusion("powerset"), 1.0),
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
+    "message_passing": (training.MessagePassing(every=2), 2.0),
+    "message_passing_mean": (training.MessagePassing("labels", every=1, trunk="mean"), 2.0),
     "separate": (training.Separate(), 2.0),
     # Two views, each trained before and after the one time that both look at all rows for labels.
     "co_training": (training.CoTraining((left, right), rounds=1), 2 * 2 + 2 / 3 / 2),

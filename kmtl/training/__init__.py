@@ -1,9 +1,14 @@
 """Recipes: every form of joint training, from one joint `fit` to ensembles, by one call."""
 
+from kmtl.training.alternating import Alternating
+from kmtl.training.bagging import Bagging
 from kmtl.training.co_training import CoTraining
 from kmtl.training.distilled import Distilled
 from kmtl.training.indirect import Indirect
 from kmtl.training.joint import Joint, Separate
+from kmtl.training.label_fusion import LabelFusion
+from kmtl.training.message_passing import MessagePassing
+from kmtl.training.output_sum import OutputSum
 from kmtl.training.recipe import Recipe
 from kmtl.training.regularized import regularized
 from kmtl.training.semi_supervised import SemiSupervised
@@ -11,10 +16,15 @@ from kmtl.training.trained import Stage, Trained
 from kmtl.training.work import Work
 
 __all__ = [
+    "Alternating",
+    "Bagging",
     "CoTraining",
     "Distilled",
     "Indirect",
     "Joint",
+    "LabelFusion",
+    "MessagePassing",
+    "OutputSum",
     "Recipe",
     "SemiSupervised",
     "Separate",

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from kmtl import balancers, weighting
@@ -30,13 +31,13 @@ def within(weights, present, cap):
 
 
 def test_capped_weights_keep_their_sum_and_stay_within_the_cap():
-    generator = np.random.default_rng(0)
+    generator, traced = np.random.default_rng(0), tf.function(capped, reduce_retracing=True)
     for _ in range(60):
         count, cap = int(generator.integers(1, 9)), float(generator.choice([1.01, 1.5, 3.0, 20.0]))
         weights = 10.0 ** generator.uniform(-4, 4, count)
         present = generator.random(count) < 0.8
         present[0] = True
-        found = np.asarray(capped(ops.array(weights, "float32"), ops.array(present), cap))
+        found = np.asarray(traced(ops.array(weights, "float32"), ops.array(present), ops.array(cap)))
         mean = weights[present].mean()
         np.testing.assert_allclose(found, within(weights, present, cap), rtol=1e-4)
         np.testing.assert_allclose(found.sum(), weights[present].sum(), rtol=1e-5)
