@@ -48,6 +48,9 @@ RECIPES = {
     "tuned_heads": (training.FineTuned(how="head"), 1.0 + 0.5 / 3),
     "tuned_adapters": (training.FineTuned(how="adapters", rate=1.0), 2.0),
     "tuned_adapters_stay": (training.FineTuned(tasks=["speed"], how="adapters", fold=False, rank=2), 1.5),
+    # As before; and half as long in two views of two trunks each, or through a decoder.
+    "indirect_views": (training.Indirect("mean", tune="views"), 2 * (1 + 0.5 / 3 + 0.5) + 0.5 * 2 * 2),
+    "indirect_denoised": (training.Indirect(tune="denoise", augment=0.1), 2 * (1 + 0.5 / 3 + 0.5) + 0.5 * 2),
     # Two teachers; the student, and both teachers forward.
     "distilled": (training.Distilled(), 2.0 + 1.0 + 2 / 3),
     # A batch as it is and as a strong view, forward and backward, and as a weak view, forward; twice the rows.

@@ -75,7 +75,7 @@ def test_a_rate_multiplies_the_update_of_every_weight():
         keras.utils.set_random_seed(0)
         model = build(TASKS)
         model.compile(keras.optimizers.SGD(0.5), run_eagerly=True)
-        tuned = compile_like(build(TASKS), model, rate=rate)
+        tuned = compile_like(build(TASKS), model, rates=dict.fromkeys(("shared", "kind", "speed"), rate))
         tuned.set_weights(model.get_weights())
         tuned.adapt(x, y)
         before = [np.array(item) for item in tuned.trainable_variables]
