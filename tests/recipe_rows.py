@@ -13,6 +13,9 @@ RECIPES = {
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
     "separate": (training.Separate(), 2.0),
+    # Two trunks alone, half as long frozen, where they only go forward, and as long tuned.
+    "indirect": (training.Indirect(), 2 * (1 + 0.5 / 3 + 0.5)),
+    "indirect_cross_stitch": (training.Indirect("cross_stitch"), 2 * (1 + 0.5 / 3 + 0.5)),
 }
 
 

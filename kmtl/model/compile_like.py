@@ -9,7 +9,7 @@ from kmtl.model.optimizers import SHARED, OptimizerByTask
 _BY_TASK = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
-def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: Any = "equal") -> Any:
+def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: Any = "equal", rate: float = 1.0) -> Any:
     """Compiles a model with what others were compiled with, for the tasks that it has; no state is taken along.
 
     Losses, their weights and metrics are those of each task's own model; what belongs to no task, as
@@ -21,6 +21,8 @@ def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: An
         optimizer: As in `compile`; None makes one of the first model's settings; `"by_task"` makes one a task, each of
             its own model's settings, as if they were trained apart.
         balancer: As in `compile`.
+        rate: What every learning rate is multiplied by, as for tuning: by `learning_rate_multipliers`, so that a
+            schedule follows.
 
     Returns:
         The model.
@@ -46,7 +48,10 @@ def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: An
     rates = given.get("learning_rate_multipliers")
     if rates:
         held = {SHARED, *model.tasks}
-        given["learning_rate_multipliers"] = {key: rate for key, rate in rates.items() if key in held} or None
+        given["learning_rate_multipliers"] = {key: value for key, value in rates.items() if key in held} or None
+    if rate != 1.0:
+        rates = given.get("learning_rate_multipliers") or {}
+        given["learning_rate_multipliers"] = {key: rates.get(key, 1.0) * rate for key in (SHARED, *model.tasks)}
     if optimizer is None:
         optimizer = carried_optimizer(first.optimizer, Names({name: name for name in known}, {}))
     elif isinstance(optimizer, str) and optimizer == "by_task":

@@ -6,6 +6,16 @@ from kmtl.sharing.concept_expansion import ConceptExpansion
 from kmtl.sharing.cross_stitch import CrossStitch
 from kmtl.sharing.feature_fusion import FeatureFusion
 from kmtl.sharing.fork import Fork
+from kmtl.sharing.input_dropout import InputDropout
 from kmtl.sharing.present_rows import present_rows
 
-__all__ = ["AveragedHeads", "Cascade", "ConceptExpansion", "CrossStitch", "FeatureFusion", "Fork", "present_rows"]
+__all__ = [
+    "AveragedHeads",
+    "Cascade",
+    "ConceptExpansion",
+    "CrossStitch",
+    "FeatureFusion",
+    "Fork",
+    "InputDropout",
+    "present_rows",
+]
