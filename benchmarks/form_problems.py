@@ -87,7 +87,7 @@ def _cut(x, labels, places):
 
 
 def digit_poses():
-    """kmtl's own set: digit, angle, place; 3,000 of its training pictures."""
+    """Kmtl's own set: digit, angle, place; 3,000 of its training pictures."""
     tasks = [
         kmtl.Classification("digit", classes=10),
         kmtl.Regression("angle", unit="deg"),

@@ -2,11 +2,16 @@
 
 import keras
 import numpy as np
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import kmtl
 from kmtl import training
 
 TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("speed")]
+
+TREES = {"kind": DecisionTreeClassifier(max_depth=2), "speed": DecisionTreeRegressor(max_depth=2)}
+LINES = {"kind": LogisticRegression(), "speed": LinearRegression()}
 
 # One row a recipe: small settings, and what it costs for two tasks, counted by hand.
 RECIPES = {
@@ -15,6 +20,9 @@ RECIPES = {
     "separate": (training.Separate(), 2.0),
     # Two trunks alone, half as long frozen, where they only go forward, and as long tuned.
     "indirect": (training.Indirect(), 2 * (1 + 0.5 / 3 + 0.5)),
+    # The joint training, a pass forward over three batches of the six, and one of two epochs tuned.
+    "heterogeneous": (training.Heterogeneous(TREES), 1 + 1 / 6 + 0.5),
+    "heterogeneous_linear": (training.Heterogeneous(LINES, mix="logistic"), 1 + 1 / 6 + 0.5),
     "indirect_cross_stitch": (training.Indirect("cross_stitch"), 2 * (1 + 0.5 / 3 + 0.5)),
 }
 

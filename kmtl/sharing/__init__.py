@@ -7,6 +7,7 @@ from kmtl.sharing.cross_stitch import CrossStitch
 from kmtl.sharing.feature_fusion import FeatureFusion
 from kmtl.sharing.fork import Fork
 from kmtl.sharing.input_dropout import InputDropout
+from kmtl.sharing.mixture import GatedMixture, StackedMixture
 from kmtl.sharing.present_rows import present_rows
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "CrossStitch",
     "FeatureFusion",
     "Fork",
+    "GatedMixture",
     "InputDropout",
+    "StackedMixture",
     "present_rows",
 ]

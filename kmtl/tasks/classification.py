@@ -163,6 +163,10 @@ class BinaryClassification(Task):
         """Those of no and of yes, `(batch, 2)`."""
         return np.concatenate([1.0 - outputs, outputs], axis=-1)
 
+    def outputs_of(self, probabilities: Any) -> Any:
+        """That of yes, `(batch, 1)`."""
+        return probabilities[..., 1:]
+
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch,)`."""
         return yes_or_no(outputs[..., 0], self.threshold)
@@ -244,6 +248,10 @@ class MultiLabel(Task):
     def class_probabilities(self, outputs: Any) -> Any:
         """Those of no and of yes of each label, `(batch, labels, 2)`."""
         return np.stack([1.0 - outputs, outputs], axis=-1)
+
+    def outputs_of(self, probabilities: Any) -> Any:
+        """That of yes of each label, `(batch, labels)`."""
+        return probabilities[..., 1]
 
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch, labels)`."""
