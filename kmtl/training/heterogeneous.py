@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
+
 from kmtl._checks import Refusals, known_keys, near, require, whole, words
 from kmtl.training.classical import refuse_estimator, refuse_task
 from kmtl.training.mixed_graph import trunk_features
@@ -129,7 +131,7 @@ class Heterogeneous(Recipe):
 
     def _columns(self, joint: Any, rows: Rows) -> list[str]:
         """Names of the inputs that estimators read; refuses other ones, and what is no number."""
-        names = input_names(joint)
+        names = keras.tree.flatten(input_names(joint))
         given = names if self.columns is None else [self.columns] if isinstance(self.columns, str) else self.columns
         arrays = by_name(rows.x, names)
         with Refusals("Heterogeneous") as refusals:

@@ -32,7 +32,7 @@ class MixedModel:
     Args:
         model: A `MultiTaskModel` with an input `<task>_classical` for each classical predictor.
         classical: `{task: Classical}`.
-        inputs: Names of the network's own inputs, in the order in which data give them where they are not named.
+        inputs: Names of the network's own inputs, in the structure in which data give them: a name, a list, a dict.
         columns: Names of those that the classical predictors read, flattened side by side.
         features: A model from the inputs to features that are read in their place; None reads the inputs.
 
@@ -47,12 +47,12 @@ class MixedModel:
         model: Any,
         classical: Mapping[str, Classical],
         *,
-        inputs: Sequence[str],
+        inputs: Any,
         columns: Sequence[str],
         features: Any = None,
     ) -> None:
         self.model, self.classical, self.features = model, dict(classical), features
-        self.inputs, self.columns = list(inputs), list(columns)
+        self.structure, self.inputs, self.columns = inputs, keras.tree.flatten(inputs), list(columns)
         self.tasks = model.tasks
 
     @property
@@ -142,7 +142,7 @@ class MixedModel:
         knows its trees turns it into one; kmtl compiles none.
 
         Returns:
-            A `MultiTaskModel` on the network's own inputs, by name, compiled as `model` is; it shares its weights.
+            A `MultiTaskModel` on the network's own inputs, compiled as `model` is; it shares its weights.
         """
         with self.distribute_strategy.scope():
             given = {tensor.name: tensor for tensor in self.model.inputs}
@@ -155,7 +155,8 @@ class MixedModel:
                 return None
             found = {classical_input(name): layer(read) for name, layer in layers.items()}
             outputs = called(self.model, {**inputs, **found}, "mixed")
-            return compile_like(MultiTaskModel(inputs, outputs, tasks=list(self.tasks.values())), self.model)
+            own = keras.tree.map_structure(lambda name: inputs[name], self.structure)
+            return compile_like(MultiTaskModel(own, outputs, tasks=list(self.tasks.values())), self.model)
 
     def _read_tensor(self, inputs: Mapping[str, Any]) -> Any:
         """What the classical predictors read, as a tensor."""
@@ -192,7 +193,7 @@ class MixedModel:
         self.model.save(path / _MODEL)
         if self.features is not None:
             self.features.save(path / _FEATURES)
-        told = {"inputs": self.inputs, "columns": self.columns, "classical": {}}
+        told = {"inputs": self.structure, "columns": self.columns, "classical": {}}
         for name, part in self.classical.items():
             told["classical"][name] = len(part.estimators)
             for element, one in enumerate(part.estimators):
@@ -229,9 +230,9 @@ def flat(named: Mapping[str, Any], columns: Sequence[str]) -> Any:
     return np.concatenate([part.reshape(len(part), -1).astype("float32") for part in parts], axis=1)
 
 
-def input_names(model: Any) -> list[str]:
-    """Names of a model's inputs, in the order in which data give them where they are not named."""
-    return [tensor.name.split(":")[0] for tensor in model.inputs]
+def input_names(model: Any) -> Any:
+    """Names of a model's inputs, in the structure in which data give them."""
+    return keras.tree.map_structure(lambda tensor: tensor.name.split(":")[0], model.input)
 
 
 def _float(tensor: Any) -> Any:

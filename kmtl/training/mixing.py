@@ -34,7 +34,8 @@ class Mixing:
     def __init__(self, recipe: Any, work: Work, joint: Any, rows: Rows, columns: list[str]) -> None:
         self.recipe, self.work, self.joint, self.rows, self.columns = recipe, work, joint, rows, columns
         self.given = recipe.given(work)
-        self.inputs = input_names(joint)
+        self.structure = input_names(joint)
+        self.inputs = keras.tree.flatten(self.structure)
 
     def run(self) -> Any:
         """Does the steps; returns the result of the recipe."""
@@ -47,7 +48,7 @@ class Mixing:
         self._mix(graph, deep, outside)
         classical = self._classical(read)
         mixed = MixedModel(
-            graph.whole(), classical, inputs=self.inputs, columns=self.columns, features=self._features(graph)
+            graph.whole(), classical, inputs=self.structure, columns=self.columns, features=self._features(graph)
         )
         self._tune(mixed, outside)
         return mixed.in_one() or mixed
