@@ -85,7 +85,7 @@ def _cut(x, labels, places):
 
 
 def digit_poses():
-    """Kmtl's own set: digit, angle, place; 2,000 of its training pictures."""
+    """The built-in set: digit, angle, place; 2,000 of its training pictures."""
     tasks = [
         kmtl.Classification("digit", classes=10),
         kmtl.Regression("angle", unit="deg"),

@@ -2,6 +2,8 @@
 
 import keras
 import numpy as np
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import kmtl
 from kmtl import training
@@ -20,6 +22,9 @@ def right(image):
     """The right half of an image."""
     return keras.ops.pad(image[:, :, 2:], ((0, 0), (0, 0), (2, 0), (0, 0)))
 
+
+TREES = {"kind": DecisionTreeClassifier(max_depth=2), "speed": DecisionTreeRegressor(max_depth=2)}
+LINES = {"kind": LogisticRegression(), "speed": LinearRegression()}
 
 # One row a recipe: small settings, and what it costs for two tasks, counted by hand.
 RECIPES = {
@@ -42,6 +47,9 @@ RECIPES = {
     "co_training": (training.CoTraining((left, right), rounds=1), 2 * 2 + 2 / 3 / 2),
     # Two trunks alone, half as long frozen, where they only go forward, and as long tuned.
     "indirect": (training.Indirect(), 2 * (1 + 0.5 / 3 + 0.5)),
+    # The joint training, a pass forward over three batches of the six, and one of two epochs tuned.
+    "heterogeneous": (training.Heterogeneous(TREES), 1 + 1 / 6 + 0.5),
+    "heterogeneous_linear": (training.Heterogeneous(LINES, mix="logistic"), 1 + 1 / 6 + 0.5),
     "indirect_cross_stitch": (training.Indirect("cross_stitch"), 2 * (1 + 0.5 / 3 + 0.5)),
     # A joint training and half of one a task; heads go forward together.
     "tuned": (training.FineTuned(), 2.0),

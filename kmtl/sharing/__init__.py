@@ -7,6 +7,7 @@ from kmtl.sharing.cross_stitch import CrossStitch
 from kmtl.sharing.feature_fusion import FeatureFusion
 from kmtl.sharing.fork import Fork
 from kmtl.sharing.input_dropout import InputDropout
+from kmtl.sharing.mixture import GatedMixture, StackedMixture
 from kmtl.sharing.pair_features import PairFeatures, PairSimilarity, pair_distance
 from kmtl.sharing.pair_relation import PairRelation
 from kmtl.sharing.present_rows import present_rows
@@ -22,12 +23,14 @@ __all__ = [
     "CrossStitch",
     "FeatureFusion",
     "Fork",
+    "GatedMixture",
     "InputDropout",
     "Marginals",
     "PairFeatures",
     "PairRelation",
     "PairSimilarity",
     "SiamesePair",
+    "StackedMixture",
     "TwoLabelHead",
     "pair_distance",
     "present_rows",

@@ -163,6 +163,10 @@ class BinaryClassification(Task):
         """Those of no and of yes, `(batch, 2)`."""
         return (np if isinstance(outputs, np.ndarray) else ops).concatenate([1.0 - outputs, outputs], axis=-1)
 
+    def outputs_of(self, probabilities: Any) -> Any:
+        """That of yes, `(batch, 1)`."""
+        return probabilities[..., 1:]
+
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch,)`."""
         return yes_or_no(outputs[..., 0], self.threshold)
@@ -245,6 +249,10 @@ class MultiLabel(Task):
         """Those of no and of yes of each label, `(batch, labels, 2)`."""
         yes = self.metric_outputs(outputs)
         return (np if isinstance(yes, np.ndarray) else ops).stack([1.0 - yes, yes], axis=-1)
+
+    def outputs_of(self, probabilities: Any) -> Any:
+        """That of yes of each label, `(batch, labels)`."""
+        return probabilities[..., 1]
 
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch, labels)`."""
