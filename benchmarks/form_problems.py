@@ -4,6 +4,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 import kmtl
 
@@ -43,7 +44,6 @@ class Problem(NamedTuple):
         epochs: Of one training.
         small: The model.
         large: A joint model with the weights of all single ones.
-        shift: Whether pictures may be moved by a pixel or two without a change of any label.
         rate: Adam's learning rate.
     """
 
@@ -54,7 +54,6 @@ class Problem(NamedTuple):
     epochs: int
     small: Size
     large: Size
-    shift: bool = True
     rate: float = 2e-3
 
     @property
@@ -65,6 +64,12 @@ class Problem(NamedTuple):
     def weights_of(self, tasks):
         """Loss weights of some tasks."""
         return {task.name: self.weights[task.name] for task in tasks}
+
+    def forests(self):
+        """A random forest a task, of one size."""
+        options = {"n_estimators": 100, "min_samples_leaf": 2, "random_state": 0}
+        kinds = {True: RandomForestClassifier, False: RandomForestRegressor}
+        return {task.name: kinds[task.label_dtype.startswith("int")](**options) for task in self.tasks}
 
     def hidden(self, data, share):
         """The same data with a share of each task's labels, the same ones each time, each task's rows its own."""
@@ -97,7 +102,7 @@ def digit_poses():
         labels = {name: np.concatenate([y[name] for _, y in pairs]) for name in pairs[0][1]}
         sets.append((np.concatenate([x for x, _ in pairs]), labels))
     small, large = Size((16, 32), 48), Size((28, 56), 72, (32,))
-    return Problem(tasks, {"digit": 1, "angle": 2, "position": 2}, sets[0], sets[2], 8, small, large, shift=False)
+    return Problem(tasks, {"digit": 1, "angle": 2, "position": 2}, sets[0], sets[2], 8, small, large)
 
 
 def mnist_attributes():
