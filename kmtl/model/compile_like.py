@@ -55,15 +55,20 @@ def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: An
     elif isinstance(optimizer, str) and optimizer == "by_task":
         optimizer = _apart(owners, known)
     if rate != 1.0:
-        optimizer.learning_rate = _slowed(optimizer.learning_rate, rate)
+        _slow(optimizer, rate)
     model.compile(optimizer, **{**given, "balancer": balancer})
     return model
 
 
-def _slowed(given: Any, rate: float) -> Any:
-    """A multiple of a learning rate: a number, or a schedule."""
-    schedule = keras.optimizers.schedules.LearningRateSchedule
-    return SlowedSchedule(given, rate) if isinstance(given, schedule) else float(given) * rate
+def _slow(optimizer: Any, rate: float) -> None:
+    """Multiplies the learning rate of an optimizer, and of each of its parts."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    for part in inner.parts.values() if isinstance(inner, OptimizerByTask) else [inner]:
+        given = part.get_config()["learning_rate"]
+        if isinstance(given, float):
+            part.learning_rate = rate * given
+        else:
+            part.learning_rate = SlowedSchedule(keras.optimizers.schedules.deserialize(given), rate)
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
