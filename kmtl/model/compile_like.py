@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-import keras
-
 from kmtl.model.carried_training import Names, carried_arguments, carried_optimizer
 from kmtl.model.optimizers import SHARED, OptimizerByTask
 
 _BY_TASK = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
-def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: Any = "equal", rate: float = 1.0) -> Any:
+def compile_like(
+    model: Any, others: Any, *, optimizer: Any = None, balancer: Any = "equal", rates: float | Mapping[str, float] = 1.0
+) -> Any:
     """Compiles a model with what others were compiled with, for the tasks that it has; no state is taken along.
 
     Losses, their weights and metrics are those of each task's own model; what belongs to no task, as
@@ -23,7 +23,8 @@ def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: An
         optimizer: As in `compile`; None makes one of the first model's settings; `"by_task"` makes one a task, each of
             its own model's settings, as if they were trained apart.
         balancer: As in `compile`.
-        rate: Factor of the learning rate of every weight.
+        rates: What learning rates are multiplied by, beside the multipliers of the others: one number, or by key as
+            in `compile`. A schedule follows.
 
     Returns:
         The model.
@@ -46,59 +47,22 @@ def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: An
         given[key] = {name: apart[name][key][name] for name in known if name in (apart[name][key] or {})} or None
     if isinstance(others, Mapping):
         given["joint_losses"] = given["joint_metrics"] = None
-    rates = given.get("learning_rate_multipliers")
-    if rates:
-        held = {SHARED, *model.tasks}
-        given["learning_rate_multipliers"] = {key: factor for key, factor in rates.items() if key in held} or None
+    given["learning_rate_multipliers"] = _multiplied(given.get("learning_rate_multipliers"), rates, list(model.tasks))
     if optimizer is None:
         optimizer = carried_optimizer(first.optimizer, Names({name: name for name in known}, {}))
     elif isinstance(optimizer, str) and optimizer == "by_task":
         optimizer = _apart(owners, known)
-    if rate != 1.0:
-        _slow(optimizer, rate)
     model.compile(optimizer, **{**given, "balancer": balancer})
     return model
 
 
-def _slow(optimizer: Any, rate: float) -> None:
-    """Multiplies the learning rate of an optimizer, and of each of its parts."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    for part in inner.parts.values() if isinstance(inner, OptimizerByTask) else [inner]:
-        given = part.get_config()["learning_rate"]
-        if isinstance(given, float):
-            part.learning_rate = rate * given
-        else:
-            part.learning_rate = SlowedSchedule(keras.optimizers.schedules.deserialize(given), rate)
-
-
-@keras.saving.register_keras_serializable(package="kmtl")
-class SlowedSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A multiple of a schedule of learning rates.
-
-    Args:
-        schedule: The schedule.
-        rate: The factor.
-
-    >>> halves = keras.optimizers.schedules.ExponentialDecay(1.0, 1, 0.5)
-    >>> round(float(SlowedSchedule(halves, 0.1)(2)), 6)
-    0.025
-    """
-
-    def __init__(self, schedule: Any, rate: float) -> None:
-        self.schedule, self.rate = schedule, rate
-
-    def __call__(self, step: Any) -> Any:
-        """The rate of a step."""
-        return self.rate * self.schedule(step)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns what the constructor needs."""
-        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "rate": self.rate}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "SlowedSchedule":
-        """Makes the schedule again."""
-        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["rate"])
+def _multiplied(known: Any, rates: Any, tasks: list[str]) -> dict[str, float] | None:
+    """The multipliers of the learning rate that stay, times further ones."""
+    every = [SHARED, *tasks]
+    held = {key: value for key, value in (known or {}).items() if key in every}
+    more = rates if isinstance(rates, Mapping) else dict.fromkeys(every, rates) if rates != 1.0 else {}
+    keys = dict.fromkeys([*held, *more])
+    return {key: held.get(key, 1.0) * more.get(key, 1.0) for key in keys} or None
 
 
 def _of_task(owner: Any, name: str) -> dict[str, Any]:

@@ -220,7 +220,7 @@ class FineTuned(Recipe):
     def _fit(self, work: Work, part: Any, model: Any, names: Sequence[str], stage: str, passes: float) -> None:
         """Tunes what is not frozen of a model of some tasks."""
         with part.distribute_strategy.scope():
-            compile_like(part, dict.fromkeys(names, model), rate=self.rate)
+            compile_like(part, dict.fromkeys(names, model), rates=self.rate)
         work.fit(stage, part, work.data_of(names), epochs=self.epochs, passes=passes)
 
 

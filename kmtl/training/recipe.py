@@ -69,9 +69,11 @@ class Recipe:
             ValueError: With all offenders, before anything is trained.
         """
         given = Given(build, tasks, train, validation, epochs, seed, batch_size, callbacks, verbose, folder)
-        work = Work(self, given)
-        model = self.run(work)
-        return work.trained(model)
+        return self.trained(Work(self, given))
+
+    def trained(self, work: Work) -> Trained:
+        """Trains what has been checked."""
+        return work.trained(self.run(work))
 
     def run(self, work: Work) -> Any:
         """Trains; returns the model."""

@@ -120,7 +120,16 @@ class SemiSupervised(Recipe):
 
     def run(self, work: Work) -> Any:
         """Trains with the method's step."""
-        model = work.model()
+        return self.train_model(work, work.model())
+
+    def train_model(self, work: Work, model: Any, *, trunks: float = 1.0) -> Any:
+        """Trains a model that is there; returns it.
+
+        Args:
+            work: The work.
+            model: A compiled model of all tasks.
+            trunks: How many trunks it has.
+        """
         data, more = self.data(work)
         views = Views(self.augment, work.seed)
         replicated = is_replicated(model.distribute_strategy)
@@ -129,7 +138,7 @@ class SemiSupervised(Recipe):
         require(not (replicated and views.variables), work.owner, "augment", rule, self.augment, fix)
         steps = work.epochs_of(self.epochs) * work.steps
         step = self.take_step(work, model, views, steps)
-        passes = (1 + more) * (2 + (1 / 3 if views.has_weak or self.method == "mean_teacher" else 0))
+        passes = trunks * (1 + more) * (2 + (1 / 3 if views.has_weak or self.method == "mean_teacher" else 0))
         work.fit(self.method, model, data, epochs=self.epochs, passes=passes, steps=work.steps)
         if self.method == "mean_teacher":
             step.use_teacher()

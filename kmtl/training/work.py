@@ -42,6 +42,7 @@ class Work:
     Args:
         recipe: The recipe.
         given: What it is to train.
+        looked: What another recipe's look at the same training data found.
 
     Attributes:
         tasks: The tasks, in order.
@@ -53,10 +54,11 @@ class Work:
         seed: The seed.
         statistics: What the training labels hold, `kmtl.tasks.LabelStatistics` by task name.
         steps: Batches of an epoch of `train`.
+        looked: The statistics and the batches.
         notes: What the recipe wants told beside the model.
     """
 
-    def __init__(self, recipe: Any, given: Given) -> None:
+    def __init__(self, recipe: Any, given: Given, looked: tuple[dict[str, Any], int] | None = None) -> None:
         self.recipe = recipe
         self.owner = type(recipe).__name__
         self.seed, self.epochs, self.verbose = given.seed, given.epochs, given.verbose
@@ -65,7 +67,8 @@ class Work:
         self._stages: list[Stage] = []
         self._accept(given)
         self.names = [task.name for task in self.tasks]
-        self.statistics, self.steps = self._looked()
+        self.looked = looked or self._look()
+        self.statistics, self.steps = self.looked
         self._build = Build(recipe.build_function(given.build), self.owner)
         self._trainer = Trainer(self._build, owner=self.owner, callbacks=given.callbacks, verbose=given.verbose)
         with Refusals(self.owner) as refusals:
@@ -101,7 +104,7 @@ class Work:
                 self.train = taken("train", sets)
             self.validation = None if given.validation is None else taken("validation", given.validation)
 
-    def _looked(self) -> tuple[dict[str, Any], int]:
+    def _look(self) -> tuple[dict[str, Any], int]:
         """Statistics of the labels and batches of an epoch; refuses a task without a label and what else cannot be."""
         named, steps = {task.name: task for task in self.tasks}, 0
         found: dict[str, Any] = {}

@@ -117,14 +117,23 @@ def test_tasks_whose_gradients_oppose_the_others_are_chosen():
     assert work.trained(model).cost == pytest.approx(2 * (1 / 3 + 4 * 2 / 3) / 4)
 
 
-def test_a_rate_multiplies_that_of_the_model_whatever_it_is(joint):
-    model = again(joint)
-    assert float(compile_like(again(joint), model, rate=0.1).optimizer.learning_rate) == pytest.approx(0.001)
-    halves = keras.optimizers.schedules.ExponentialDecay(1.0, 1, 0.5)
-    model.compile(keras.optimizers.SGD(halves))
-    slowed = compile_like(again(joint), model, rate=0.1)
-    slowed.optimizer.iterations.assign(1)
-    assert float(slowed.optimizer.learning_rate) == pytest.approx(0.05)
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_copy_moves_at_its_share_of_the_rate(fused):
+    tasks = [kmtl.Regression(name, standardize=False) for name in ("one", "two", "three", "four")]
+    row = keras.Input((3,))
+    model = kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(2)(row), tasks, fuse=fused)
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5)), run_eagerly=True)
+    x, y = np.eye(3, dtype="float32"), {"one": np.ones(3, "float32")}
+    moved = []
+    for rate in (1.0, 0.125):
+        copy = model.without("two", "three", "four")
+        compile_like(copy, {"one": model}, rates=rate)
+        before = copy.get_weights()
+        copy.train_on_batch(x, y)
+        moved.append([now - was for was, now in zip(before, copy.get_weights(), strict=True)])
+    for one, other in zip(*moved, strict=True):
+        assert np.abs(one).max() > 1e-3
+        np.testing.assert_allclose(other, 0.125 * one, rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize(
