@@ -192,14 +192,13 @@ class FineTuned(Recipe):
         """The same model, heads tuned on a trunk that stands still."""
         _refuse_shared(work, model, chosen)
         own = {id(layer) for name in chosen for layer in model.task_layers(name)}
-        part = MultiTaskModel(
-            model.input,
-            {name: model.output[name] for name in chosen},
-            tasks=[model.tasks[name].alone() for name in chosen],
-        )
+        tasks = [model.tasks[name].alone() for name in chosen]
+        with model.distribute_strategy.scope():
+            part = MultiTaskModel(model.input, {name: model.output[name] for name in chosen}, tasks=tasks)
         with _frozen(layer for layer in model.layers if id(layer) not in own):
             self._fit(work, part, model, chosen, "heads tuned", 1 / 3)
-        return compile_like(model, model)
+        with model.distribute_strategy.scope():
+            return compile_like(model, model)
 
     def _adapters(self, work: Work, model: Any, chosen: Sequence[str]) -> Any:
         """The model with low-rank changes of its trunk, folded or beside it."""
