@@ -9,7 +9,9 @@ from kmtl.model.optimizers import SHARED, OptimizerByTask
 _BY_TASK = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
-def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: Any = "equal", rate: float = 1.0) -> Any:
+def compile_like(
+    model: Any, others: Any, *, optimizer: Any = None, balancer: Any = "equal", rates: float | Mapping[str, float] = 1.0
+) -> Any:
     """Compiles a model with what others were compiled with, for the tasks that it has; no state is taken along.
 
     Losses, their weights and metrics are those of each task's own model; what belongs to no task, as
@@ -21,8 +23,8 @@ def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: An
         optimizer: As in `compile`; None makes one of the first model's settings; `"by_task"` makes one a task, each of
             its own model's settings, as if they were trained apart.
         balancer: As in `compile`.
-        rate: What every learning rate is multiplied by, as for tuning: by `learning_rate_multipliers`, so that a
-            schedule follows.
+        rates: What learning rates are multiplied by, beside the multipliers of the others: one number, or by key as
+            in `compile`. A schedule follows.
 
     Returns:
         The model.
@@ -45,19 +47,22 @@ def compile_like(model: Any, others: Any, *, optimizer: Any = None, balancer: An
         given[key] = {name: apart[name][key][name] for name in known if name in (apart[name][key] or {})} or None
     if isinstance(others, Mapping):
         given["joint_losses"] = given["joint_metrics"] = None
-    rates = given.get("learning_rate_multipliers")
-    if rates:
-        held = {SHARED, *model.tasks}
-        given["learning_rate_multipliers"] = {key: value for key, value in rates.items() if key in held} or None
-    if rate != 1.0:
-        rates = given.get("learning_rate_multipliers") or {}
-        given["learning_rate_multipliers"] = {key: rates.get(key, 1.0) * rate for key in (SHARED, *model.tasks)}
+    given["learning_rate_multipliers"] = _multiplied(given.get("learning_rate_multipliers"), rates, list(model.tasks))
     if optimizer is None:
         optimizer = carried_optimizer(first.optimizer, Names({name: name for name in known}, {}))
     elif isinstance(optimizer, str) and optimizer == "by_task":
         optimizer = _apart(owners, known)
     model.compile(optimizer, **{**given, "balancer": balancer})
     return model
+
+
+def _multiplied(known: Any, rates: Any, tasks: list[str]) -> dict[str, float] | None:
+    """The multipliers of the learning rate that stay, times further ones."""
+    every = [SHARED, *tasks]
+    held = {key: value for key, value in (known or {}).items() if key in every}
+    more = rates if isinstance(rates, Mapping) else dict.fromkeys(every, rates) if rates != 1.0 else {}
+    keys = dict.fromkeys([*held, *more])
+    return {key: held.get(key, 1.0) * more.get(key, 1.0) for key in keys} or None
 
 
 def _of_task(owner: Any, name: str) -> dict[str, Any]:
@@ -74,6 +79,12 @@ def _apart(owners: Mapping[str, Any], known: list[str]) -> Any:
     """One optimizer a task; nothing is left for that of the shared weights, which a dict of them must hold."""
     made = {name: carried_optimizer(_inner(owners[name].optimizer), Names({name: name}, {})) for name in known}
     return {SHARED: carried_optimizer(_inner(owners[known[0]].optimizer), Names({}, {})), **made}
+
+
+def fresh_optimizer(optimizer: Any) -> Any:
+    """An optimizer of the settings that the shared weights' one has, which scales no losses; without state."""
+    inner = _inner(optimizer)
+    return type(inner).from_config(inner.get_config())
 
 
 def _inner(optimizer: Any) -> Any:

@@ -154,10 +154,10 @@ class Output(Label):
         """A probability for each class that an element of a label may be; None for a task that has none.
 
         Args:
-            outputs: Array `(batch, *output_shape)`.
+            outputs: Array or tensor `(batch, *output_shape)`.
 
         Returns:
-            Array `(batch, *label_shape, classes)`.
+            The like, `(batch, *label_shape, classes)`.
         """
         del outputs
         return

@@ -80,7 +80,8 @@ class Classical:
         classes = np.zeros((len(x), len(self.estimators), self.task.classes), "float32")
         for element, one in enumerate(self.estimators):
             classes[:, element, np.asarray(one.classes_).astype(int)] = one.predict_proba(x)
-        shaped = classes.reshape(len(x), *self.task.label_shape, self.task.classes)
+        shape: Any = (len(x), *self.task.label_shape, self.task.classes)
+        shaped = classes.reshape(shape)
         return np.asarray(self.task.outputs_of(shaped), "float32")
 
 

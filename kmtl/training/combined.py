@@ -9,23 +9,28 @@ from kmtl.model.compile_like import compile_like
 from kmtl.model.model import MultiTaskModel
 
 
-def combined(models: Mapping[str, Any], *, optimizer: Any = "by_task") -> MultiTaskModel:
+def combined(models: Mapping[str, Any], *, optimizer: Any = "by_task", like: Any = None) -> MultiTaskModel:
     """Makes one model of one model a task, on the same inputs; they stay as they are, and share their weights with it.
 
     Args:
-        models: `{task: model that has this task}`; inputs alike.
+        models: `{task: model that has this task}`; inputs alike. What several tasks come from is called once, and heads
+            of other tasks are left out of it.
         optimizer: As of `compile_like`.
+        like: A model of all of the tasks that it is compiled as; None takes each task's own.
 
     Returns:
         A compiled `MultiTaskModel`.
     """
     first = next(iter(models.values()))
     with first.distribute_strategy.scope():
-        inputs = inputs_like(first)
-        outputs = {name: called(model, inputs, f"{name}_alone")[name] for name, model in models.items()}
-        tasks = [model.tasks[name] for name, model in models.items()]
-        made = MultiTaskModel(inputs, outputs, tasks=tasks)
-        return compile_like(made, models, optimizer=optimizer)
+        inputs, outputs = inputs_like(first), {}
+        for model in {id(model): model for model in models.values()}.values():
+            names = [name for name, own in models.items() if own is model]
+            part = keras.Model(model.input, {name: model.output[name] for name in names}, name=f"{names[0]}_alone")
+            outputs.update(part(inputs))
+        tasks = [(like or model).tasks[name] for name, model in models.items()]
+        made = MultiTaskModel(inputs, {name: outputs[name] for name in models}, tasks=tasks)
+        return compile_like(made, models if like is None else like, optimizer=optimizer)
 
 
 def inputs_like(model: Any) -> Any:

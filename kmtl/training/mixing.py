@@ -123,7 +123,7 @@ class Mixing:
             FrozenLayers([mixed.features])
             balancer = "equal"
         with self.joint.distribute_strategy.scope():
-            compile_like(mixed.model, self.joint, balancer=balancer, rate=self.recipe.rate)
+            compile_like(mixed.model, self.joint, balancer=balancer, rates=self.recipe.rate)
         beside = {classical_input(name): values for name, values in outside.items()}
         x = {**by_name(self.rows.x, self.inputs), **beside}
         data = self.rows._replace(x=x).dataset(seed=self.work.seed)
