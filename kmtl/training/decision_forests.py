@@ -9,7 +9,7 @@ from kmtl import _extras
 from kmtl._checks import near, require
 
 _LEARNERS = {"boosted": "GradientBoostedTreesLearner", "forest": "RandomForestLearner"}
-_LABEL, _COLUMNS = "label", "columns"
+_LABEL, COLUMNS = "label", "columns"
 
 
 class DecisionForest:
@@ -72,12 +72,12 @@ class FittedForest:
 
     def fit(self, x: Any, y: Any) -> "FittedForest":
         """Trains on `(rows, width)` and `(rows,)`."""
-        self.model = self.learner.train({_COLUMNS: np.asarray(x, "float32"), _LABEL: np.asarray(y)}, verbose=0)
+        self.model = self.learner.train({COLUMNS: np.asarray(x, "float32"), _LABEL: np.asarray(y)}, verbose=0)
         return self
 
     def predict(self, x: Any) -> Any:
         """Values `(rows,)`."""
-        return self.model.predict({_COLUMNS: np.asarray(x, "float32")})
+        return self.model.predict({COLUMNS: np.asarray(x, "float32")})
 
     def predict_proba(self, x: Any) -> Any:
         """Probabilities `(rows, classes)`."""

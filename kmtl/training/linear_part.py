@@ -12,7 +12,7 @@ _NEVER = -1e9
 _TOLERANCE = 1e-4
 
 
-def linear_layer(classical: Classical, width: int) -> Any:
+def linear_layer(classical: Classical) -> Any:
     """Makes the layer that gives what linear estimators give.
 
     It is tried on random rows, so that an estimator whose probabilities are no softmax or sigmoid of its scores, as
@@ -20,7 +20,6 @@ def linear_layer(classical: Classical, width: int) -> Any:
 
     Args:
         classical: The predictor.
-        width: Of the rows that it reads.
 
     Returns:
         A `keras.layers.Dense` that does not train; None if the estimators have no `coef_` and `intercept_`, or give
@@ -29,7 +28,7 @@ def linear_layer(classical: Classical, width: int) -> Any:
     >>> from sklearn.linear_model import LinearRegression
     >>> from kmtl.tasks import Regression
     >>> x = np.arange(4.0)[:, None]
-    >>> layer = linear_layer(Classical.fitted(Regression("age"), LinearRegression(), x, 2 * x[:, 0] + 1), 1)
+    >>> layer = linear_layer(Classical.fitted(Regression("age"), LinearRegression(), x, 2 * x[:, 0] + 1))
     >>> layer(np.array([[5.0]])).numpy().round(3).tolist()
     [[11.0]]
     """
@@ -37,8 +36,7 @@ def linear_layer(classical: Classical, width: int) -> Any:
     if not all(hasattr(one, "coef_") and hasattr(one, "intercept_") for one in classical.estimators):
         return None
     parts = [_scores(one) for one in classical.estimators]
-    if any(kernel.shape[0] != width for kernel, _ in parts):
-        return None
+    width = len(parts[0][0])
     kernel, bias = (np.concatenate(sides, axis=-1) for sides in zip(*parts, strict=True))
     if task.scores_classes:
         kernel, bias = _of_classes(kernel, bias, classical.estimators[0].classes_, task.units)

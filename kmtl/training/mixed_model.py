@@ -15,6 +15,7 @@ from kmtl.model.model import MultiTaskModel
 from kmtl.training.classical import Classical
 from kmtl.training.combined import called
 from kmtl.training.decision_forests import FittedForest
+from kmtl.training.forest_layer import forest_layer
 from kmtl.training.linear_part import linear_layer
 from kmtl.training.mixed_graph import classical_input
 from kmtl.training.rows import rows_of
@@ -135,24 +136,33 @@ class MixedModel:
 
     # Leaving this process.
 
-    def in_one(self) -> MultiTaskModel | None:
-        """One model with the classical part as layers; None if it is not linear.
+    @property
+    def is_linear(self) -> bool:
+        """Whether the classical part is linear, so that `in_one` saves and exports as any model."""
+        return all(linear_layer(one) is not None for one in self.classical.values())
 
-        A linear or logistic regression is a dense layer. What else there is may stand in the graph if somebody who
-        knows its trees turns it into one; kmtl compiles none.
+    def in_one(self) -> MultiTaskModel:
+        """One model with the classical part in its graph, for one SavedModel.
+
+        A linear or logistic regression is a dense layer; trees of YDF run by its TensorFlow op, which the process that
+        loads the SavedModel must have (TensorFlow Serving has it, Python has it after `import ydf_tf`), and which
+        neither a `.keras` file nor LiteRT holds.
 
         Returns:
             A `MultiTaskModel` on the network's own inputs, compiled as `model` is; it shares its weights.
+
+        Raises:
+            ValueError: If a predictor is something else.
         """
+        layers = {name: linear_layer(one) or forest_layer(one) for name, one in self.classical.items()}
+        if None in layers.values():
+            raise ValueError(refusal("MixedModel.in_one", "classical", *self.export_refusal))
         with self.distribute_strategy.scope():
             given = {tensor.name: tensor for tensor in self.model.inputs}
             inputs = {
                 name: keras.Input(given[name].shape[1:], dtype=given[name].dtype, name=name) for name in self.inputs
             }
             read = self._read_tensor(inputs)
-            layers = {name: linear_layer(one, read.shape[-1]) for name, one in self.classical.items()}
-            if None in layers.values():
-                return None
             found = {classical_input(name): layer(read) for name, layer in layers.items()}
             outputs = called(self.model, {**inputs, **found}, "mixed")
             own = keras.tree.map_structure(lambda name: inputs[name], self.structure)
@@ -168,8 +178,9 @@ class MixedModel:
     @property
     def export_refusal(self) -> tuple[str, str, str]:
         """Why an export does not take it, as a refusal says it: rule, what there is, and the way out."""
-        fix = f"Export `.model`, and give it {[classical_input(name) for name in self.classical]} from the estimators"
-        return "must be one graph of TensorFlow", words(f"a MixedModel with {self._told()} beside it"), f"{fix}."
+        fix = f"Export `.model`, and give it {[classical_input(name) for name in self.classical]} from the estimators;"
+        fix = f"{fix} linear ones and kmtl.training.DecisionForest get into the graph by `.in_one()`."
+        return "must be one graph of TensorFlow", words(f"a MixedModel with {self._told()} beside it"), fix
 
     def _told(self) -> str:
         """The estimators as a message names them."""

@@ -51,7 +51,7 @@ class Mixing:
             graph.whole(), classical, inputs=self.structure, columns=self.columns, features=self._features(graph)
         )
         self._tune(mixed, outside)
-        return mixed.in_one() or mixed
+        return mixed.in_one() if mixed.is_linear else mixed
 
     def _graph(self) -> MixedGraph:
         """The graph with fresh mixtures."""
@@ -103,7 +103,9 @@ class Mixing:
     def _mix(self, graph: MixedGraph, deep: dict[str, Any], outside: dict[str, Any]) -> None:
         """Trains the mixtures on arrays, the network standing aside."""
         model = graph.mixing()
-        compile_like(model, dict.fromkeys(model.tasks, self.joint), optimizer=keras.optimizers.Adam(_RATE))
+        with self.joint.distribute_strategy.scope():
+            optimizer = keras.optimizers.Adam(_RATE)
+            compile_like(model, dict.fromkeys(model.tasks, self.joint), optimizer=optimizer)
         x = {FEATURES: deep[FEATURES]}
         for name in self.given:
             x |= {f"{name}_deep": deep[name], classical_input(name): outside[name]}
@@ -120,7 +122,8 @@ class Mixing:
         if mixed.features is not None:
             FrozenLayers([mixed.features])
             balancer = "equal"
-        compile_like(mixed.model, self.joint, balancer=balancer, rates=self.recipe.rate)
+        with self.joint.distribute_strategy.scope():
+            compile_like(mixed.model, self.joint, balancer=balancer, rates=self.recipe.rate)
         beside = {classical_input(name): values for name, values in outside.items()}
         x = {**by_name(self.rows.x, self.inputs), **beside}
         data = self.rows._replace(x=x).dataset(seed=self.work.seed)
