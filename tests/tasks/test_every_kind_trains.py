@@ -181,7 +181,7 @@ for name in NAMES:
     outcome = []
     for kind in (None, "mirrored"):
         with kmtl.distribution.strategy(kind).scope():
-            model = compiled(name, run_eagerly=False, optimizer="sgd")
+            model = compiled(name, run_eagerly=kind is None, optimizer="sgd")
         model.adapt(x, y)
         logs = model.fit(x, y, sample_weight=weights, batch_size=8, shuffle=False, verbose=0).history
         outcome.append((model.get_weights(), {{key: value[0] for key, value in logs.items()}}))

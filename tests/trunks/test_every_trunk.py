@@ -193,8 +193,9 @@ def test_saved_and_loaded_it_is_the_same(build, pixels, tmp_path):
     assert penalty(loaded) == pytest.approx(penalty(model), rel=1e-6)
 
 
+# Every layer is stock Keras's, whose export Keras tests.
 @pytest.mark.long
-@pytest.mark.parametrize("build", cases(NAMES, "inception"), indirect=True)
+@pytest.mark.parametrize("build", cases(NAMES, "inception", others="slow"), indirect=True)
 def test_exported_it_is_the_same(build, pixels, tmp_path):
     model = settle(build((16, 16, 1)))
     model.export(tmp_path / "saved", verbose=False)
@@ -204,6 +205,7 @@ def test_exported_it_is_the_same(build, pixels, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("build", cases(NAMES, "inception", "resnet", others="slow"), indirect=True)
 def test_xla_and_graph_agree(build, pixels):
     model = settle(build((16, 16, 1)))
     image = tf.constant(pixels(4, 16, 16, 1))
