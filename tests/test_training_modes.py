@@ -33,7 +33,7 @@ def policy():
     [
         ("pcgrad", EAGER),
         ("pcgrad", {"jit_compile": True}),
-        # Its arithmetic is a part of that; XLA meets every balancer of losses in tests/balancers.
+        # Less than that one does; XLA meets a balancer of losses in tests/balancers/test_every_state.py.
         pytest.param("uncertainty", {"jit_compile": True}, marks=pytest.mark.slow),
     ],
 )

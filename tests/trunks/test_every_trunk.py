@@ -125,8 +125,9 @@ def test_dropout_drops_and_rescales_in_training_only(build, pixels):
     np.testing.assert_allclose(dropped[kept], (expected / 0.75)[kept], rtol=1e-5)
 
 
+# The momentum is one function's for every trunk.
 @pytest.mark.long
-@pytest.mark.parametrize("build", cases(NAMES, "resnet"), indirect=True)
+@pytest.mark.parametrize("build", cases(NAMES, "resnet", others="slow"), indirect=True)
 def test_test_mode_follows_training_mode_within_ninety_steps(build, pixels):
     """Momentum 0.9 leaves 0.0001 of the initial statistics after ninety steps; 0.99 would leave 0.4.
 
@@ -217,7 +218,7 @@ def test_xla_and_graph_agree(build, pixels):
     np.testing.assert_allclose(compiled, plain, atol=1e-4 * np.abs(plain).max())
 
 
-@pytest.mark.parametrize("normalization", cases(["layer", "batch", "group"], "batch"))
+@pytest.mark.parametrize("normalization", cases(["layer", "batch", "group"], "batch", others="slow"))
 def test_half_precision_is_near_full(build, normalization, pixels):
     image = pixels(4, 16, 16, 1)
     full = build((16, 16, 1), normalization=normalization)
