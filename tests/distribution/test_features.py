@@ -16,13 +16,13 @@ from distribution import features
 
 HERE = pathlib.Path(__file__).parent
 DOCS = HERE.parents[1] / "docs" / "distribution.md"
-#: What stands for the rest: each goes another way through the step, or through TensorFlow.
+#: What stands for the rest: each goes another way through the step, or through TensorFlow. The second takes several
+#: steps an execution, and its last batch leaves a replica empty.
 CORE = [
     "`fit` with tf.data, uneven last batch",
-    "`steps_per_execution`",
+    "joint losses and metrics, several losses of a task",
     "an optimizer by task",
     "mixed_float16",
-    "joint losses and metrics, several losses of a task",
 ]
 ON_MACHINES = CORE[:2]
 #: What cannot work, by feature: a part of the refusal.
