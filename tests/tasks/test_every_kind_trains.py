@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cases import cases
 from kinds import KINDS
 from kinds_model import COUNT, NAMES, by_numpy, compiled, examples
 
@@ -148,7 +149,11 @@ def test_a_gramian_balancer_weighs_it_too(name):
     assert np.isfinite(logs["zebra_loss"])
 
 
-@pytest.mark.parametrize("name", rows("segmentation"))
+# Of a class, of yes or no, and of numbers tests/feeding/test_feeds.py tells it.
+@pytest.mark.parametrize(
+    "name",
+    ["segmentation", *cases(["multilabel", "ordinal"]), *cases(["classification", "binary", "vector"], others="slow")],
+)
 def test_streams_train_as_arrays_do(name):
     """Batches of a dataset and of a generator, with class weights where it has classes."""
     x, y, weights = examples(name)
