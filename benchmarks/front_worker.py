@@ -10,10 +10,10 @@ import numpy as np
 from front_problems import PROBLEMS
 
 import kmtl
-from kmtl.evidence.reusable import Reusable
-from kmtl.evidence.trainer import scores
 from kmtl.front import preferences
 from kmtl.front.loss_scales import alike
+from kmtl.training.reusable import Reusable
+from kmtl.training.trainer import scores
 
 # Shares of the tasks: the ends keep a little of each, so that no run of the grid is thrown away on an untrained head.
 END = 0.02

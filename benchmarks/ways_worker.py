@@ -11,10 +11,10 @@ from front_problems import PROBLEMS
 
 import kmtl
 from kmtl import balancers
-from kmtl.evidence.reusable import LastModel
-from kmtl.evidence.trainer import Trainer, scores
 from kmtl.metrics import delta_m
 from kmtl.search.halving import cost
+from kmtl.training.reusable import LastModel
+from kmtl.training.trainer import Trainer, scores
 
 BUDGET = 9
 BALANCERS = ("uncertainty", "dwa", "famo", "imtl_l", "stch")

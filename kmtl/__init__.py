@@ -13,6 +13,7 @@ from kmtl import (
     search,
     sharing,
     tasks,
+    training,
     trunks,
 )
 from kmtl.joint_terms import JointLoss, JointMetric
@@ -52,6 +53,7 @@ __all__ = [
     "search",
     "sharing",
     "tasks",
+    "training",
     "trunks",
     "weighting",
 ]

@@ -14,6 +14,8 @@ _EXTRAS = {
     "tensorboard": "search",
     "tensorflow_serving": "serving",
     "tf2onnx": "onnx",
+    "ydf": "ydf",
+    "ydf_tf": "ydf",
 }
 
 

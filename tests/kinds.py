@@ -13,8 +13,10 @@ from kmtl.tasks import (
     MultiLabel,
     OrdinalRegression,
     Regression,
+    Relation,
     Segmentation,
     Task,
+    TwoLabels,
 )
 
 
@@ -49,6 +51,12 @@ def _questions(labels, predictions):
     asked = tf.cast(ranks <= labels[:, None], answers.dtype)
     yes = tf.cast(ranks < labels[:, None], answers.dtype)
     return tf.reduce_sum(-asked * (yes * tf.math.log(answers) + (1 - yes) * tf.math.log(1 - answers)), axis=1)[:, None]
+
+
+def _state(labels, predictions):
+    """The chosen of the four states (no, no), (no, yes), (yes, no), (yes, yes)."""
+    state = tf.cast(2 * labels[:, 0] + labels[:, 1], tf.int32)
+    return -tf.math.log(tf.gather(predictions, state, batch_dims=1))[:, None]
 
 
 def _pixels(labels, predictions):
@@ -94,6 +102,9 @@ def _floats(*shape: int):
     return lambda generator, n: generator.normal(3.0, 2.0, (n, *shape)).astype("float32")
 
 
+#: Kinds whose loss is taken between rows: tests/sharing/test_pair_relation.py has what holds of them.
+BETWEEN_ROWS = {Relation}
+
 KINDS = {
     "classification": Kind(lambda name, **options: Classification(name, 3, **options), _integers(3), _cross_entropy),
     "binary": Kind(BinaryClassification, _integers(2), _binary),
@@ -104,6 +115,7 @@ KINDS = {
     "ordinal": Kind(
         lambda name, **options: OrdinalRegression(name, 4, **options), _integers(4), _questions, linear=False
     ),
+    "two_labels": Kind(TwoLabels, _integers(2, 2), _state, linear=False),
     "segmentation": Kind(
         lambda name, **options: Segmentation(name, 3, **{"shape": (4, 4), **options}),
         _integers(3, 4, 4),

@@ -3,12 +3,15 @@
 import os
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+NUMBER = re.compile(r"[+-]?\d+\.\d+")
 
 
 @pytest.fixture
@@ -23,6 +26,19 @@ def run(prepared, tmp_path):
         return done.stdout
 
     return printed
+
+
+@pytest.fixture
+def run_here(monkeypatch, capsys):
+    """Runs an example that writes nothing in this process; its names, and the numbers that it prints by row."""
+
+    def found(name):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", "--smoke"])
+        names = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        rows = (re.split(r" {2,}", line) for line in capsys.readouterr().out.splitlines())
+        return names, {row[0]: [float(number) for cell in row[1:] for number in NUMBER.findall(cell)] for row in rows}
+
+    return found
 
 
 def is_picture(path):
@@ -76,14 +92,47 @@ def test_trade_off(run, tmp_path):
 
 @pytest.mark.long
 def test_search_weights(run, tmp_path):
-    printed = run("search_weights")
+    # Ten models of a few steps each: what a graph changes, tests/search sees.
+    printed = run("search_weights", "-m", "eagerly")
     for words in ("best is trial", "equal weights", "uncertainty", "found weights"):
         assert words in printed
     assert is_picture(tmp_path / "trials.png")
+
+
+@pytest.mark.long
+def test_recommendation(run_here):
+    names, rows = run_here("recommendation")
+    for row in ("true probabilities", "each supervised", "the mean alone"):
+        assert len(rows[row]) == 4
+        assert abs(rows[row][-1]) < 1
+    one, other = np.random.default_rng(0).random((2, 100))
+    outputs = {"personal": one[:, None], "bundle": (other + one)[:, None]}
+    logs = {each.__name__: np.mean(each({}, outputs)) for each in names["MOMENTS"]}
+    assert names["pearson"](logs) == pytest.approx(np.corrcoef(one, other + one)[0, 1])
+
+
+@pytest.mark.long
+def test_diseases(run_here):
+    names, rows = run_here("diseases")
+    _, known, truth = names["patients"](1000, seed=3)
+    for name in names["DISEASES"]:
+        assert (known[name] == -1).mean() > 0.8
+        assert (known[name] == truth[name])[known[name] >= 0].all()
+    for row in ("one model", "one a disease", "one, -1 as healthy"):
+        assert len(rows[row]) == 4
+
+
+@pytest.mark.long
+def test_click_and_purchase(run_here):
+    names, rows = run_here("click_and_purchase")
+    _, labels, _ = names["shop"](1000, seed=3)
+    assert not labels["purchase"][labels["click"] == 0].any()
+    for row in ("from clicks only", "ESMM", "ESMM, and clicks"):
+        assert len(rows[row]) == 6
 
 
 def test_every_example_is_run():
     # That of the server runs against a stand-in for it, in tests/export/serving.
     here = pathlib.Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):
-        assert path.stem == "serve" or f'run("{path.stem}"' in here
+        assert path.stem == "serve" or f'run("{path.stem}"' in here or f'run_here("{path.stem}")' in here

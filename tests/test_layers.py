@@ -33,13 +33,25 @@ ORDER = [
     "distribution",
     "model",
     "export",
+    "training",
     "evidence",
     "front",
     "search",
     "cli",
 ]
 TENSORFLOW = {
-    *("_replicas", "_keras_private", "gradients", "feeding", "data", "distribution", "model", "export", "front"),
+    *(
+        "_replicas",
+        "_keras_private",
+        "gradients",
+        "feeding",
+        "data",
+        "distribution",
+        "model",
+        "export",
+        "front",
+        "training",
+    ),
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 

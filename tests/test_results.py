@@ -17,9 +17,11 @@ from kmtl.evidence import (
     Advice,
     Calibration,
     Comparison,
+    ConflictGap,
     Conformal,
     Coverage,
     GradCAM,
+    RecipeComparison,
     Run,
     TaskCalibration,
 )
@@ -34,6 +36,7 @@ from kmtl.search.hypermodel import Trainee, TrialTrainer
 from kmtl.search.objectives import Custom
 from kmtl.search.space import TaskSpace
 from kmtl.search.trials import Trial
+from kmtl.training import Stage, Trained
 
 TASKS = [kmtl.Regression("zoo", unit="mm"), kmtl.Classification("ant", 3)]
 PREFERENCES = np.linspace(0, 1, 5)
@@ -47,6 +50,14 @@ def comparison():
 
     alone = {task.name: [run(seed, (task.name,), 2.0) for seed in (0, 1)] for task in TASKS}
     return Comparison(TASKS, [run(seed, ("zoo", "ant"), 1.0) for seed in (0, 1)], alone, {})
+
+
+def recipe_comparison():
+    def run(seed, mae):
+        return Run(("zoo",), seed, {"zoo": {"mae": mae + seed}}, {}, 1.0, 10, 2.0, 0.5)
+
+    runs = {"separate": [run(0, 4.0), run(1, 4.0)], "<joint>": [run(0, 3.0), run(1, 3.5)]}
+    return RecipeComparison(TASKS[:1], runs, "separate", {})
 
 
 def advice():
@@ -110,6 +121,7 @@ def weight_search():
 
 RESULTS = {
     "Comparison": comparison,
+    "RecipeComparison": recipe_comparison,
     "Advice": advice,
     "Gramians": lambda: Gramians(
         ["zoo", "ant"], np.ones((2, 2)), np.array([[True, True], [True, False]]), np.ones((2, 2, 2))
@@ -132,9 +144,11 @@ RESULTS = {
     ),
     "ClassificationReport": lambda: ClassificationReport(TASKS[1], np.array([0, 1, 2, 2]), np.eye(3)[[0, 1, 2, 0]]),
     "Calibration": calibration,
+    "ConflictGap": lambda: ConflictGap({"zoo": [1.0, 2.0]}, {"zoo": [1.5, 2.75]}, {"zoo": 2.0}),
     "Conformal": conformal,
     "Coverage": lambda: Coverage(0.9, ({"task": "zoo", "labels": 9, "covered": 0.875, "size": 2.5, "unit": "mm"},)),
     "GradCAM": grad_cam,
+    "Trained": lambda: Trained("the model", [Stage("joint", 2, 1.0, 3.5, {"loss": [2.0, 1.0]})]),
     "StepCost": lambda: StepCost(0.1, 0.025, 4_000, 3, 0.05),
 }
 

@@ -96,7 +96,7 @@ def test_compile_may_give_them_in_place_of_the_task():
 
 
 def test_what_is_reported_of_a_task_elsewhere_leaves_them_out():
-    from kmtl.evidence.trainer import scores
+    from kmtl.training.trainer import scores
 
     model = compiled(with_two(), run_eagerly=True)
     model.adapt(X, Y)

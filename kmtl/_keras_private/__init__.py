@@ -14,7 +14,7 @@ from kmtl._keras_private.functional import (
 from kmtl._keras_private.layer_state import copy_state
 from kmtl._keras_private.learning_rate import scale_rates
 from kmtl._keras_private.losses_and_metrics import loss_arguments, metric_function
-from kmtl._keras_private.optimizer import apply_summed, built_variables, check_strategy, extend_optimizer
+from kmtl._keras_private.optimizer import apply_summed, built_variables, check_strategy, extend_optimizer, write_copies
 from kmtl._keras_private.slots import Origin, copy_slots
 from kmtl._keras_private.tensors import has_mask, logits_behind, put_logits_behind
 from kmtl._keras_private.training import (
@@ -55,4 +55,5 @@ __all__ = [
     "scale_rates",
     "shared_tensors",
     "tensors_needed",
+    "write_copies",
 ]

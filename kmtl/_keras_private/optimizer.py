@@ -167,11 +167,11 @@ def _accumulate(inner: Any, own: Any, gradients: list[Any], variables: list[Any]
     def update() -> Any:
         means = [(gradient + kept.value) / steps for gradient, kept in zip(gradients, held, strict=True)]
         own(inner, means, variables)
-        _write(held, [tf.zeros_like(gradient) for gradient in gradients])
+        write_copies(held, [tf.zeros_like(gradient) for gradient in gradients])
         return tf.constant(0.0)
 
     def keep() -> Any:
-        _write(held, [gradient + kept.value for gradient, kept in zip(gradients, held, strict=True)])
+        write_copies(held, [gradient + kept.value for gradient, kept in zip(gradients, held, strict=True)])
         if inner.use_ema:
             inner._update_model_variables_moving_average(inner._trainable_variables)
         return tf.constant(0.0)
@@ -182,12 +182,12 @@ def _accumulate(inner: Any, own: Any, gradients: list[Any], variables: list[Any]
 def _overwrite(inner: Any) -> Any:
     """Replaces the weights by their moving averages."""
     averages = inner._model_variables_moving_average
-    _write(inner._trainable_variables, [average.value for average in averages])
+    write_copies(inner._trainable_variables, [average.value for average in averages])
     return tf.constant(0.0)
 
 
-def _write(variables: Sequence[Any], values: Sequence[Any]) -> None:
-    """Assigns variables from within a replica, each replica's copy its own value."""
+def write_copies(variables: Sequence[Any], values: Sequence[Any]) -> None:
+    """Assigns Keras variables from within a replica, whatever their aggregation; each replica's copy its own value."""
 
     def across(strategy: Any, given: Sequence[Any]) -> None:
         for variable, value in zip(variables, given, strict=True):

@@ -45,6 +45,7 @@ from kmtl.balancers.by_losses import (
     Uncertainty,
 )
 from kmtl.balancers.carried_state import carry_state, remade
+from kmtl.balancers.difficulty import by_difficulty
 from kmtl.balancers.fixed import Equal, Static
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.random import RLW
@@ -95,6 +96,7 @@ __all__ = [
     "UPGrad",
     "Uncertainty",
     "Unit",
+    "by_difficulty",
     "carry_state",
     "get",
     "names",

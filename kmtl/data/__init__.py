@@ -5,6 +5,7 @@ from kmtl.data.built_in.loading import load
 from kmtl.data.built_in.preparing import register
 from kmtl.data.hiding import hide_labels
 from kmtl.data.in_task_space import in_task_space
+from kmtl.data.label_pairs import Pairs, pairs
 from kmtl.data.mixing.mix import mix, steps_per_epoch
 from kmtl.data.mixing.splitting import only, split_by_task
 from kmtl.data.partition.split import split
@@ -14,6 +15,7 @@ from kmtl.data.shards.writing import write_shards
 from kmtl.data.sources import from_arrays, from_folder, from_frame
 
 __all__ = [
+    "Pairs",
     "check_shards",
     "from_arrays",
     "from_folder",
@@ -25,6 +27,7 @@ __all__ = [
     "mix",
     "names",
     "only",
+    "pairs",
     "register",
     "split",
     "split_by_task",

@@ -5,22 +5,27 @@ from kmtl.evidence.calibration import Calibration, TaskCalibration, calibrate
 from kmtl.evidence.class_activation import GradCAM, grad_cam
 from kmtl.evidence.compare import compare
 from kmtl.evidence.comparison import Comparison
+from kmtl.evidence.conflict_gap import ConflictGap, conflict_gap
 from kmtl.evidence.conformal import Conformal, Coverage, conformal
 from kmtl.evidence.pictures import plot_curves, plot_samples
-from kmtl.evidence.trainer import Run
+from kmtl.evidence.recipe_comparison import RecipeComparison
+from kmtl.training.trainer import Run
 
 __all__ = [
     "Advice",
     "Calibration",
     "Comparison",
+    "ConflictGap",
     "Conformal",
     "Coverage",
     "GradCAM",
+    "RecipeComparison",
     "Run",
     "TaskCalibration",
     "advise",
     "calibrate",
     "compare",
+    "conflict_gap",
     "conformal",
     "grad_cam",
     "plot_curves",

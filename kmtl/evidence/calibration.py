@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from kmtl import _figures
@@ -128,7 +129,8 @@ def calibrate(
         model: A trained `MultiTaskModel`; its heads and tasks are changed in place.
         data: Arrays with `y`, `(x, {task: labels})`, or a stream of such batches.
         y: `{task: labels}`.
-        tasks: Names; None takes every task of classes whose logits come from a layer of its own.
+        tasks: Names; None takes every task of classes whose logits come from a layer of its own, and with `thresholds`
+            those too that answer yes or no by a score of another make, as a distance: their temperature stays 1.
         thresholds: `"f1"` (of yes), `"youden"` (sensitivity plus specificity), `"cost"`, or None to leave them.
         costs: For `"cost"`: what a wrong yes and a wrong no cost.
         bins: Of the reliability diagram and the calibration error.
@@ -138,7 +140,7 @@ def calibrate(
 
     Raises:
         ValueError: If a task is unknown, or named and not to be calibrated; if the data does not fit or has no labels
-            for a task; nothing is changed then.
+            for a task; if a threshold is asked of a score that is the same for every row; nothing is changed then.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
 
@@ -154,15 +156,18 @@ def calibrate(
     [[0.25, 0.75]]
     """
     rule = _rule(thresholds, costs, bins)
-    layers, skipped = _layers(model, tasks)
+    layers, skipped = _layers(model, tasks, scored=rule is not None)
     found = labelled_outputs(model, data, y, _OWNER)
     with Refusals(_OWNER) as refusals:
         for name in layers:
-            if not np.asarray(model.tasks[name].present(found[name][0])).any():
-                refusals.add("data", f"must label task {name!r}", words("none"), "Leave it out of `tasks`.")
-    rows = tuple(_calibrated(model.tasks[name], *found[name], rule, bins) for name in layers)
+            _check(refusals, model.tasks[name], *found[name], scored=rule is not None)
+    rows = tuple(
+        _calibrated(model.tasks[name], *found[name], rule, bins, tempered=layer is not None)
+        for name, layer in layers.items()
+    )
     for row in rows:
-        divide_logits(layers[row.task], row.task, row.temperature)
+        if layers[row.task] is not None:
+            divide_logits(layers[row.task], row.task, row.temperature)
         if row.threshold is not None:
             model.tasks[row.task] = model.tasks[row.task].with_threshold(row.threshold)
     return Calibration(rows, skipped)
@@ -184,8 +189,23 @@ def _rule(thresholds: Any, costs: Any, bins: Any) -> Any:
     return fits.cost(*costs) if thresholds == "cost" else fits.RULES.get(thresholds)
 
 
-def _layers(model: Any, tasks: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """The layers that make the logits, by task, and why the other tasks of classes have none; or refuses."""
+def _check(refusals: Refusals, task: Any, labels: Any, outputs: Any, *, scored: bool) -> None:
+    """Records a task without labels, and one whose score no threshold can cut."""
+    if not np.asarray(task.present(labels)).any():
+        refusals.add("data", f"must label task {task.name!r}", words("none"), "Leave it out of `tasks`.")
+    elif scored and task.threshold is not None:
+        scores = of_classes(task, labels, outputs)[1][:, 1]
+        if fits.is_constant(scores):
+            fix = "It has learned nothing: train it first, or leave it out of `tasks`."
+            rule, got = f"need a score of {task.name!r} that differs between rows", f"{scores[0]:.6g} for every row"
+            refusals.add("thresholds", rule, words(got), fix)
+
+
+def _layers(model: Any, tasks: Any, *, scored: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """The layers that make the logits, by task, and why the other tasks of classes have none; or refuses.
+
+    A task of which a threshold alone is wanted has None.
+    """
     layers: dict[str, Any] = {}
     skipped: dict[str, str] = {}
     with Refusals(_OWNER) as refusals:
@@ -193,7 +213,9 @@ def _layers(model: Any, tasks: Any) -> tuple[dict[str, Any], dict[str, str]]:
         heads = model.heads() if names else {}
         for name in names:
             layer, reason = _layer(model, name, heads[name])
-            if layer is not None:
+            if layer is None and scored and _has_score_of_its_own(model, name, names):
+                layers[name] = None
+            elif layer is not None:
                 layers[name] = layer
             elif tasks is not None:
                 refusals.add("tasks", f"must not name {name!r}, which cannot be calibrated", words(reason))
@@ -217,10 +239,19 @@ def _layer(model: Any, name: str, head: Any) -> tuple[Any, str]:
     return layer, ""
 
 
-def _calibrated(task: Any, labels: Any, outputs: Any, rule: Any, bins: int) -> TaskCalibration:
+def _has_score_of_its_own(model: Any, name: str, names: Sequence[str]) -> bool:
+    """Whether a task answers yes or no by a score that does not change when others among those named are calibrated."""
+    if model.tasks[name].threshold is None or not gives_probabilities(model.tasks[name]):
+        return False
+    behind = keras.Model(model.input, model.output[name]).layers
+    ends = [logits_layer(model.output[other]) for other in names if other != name]
+    return not any(layer is end for layer in behind for end in ends)
+
+
+def _calibrated(task: Any, labels: Any, outputs: Any, rule: Any, bins: int, *, tempered: bool) -> TaskCalibration:
     """What one task's labels say; the model is not touched."""
     truth, before, element = of_classes(task, labels, outputs)
-    temperature = fits.best_temperature(truth, before)
+    temperature = fits.best_temperature(truth, before) if tempered else 1.0
     after = fits.tempered(before, temperature)
     threshold = task.threshold
     if rule is not None and threshold is not None:

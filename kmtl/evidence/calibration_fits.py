@@ -8,6 +8,8 @@ import numpy as np
 BINS = 15
 # A head whose every answer is right has its best temperature at 0, one that knows nothing at infinity.
 _LOWEST, _HIGHEST = 0.02, 50.0
+# Of what is the same number but for the order of its sums in float32.
+_ROUNDING = 1e-6
 
 
 def tempered(probabilities: Any, temperature: float) -> Any:
@@ -122,6 +124,15 @@ def cost(false_alarm: float, miss: float) -> Callable[[Any, Any, int, int], Any]
 RULES: dict[str, Callable[[Any, Any, int, int], Any]] = {"f1": f1, "youden": youden}
 
 
+def is_constant(scores: Any) -> bool:
+    """Whether scores differ by no more than rounding, so that no threshold tells them apart.
+
+    >>> is_constant(np.float32([0.5, 0.5, 0.50000006])), is_constant(np.float32([1e-9, 2e-9]))
+    (True, False)
+    """
+    return bool(np.ptp(scores) <= _ROUNDING * np.max(np.abs(scores)))
+
+
 def best_threshold(labels: Any, probabilities: Any, rule: Callable[[Any, Any, int, int], Any]) -> float | None:
     """The probability above which to answer yes, so that a rule is largest; of several the one nearest 1/2.
 
@@ -131,13 +142,14 @@ def best_threshold(labels: Any, probabilities: Any, rule: Callable[[Any, Any, in
         rule: A function of true and false yeses (arrays, one a threshold) and the numbers of labels of yes and no.
 
     Returns:
-        A number half way between two of the probabilities, exact in float32; None if the labels are all alike.
+        A number half way between two of the probabilities, exact in float32; None if the labels or the
+        probabilities are all alike.
 
     >>> best_threshold(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.3, 0.9]), youden)
     0.25
     """
     yes, no = int((labels == 1).sum()), int((labels == 0).sum())
-    if not yes or not no:
+    if not yes or not no or not np.ptp(probabilities):
         return None
     values, places = np.unique(np.asarray(probabilities, "float32"), return_inverse=True)
     of_yes = np.bincount(places, weights=labels == 1)

@@ -1,16 +1,18 @@
 """Trains the joint model and each task alone, under one budget."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kmtl import data as datasets
 from kmtl._checks import Refusals, is_whole, known_keywords, words
-from kmtl.evidence.builds import Build, checked_tasks, refuse_build
+from kmtl.evidence.compare_recipes import Contest, compare_recipes
 from kmtl.evidence.comparison import Comparison
-from kmtl.evidence.progress import Progress
-from kmtl.evidence.trainer import Run, Trainer
 from kmtl.feeding import as_dataset
 from kmtl.tasks import Task
+from kmtl.training import Recipe
+from kmtl.training.builds import Build, checked_tasks, refuse_build
+from kmtl.training.progress import Progress
+from kmtl.training.trainer import Run, Trainer
 
 _FORM = "compare(build, tasks, train, test, epochs=...)"
 
@@ -26,14 +28,18 @@ def compare(
     validation: Any = None,
     seeds: Iterable[int] | int = (0, 1, 2),
     separate: Comparison | None = None,
+    recipes: Mapping[str, Recipe] | None = None,
+    folder: Any = None,
     batch_size: int = 32,
     callbacks: Callable[[], list[Any]] | None = None,
     verbose: Any = "auto",
-) -> Comparison:
-    """Compares the joint model with one model a task: same trunk, same data, same budget.
+) -> Any:
+    """Compares the joint model with one model a task, or any forms of joint training: same data, same budget.
 
-    `build` is called with all tasks, then with each one alone, once a seed,
-    and each model is trained for the same epochs on the same examples.
+    Without `recipes`, `build` is called with all tasks, then with each one alone, once a seed, and each model is
+    trained for the same epochs on the same examples. With `recipes`, each of `kmtl.training` is a row, held against
+    `Separate`, which is added if none is among them. Give `Joint` three rows: as it is, `Joint(epochs=K)` at the cost
+    of the K separate models, and `Joint(build=wider)` with as many weights as they have together.
 
     Args:
         build: `build(tasks)`: makes a compiled `MultiTaskModel` for the tasks it is given.
@@ -45,18 +51,27 @@ def compare(
         seeds: Random seeds, one training of each model a seed; a number n takes 0 to n - 1.
         separate: An earlier comparison of the same tasks under the same seeds, whose single-task runs stand in for
             new ones: so several joint models, of other widths or heads, are held against one set of baselines.
+        recipes: `{name: recipe}` of `kmtl.training`.
+        folder: With `recipes`: where finished runs are kept. Another call with the same tasks, data, epochs, seed,
+            recipe and model does not repeat them, and a run that was killed goes on inside its stage. None keeps
+            nothing.
         batch_size: Of arrays.
         callbacks: Makes fresh callbacks for a training.
         verbose: As in `fit`; unless it is 0, each training is announced and followed by the time that is left.
 
     Returns:
-        A `Comparison`: print it, `plot()` it, or take its `table()`, `delta_m`, `baselines`, `model`.
+        A `Comparison`: print it, `plot()` it, or take its `table()`, `delta_m`, `baselines`, `model`. With `recipes` a
+        `RecipeComparison`: print it, take its `table()`, a row by name, or hold all `against` another row.
 
     Raises:
         ValueError: If there is no task, no seed or no epoch, or `build` returns
             something other than a compiled model of the tasks.
     """
     chosen, numbers, sets = _checked(build, tasks, (train, test, validation), seeds, epochs, batch_size)
+    _refuse_mixed(recipes, separate, folder)
+    if recipes is not None:
+        contest = Contest(build, chosen, sets[0], sets[1], sets[2], epochs, numbers, callbacks, verbose)
+        return compare_recipes(contest, recipes, folder)
     if separate is not None:
         _refuse_others(separate, {task.name: numbers for task in chosen})
     parts = {"joint": chosen, **({} if separate else {task.name: [task.alone()] for task in chosen})}
@@ -86,6 +101,16 @@ def _refuse_others(separate: Comparison, wanted: dict[str, list[int]]) -> None:
         if held != wanted:
             fix = "Compare under its tasks and seeds, or leave it out."
             refusals.add("separate", f"must hold runs of every task under the same seeds, {wanted}", held, fix)
+
+
+def _refuse_mixed(recipes: Any, separate: Any, folder: Any) -> None:
+    """Refuses arguments of the one comparison in the other."""
+    with Refusals("compare") as refusals:
+        if recipes is not None and separate is not None:
+            fix = "Give `folder`: finished runs are not repeated."
+            refusals.add("separate", "must be left out with `recipes`", words("one"), fix)
+        if recipes is None and folder is not None:
+            refusals.add("folder", "must be left out without `recipes`", folder)
 
 
 def _is_seed(value: Any) -> bool:

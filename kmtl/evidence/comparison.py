@@ -7,9 +7,9 @@ import numpy as np
 
 from kmtl._table import Result, Table
 from kmtl.evidence.pictures import plot_curves
-from kmtl.evidence.trainer import Run
 from kmtl.metrics import delta_m, is_divisor
 from kmtl.tasks import Task
+from kmtl.training.trainer import Run
 
 
 def interval(values: Sequence[float]) -> float:
@@ -37,6 +37,7 @@ class Comparison(Result):
         joint: One run a seed.
         separate: `{task: one run a seed}`, seeds in the same order.
         models: The trained models of the first seed: `"joint"` and one a task.
+        names: What the two sides are called where they are shown.
 
     Attributes:
         model: The joint model of the first seed.
@@ -50,7 +51,9 @@ class Comparison(Result):
         joint: Sequence[Run],
         separate: Mapping[str, Sequence[Run]],
         models: Mapping[str, Any],
+        names: tuple[str, str] = ("joint", "separate"),
     ) -> None:
+        self.names = names
         self.tasks = list(tasks)
         self.joint = list(joint)
         self.separate = {name: list(runs) for name, runs in separate.items()}
@@ -126,12 +129,12 @@ class Comparison(Result):
         """A row a metric, and beneath it what holds for all of them; the frame has the numbers."""
         rows = [self._row(task, metric) for task, metric in self._metrics()]
         mean, half = self.delta_m
-        costs, seeds = self.costs(), len(self.joint)
+        costs, seeds, (one, other) = self.costs(), len(self.joint), self.names
         lines = [
             "",
-            f"delta_m            {_with_interval(mean, half, '+.2f')} % (mean change; negative: joint is better)",
-            f"parameters         {costs['parameters'][0]:,.0f} joint, {costs['parameters'][1]:,.0f} separate",
-            f"training seconds   {costs['seconds'][0]:.1f} joint, {costs['seconds'][1]:.1f} separate",
+            f"delta_m            {with_interval(mean, half, '+.2f')} % (mean change; negative: {one} is better)",
+            f"parameters         {costs['parameters'][0]:,.0f} {one}, {costs['parameters'][1]:,.0f} {other}",
+            f"training seconds   {costs['seconds'][0]:.1f} {one}, {costs['seconds'][1]:.1f} {other}",
             *(
                 f"not counted        {task.name} {metric}, whose single-task value is near 0"
                 for task, metric in self._metrics()
@@ -141,21 +144,21 @@ class Comparison(Result):
         ]
         import pandas as pd
 
-        return [Table([_cells(row) for row in rows], frame=pd.DataFrame(rows)), "\n".join(lines)]
+        return [Table([_cells(row, self.names) for row in rows], frame=pd.DataFrame(rows)), "\n".join(lines)]
 
 
-def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+def _cells(row: Mapping[str, Any], names: tuple[str, str]) -> dict[str, str]:
     """A row as it is shown."""
     return {
         "task": row["task"],
         "metric": f"{row['metric']} [{row['unit']}]" if row["unit"] else row["metric"],
-        "joint": _with_interval(row["joint"], row["joint_interval"], ".4g"),
-        "separate": _with_interval(row["separate"], row["separate_interval"], ".4g"),
-        "change %": _with_interval(row["change_percent"], row["change_interval"], "+.2f"),
+        names[0]: with_interval(row["joint"], row["joint_interval"], ".4g"),
+        names[1]: with_interval(row["separate"], row["separate_interval"], ".4g"),
+        "change %": with_interval(row["change_percent"], row["change_interval"], "+.2f"),
         "verdict": row["verdict"],
     }
 
 
-def _with_interval(value: float, half: float, form: str) -> str:
+def with_interval(value: float, half: float, form: str) -> str:
     """A number with its interval, if it has one."""
     return f"{value:{form}}" if np.isnan(half) else f"{value:{form}} ± {half:{form.lstrip('+')}}"

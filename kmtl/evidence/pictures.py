@@ -8,9 +8,9 @@ import numpy as np
 
 from kmtl import _figures
 from kmtl._checks import Refusals, refusal, words
-from kmtl.evidence.trainer import task_scores
 from kmtl.feeding import as_dataset
 from kmtl.tasks import Task, TaskSpace
+from kmtl.training.trainer import task_scores
 
 _JOINT, _ALONE = "#1f5fa8", "#d9822b"
 _SHOWN_VALUES, _SHOWN_LETTERS = 6, 60

@@ -25,6 +25,11 @@ def task_outputs(refusals: _checks.Refusals, model: Any, tasks: Sequence[str] | 
         model: What is to be exported.
         tasks: Names of the tasks wanted; None wants all.
     """
+    # A model of which a part is no graph says so itself.
+    reason = getattr(model, "export_refusal", None)
+    if reason is not None:
+        refusals.add("model", *reason)
+        return {}
     outputs = getattr(model, "output", None) if isinstance(model, keras.Model) else None
     if not isinstance(outputs, dict) or not all(isinstance(value, keras.KerasTensor) for value in outputs.values()):
         got = _checks.words(f"{type(model).__name__} with output of type {type(outputs).__name__}")

@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kmtl._checks import Refusals, is_number, is_whole, known_keywords, require, words
-from kmtl.evidence.builds import Build, checked_tasks, refuse_build
-from kmtl.evidence.progress import Progress
-from kmtl.evidence.trainer import refuse_model, scores
 from kmtl.feeding import as_dataset
 from kmtl.front import pareto, preferences
 from kmtl.front.conditioning import PREFERENCE, condition
@@ -16,6 +13,9 @@ from kmtl.front.loss_scales import LossScales
 from kmtl.front.result import Front
 from kmtl.front.trade_off import Point
 from kmtl.tasks import Task
+from kmtl.training.builds import Build, checked_tasks, refuse_build
+from kmtl.training.progress import Progress
+from kmtl.training.trainer import refuse_model, scores
 
 _FORM = "front.train(build, tasks, train, validation, epochs=...)"
 # Steps of the lattice by number of tasks: 11, 21, 35 and 35 points.

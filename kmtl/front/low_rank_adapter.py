@@ -6,11 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from kmtl._checks import whole
+from kmtl.sharing.low_rank import LowRankLayer, form_beside
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
-class LowRankAdapter(keras.layers.Layer):
+class LowRankAdapter(LowRankLayer):
     r"""Adds to a linear layer what a preference takes from one low-rank change a task.
 
         W(r) = W + 1/q sum_k r_k A_k B_k
@@ -26,34 +26,16 @@ class LowRankAdapter(keras.layers.Layer):
 
     Args:
         outputs: Channels of the layer's output.
-        rank: `q`.
-        kernel_size: Of a convolution; `()` stands beside a dense layer.
-        strides: Of the convolution.
-        padding: Of the convolution.
-        dilation_rate: Of the convolution.
-        **kwargs: Keras layer options.
+        **options: As of `kmtl.sharing.low_rank.LowRankLayer`: `rank` (`q`), `kernel_size`, `strides`, `padding`,
+            `dilation_rate`.
 
     >>> adapter = LowRankAdapter(5, rank=2, kernel_size=(3, 3), padding="same")
     >>> adapter([ops.ones((2, 8, 8, 1)), ops.ones((2, 6)) / 6]).shape
     TensorShape([2, 8, 8, 5])
     """
 
-    def __init__(
-        self,
-        outputs: int,
-        *,
-        rank: int = 4,
-        kernel_size: tuple[int, ...] = (),
-        strides: Any = 1,
-        padding: str = "valid",
-        dilation_rate: Any = 1,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.outputs = whole("LowRankAdapter", "outputs", outputs, 1)
-        self.rank = whole("LowRankAdapter", "rank", rank, 1)
-        self.kernel_size = tuple(kernel_size)
-        self.strides, self.padding, self.dilation_rate = strides, padding, dilation_rate
+    def __init__(self, outputs: int, **options: Any) -> None:
+        super().__init__(outputs, **options)
 
     def build(self, input_shape: Any) -> None:
         """Makes the factors of all tasks, side by side."""
@@ -66,17 +48,10 @@ class LowRankAdapter(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Computes the change of the layer's output."""
         features, preference = inputs
-        thin = self._down(features)
+        thin = self.thinned(features, self.down)
         shares = ops.repeat(ops.cast(preference, thin.dtype), self.rank, axis=-1) / self.rank
         shape = (-1, *(1 for _ in thin.shape[1:-1]), shares.shape[-1])
         return ops.matmul(thin * ops.reshape(shares, shape), ops.cast(self.up, thin.dtype))
-
-    def _down(self, features: Any) -> Any:
-        """Applies the first factors of all tasks at once."""
-        if not self.kernel_size:
-            return ops.matmul(features, self.down)
-        options = {"strides": self.strides, "padding": self.padding, "dilation_rate": self.dilation_rate}
-        return ops.conv(features, self.down, data_format="channels_last", **options)
 
     def change(self, preference: Any) -> Any:
         """Returns the change of the layer's kernel for one preference, `(tasks,)`, as a NumPy array."""
@@ -85,23 +60,7 @@ class LowRankAdapter(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The layer's own output shape."""
-        features = input_shape[0]
-        if not self.kernel_size:
-            return (*features[:-1], self.outputs)
-        shape = ops.conv(
-            keras.KerasTensor(features),
-            keras.KerasTensor((*self.kernel_size, features[-1], self.outputs)),
-            strides=self.strides,
-            padding=self.padding,
-            dilation_rate=self.dilation_rate,
-            data_format="channels_last",
-        ).shape
-        return tuple(shape)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns what the constructor needs."""
-        own = {"outputs": self.outputs, "rank": self.rank, "kernel_size": self.kernel_size, "strides": self.strides}
-        return {**super().get_config(), **own, "padding": self.padding, "dilation_rate": self.dilation_rate}
+        return self.shape_of(input_shape[0])
 
 
 def beside(layer: Any, rank: int) -> LowRankAdapter | None:
@@ -111,20 +70,5 @@ def beside(layer: Any, rank: int) -> LowRankAdapter | None:
         layer: Any layer.
         rank: `q`.
     """
-    name = f"{layer.name}_adapter"
-    if getattr(layer, "activation", None) is not keras.activations.linear:
-        return None
-    if type(layer) is keras.layers.Dense:
-        return LowRankAdapter(layer.units, rank=rank, name=name)
-    plain = isinstance(layer, keras.layers.Conv1D | keras.layers.Conv2D | keras.layers.Conv3D) and layer.groups == 1
-    if not plain or layer.data_format != "channels_last" or layer.padding not in ("same", "valid"):
-        return None
-    return LowRankAdapter(
-        layer.filters,
-        rank=rank,
-        kernel_size=layer.kernel_size,
-        strides=layer.strides,
-        padding=layer.padding,
-        dilation_rate=layer.dilation_rate,
-        name=name,
-    )
+    form = form_beside(layer)
+    return None if form is None else LowRankAdapter(**form, rank=rank, name=f"{layer.name}_adapter")

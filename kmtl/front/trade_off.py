@@ -7,8 +7,8 @@ import numpy as np
 
 from kmtl._checks import Refusals, near
 from kmtl._table import Result
-from kmtl.evidence.trainer import Scores
 from kmtl.tasks import Task
+from kmtl.training.trainer import Scores
 
 
 class Point(NamedTuple):

@@ -211,7 +211,7 @@ class CompiledGraph(TaskGraph):
     def training_state(self) -> list[Any]:
         """All variables that the next step reads or the logs are made of, in one order; a backup holds them."""
         owners = [self, self.optimizer, self._compiled_setup("training_state"), *self.metrics]
-        variables = [variable for owner in owners for variable in owner.variables]
+        variables = [*(variable for owner in owners for variable in owner.variables), *self._step.state]
         return list({id(variable): variable for variable in variables}.values())
 
     @in_scope

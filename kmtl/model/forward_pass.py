@@ -1,6 +1,7 @@
 """What a forward pass tells a step."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -47,3 +48,17 @@ class Pass(NamedTuple):
     def sum_beside(self, number: int) -> Any:
         """The sum of these losses; one that is not finite sits out."""
         return tf.reduce_sum(tf.where(self.finite_beside(number), self.losses[number:], 0.0))
+
+
+def first_examples(batch: Sequence[Any], share: float) -> list[Any]:
+    """A share of the examples of a batch, from the first on and at least one; None stays.
+
+    >>> first_examples((tf.range(5), {"age": tf.range(5)}, None), 0.3)[0].numpy().tolist()
+    [0, 1]
+    """
+    first = tf.nest.flatten(batch[0])[0]
+    if first.shape[0] is None:
+        size = tf.cast(tf.math.ceil(share * tf.cast(tf.shape(first)[0], tf.float32)), tf.int32)
+    else:
+        size = math.ceil(share * first.shape[0])
+    return [None if one is None else tf.nest.map_structure(lambda tensor: tensor[:size], one) for one in batch]

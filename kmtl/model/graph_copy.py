@@ -1,12 +1,13 @@
 """The graph of a model once more, for other tasks: layers of its own, the same weights."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 
-from kmtl._checks import near, refusal, require, words
-from kmtl._keras_private import Origin, copy_state, layer_behind, model_path, shared_tensors
+from kmtl._checks import refusal, require, words
+from kmtl._keras_private import Origin, copy_state, model_path
 from kmtl.model.graph import TaskGraph
 from kmtl.sharing import Fork
 from kmtl.tasks import Task
@@ -25,6 +26,19 @@ class Addition(NamedTuple):
     layer: Any
 
 
+class Change(NamedTuple):
+    """What the layers of a copy are otherwise than those of its model, their weights being the same.
+
+    Attributes:
+        config: Makes a layer's config of that of the model's layer.
+        call: Calls a layer in the copy's graph: `call(layer of the model, function, args, kwargs)` returns what the
+            function, which calls the new layer, makes of the arguments, and what it puts before or behind.
+    """
+
+    config: Callable[[dict[str, Any]], dict[str, Any]]
+    call: Callable[[Any, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
+
 class Copy(NamedTuple):
     """A copied graph.
 
@@ -41,7 +55,13 @@ class Copy(NamedTuple):
     layer_names: dict[str, str]
 
 
-def copied_graph(owner: str, model: TaskGraph, names: Mapping[str, str], added: Addition | None = None) -> Copy:
+def copied_graph(
+    owner: str,
+    model: TaskGraph,
+    names: Mapping[str, str],
+    added: Addition | None = None,
+    change: Change | None = None,
+) -> Copy:
     """Copies the part of a model that some of its tasks need.
 
     Args:
@@ -49,18 +69,26 @@ def copied_graph(owner: str, model: TaskGraph, names: Mapping[str, str], added: 
         model: The model.
         names: Of the tasks that stay, the old name and the new one, in order.
         added: A task more.
+        change: Of the layers.
 
     Raises:
         ValueError: If a layer cannot be made again, or a name comes twice.
     """
-    return _Copying(owner, model, names, added).run()
+    return _Copying(owner, model, names, added, change).run()
 
 
 class _Copying:
     """The work: each layer is made again when the graph comes to it, and called."""
 
-    def __init__(self, owner: str, model: TaskGraph, names: Mapping[str, str], added: Addition | None) -> None:
-        self.owner, self.model, self.names, self.added = owner, model, names, added
+    def __init__(
+        self,
+        owner: str,
+        model: TaskGraph,
+        names: Mapping[str, str],
+        added: Addition | None,
+        change: Change | None,
+    ) -> None:
+        self.owner, self.model, self.names, self.added, self.change = owner, model, names, added, change
         self.part = keras.Model(model.input, {name: model.output[name] for name in names})
         self.layer_names = self._layer_names()
         self._check_renamed()
@@ -128,7 +156,7 @@ class _Copying:
     def _again(self, layer: Any, changes: Mapping[str, Any]) -> Any:
         """A layer of the same config but for some entries."""
         try:
-            config = layer.get_config()
+            config = layer.get_config() if self.change is None else self.change.config(layer.get_config())
             return type(layer).from_config(
                 {**config, **{key: value for key, value in changes.items() if key in config}}
             )
@@ -167,6 +195,12 @@ class _Copying:
     # A call more.
 
     def call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        """Calls a new layer, with what a change puts around it."""
+        if self.change is None:
+            return self._call(layer, *args, **kwargs)
+        return self.change.call(self.old[id(layer)], functools.partial(self._call, layer), args, kwargs)
+
+    def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         """Calls a new layer; what it gives comes under the names of old, as the graph knows it."""
         old = self.old[id(layer)]
         if id(layer) not in self.heads:
@@ -215,61 +249,3 @@ class _Copying:
 def _whole(values: Any) -> Any:
     """All of an array."""
     return values
-
-
-# Where a new head comes.
-
-
-def feature_layer(model: TaskGraph, task: Task, features: Any) -> Any:
-    """Finds the layer of a model that a new head is to read.
-
-    Args:
-        model: The model.
-        task: The new task.
-        features: The layer's name; None for the one fork, or else the one end of what all tasks share, whose output
-            the task's kind can take.
-
-    Raises:
-        ValueError: If there is none, or more than one.
-    """
-    if features is not None:
-        return _named_layer(model, task, features)
-    forks = [fork for fork in model.forks if fork in model.layers and _fits(task, fork.input)]
-    found = forks or _ends(model, task)
-    if len(found) == 1:
-        return found[0]
-    known = [layer.name for layer in found or model.layers if found or _fits(task, getattr(layer, "output", None))]
-    got = words("several that fit" if found else "none that is known to end the trunk")
-    fix = f"Say which: features=, the name of a layer; fitting: {', '.join(map(repr, known)) or 'none'}."
-    raise ValueError(refusal("with_task", "features", f"must end in one layer for task {task.name!r}", got, fix))
-
-
-def _ends(model: TaskGraph, task: Task) -> list[Any]:
-    """Layers in which what all tasks share ends, of those that a head can read."""
-    if len(model.tasks) < 2:
-        # Everything is needed by the only task, its head too.
-        return []
-    tensors = shared_tensors(model, lambda layer: getattr(layer, "serves_outputs_apart", False))
-    layers = [layer_behind(tensor) for tensor in tensors if _fits(task, tensor)]
-    return list({id(layer): layer for layer in layers}.values())
-
-
-def _named_layer(model: TaskGraph, task: Task, name: Any) -> Any:
-    """The layer of a name, if the task's head can read its output."""
-    layers = {layer.name: layer for layer in model.layers}
-    if not isinstance(name, str) or name not in layers:
-        raise ValueError(
-            refusal("with_task", "features", "must name a layer of the model", name, near(str(name), layers))
-        )
-    layer = layers[name]
-    task.check_features(layer.input if isinstance(layer, Fork) else layer.output, "with_task")
-    return layer
-
-
-def _fits(task: Task, tensor: Any) -> bool:
-    """Whether a head can read a tensor."""
-    try:
-        task.check_features(tensor, "with_task")
-    except ValueError:
-        return False
-    return True

@@ -1,6 +1,5 @@
 """One step: the pass, the balance, the backward passes, the update, the report."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ import tensorflow as tf
 from kmtl import _keras_private, gradients
 from kmtl._replicas import branch, sum_over_replicas
 from kmtl.losses import Examples, group_sums, possible_labels
-from kmtl.model.forward_pass import Pass
+from kmtl.model.forward_pass import Pass, first_examples
 from kmtl.model.graph import TaskGraph
 from kmtl.model.setup import Setup
 
@@ -25,9 +24,8 @@ class Step:
     """One step of training, as `fit` runs it on each replica.
 
     `compile` makes a plain one; `model.step = MyStep(model, model.setup)` puts another in its place until the next
-    `compile`. A form of training that differs from the plain one overrides what differs: `forward` for what is computed
-    of a batch, `extra_losses` for losses that belong to no task (they are logged by name and never balanced),
-    `variables` for what moves, or calls the step that it wraps.
+    `compile`. Another form of training overrides what differs: `outputs` for what is computed of a batch,
+    `extra_losses` for losses that belong to no task (logged by name, never balanced), `variables` for what moves.
 
     Args:
         model: The model.
@@ -35,6 +33,7 @@ class Step:
 
     Attributes:
         extra_names: Log keys of what `extra_losses` gives.
+        state: Variables of its own, which a backup holds, too.
 
     >>> from kmtl.model.step import Step
     >>> class Shrinking(Step):
@@ -44,6 +43,7 @@ class Step:
     """
 
     extra_names: ClassVar[Sequence[str]] = ()
+    state: Sequence[Any] = ()
 
     def __init__(self, model: TaskGraph, setup: Setup) -> None:
         self.model = model
@@ -61,6 +61,10 @@ class Step:
     def is_scaled(self) -> bool:
         """Whether the optimizer scales the losses."""
         return isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
+
+    def outputs(self, x: Any, *, training: bool) -> Any:
+        """What the model makes of a batch of inputs, by task name."""
+        return self.model(x, training=training)
 
     def extra_losses(self, batch: Sequence[Any], outputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Losses that belong to no task, by name: means over the global batch, this replica's part of each.
@@ -110,15 +114,15 @@ class Step:
     def forward(self, batch: Sequence[Any], *, training: bool = True, gated: bool = False) -> Pass:
         """One forward pass and its losses; in an evaluation the sums alone, which nothing crosses replicas for."""
         x, labels, sample_weight = batch
-        outputs = self.model(x, training=training)
+        outputs = self.outputs(x, training=training)
         examples = [group.examples(labels, outputs, sample_weight) for group in self.setup.groups]
         gates = [gradients.Gate() for _ in self.setup.places] if gated else []
         for place, gate in enumerate(gates[: len(examples)]):
             examples[place] = examples[place]._replace(predictions=gate(examples[place].predictions))
-        extras = self.extra_losses(batch, outputs) if training else {}
-        seen = Pass(examples, gates, *self.sums(examples), self.penalty(), extras)
+        seen = Pass(examples, gates, *self.sums(examples), self.penalty(), {})
         seen = self._with_joint_terms(seen, outputs, batch)
-        return self._compared(seen) if training else seen
+        # At the end: they may call layers again, and the penalty is of each layer's last call.
+        return self._compared(seen._replace(extras=self.extra_losses(batch, outputs))) if training else seen
 
     def sums(self, examples: Sequence[Examples]) -> tuple[Any, Any, Any]:
         """Summed losses and counts of labels, `(K,)` each, in task order; and the sums of several losses of a task."""
@@ -240,13 +244,7 @@ class Step:
 
     def _slice(self, batch: Any, known: gradients.Known) -> tuple[gradients.Backward, Any]:
         """Backward passes of the first examples of the batch, and the labels among them."""
-        first = tf.nest.flatten(batch[0])[0]
-        share = self.setup.balancer.gram_fraction
-        if first.shape[0] is None:
-            size = tf.cast(tf.math.ceil(share * tf.cast(tf.shape(first)[0], tf.float32)), tf.int32)
-        else:
-            size = math.ceil(share * first.shape[0])
-        part = [None if one is None else tf.nest.map_structure(lambda tensor: tensor[:size], one) for one in batch]
+        part = first_examples(batch, self.setup.balancer.gram_fraction)
         with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
             seen = self.forward(part)
             parts = tf.unstack(known.scale * self.balanced(seen.losses))
@@ -256,11 +254,11 @@ class Step:
     # The update and the report.
 
     def update(self, updates: list[Any], known: gradients.Known) -> None:
-        """Moves the variables, unless nothing finite came of the step."""
+        """Moves the variables, the first ones if there are fewer updates, unless nothing finite came of the step."""
         some = tf.reduce_any(known.present & tf.math.is_finite(known.losses)) | ~tf.reduce_any(known.present)
         # An optimizer that scales losses skips by itself.
         sound = None if known.is_scaled else gradients.all_finite(updates) & some
-        skipped = _keras_private.apply_summed(self.model.optimizer, updates, self.variables, sound)
+        skipped = _keras_private.apply_summed(self.model.optimizer, updates, self.variables[: len(updates)], sound)
         self.setup.balancer.skipped.assign_add(skipped)
 
     def report(self, seen: Pass, known: gradients.Known, balanced: gradients.Balanced) -> None:

@@ -15,8 +15,9 @@ from kmtl.model.carried_training import (
     known_variables,
 )
 from kmtl.model.compile import CompiledGraph
+from kmtl.model.feature_layer import feature_layer
 from kmtl.model.graph import FUNCTIONAL_KEYS
-from kmtl.model.graph_copy import Addition, Copy, copied_graph, feature_layer
+from kmtl.model.graph_copy import Addition, Change, Copy, copied_graph
 from kmtl.tasks import Task, check_factors, renamed
 
 _TAKE_IT_TOO = "Its `where` or `product_of` names it: take that one out, too."
@@ -161,10 +162,33 @@ class ChangeableGraph(CompiledGraph):
                 refusals.add("names", "must leave every task a name of its own; twice", name)
         return self._changed("renamed", dict(zip(self.tasks, new, strict=True)), None, None)
 
-    def _changed(self, owner: str, names: dict[str, str], added: Addition | None, balancer: Any) -> Self:
+    @in_scope
+    def remade(self, change: Change, owner: str = "remade") -> Self:
+        """Makes the same model once more, of the same weights, with other settings of its layers; this one stays.
+
+        Args:
+            change: What is otherwise.
+            owner: Who is named in a refusal.
+
+        Returns:
+            The new model, compiled if this one is.
+
+        Raises:
+            ValueError: If a layer cannot be made again.
+        """
+        return self._changed(owner, {name: name for name in self.tasks}, None, None, change)
+
+    def _changed(
+        self,
+        owner: str,
+        names: dict[str, str],
+        added: Addition | None,
+        balancer: Any,
+        change: Change | None = None,
+    ) -> Self:
         """The new model, with all that stays."""
         chosen = self._chosen(owner, names, balancer)
-        graph = copied_graph(owner, self, names, added)
+        graph = copied_graph(owner, self, names, added, change)
         tasks = [renamed(self.tasks[old], names) for old in names] + ([added.task] if added else [])
         own = {key: value for key, value in self.get_config().items() if key not in FUNCTIONAL_KEYS}
         model = type(self)(graph.inputs, graph.outputs, tasks=tasks, name=self.name, **own)

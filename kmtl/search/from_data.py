@@ -7,7 +7,10 @@ All return `{task: weight}` with mean 1, for `compile(loss_weights=...)` or
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras import ops
+
 from kmtl._checks import Refusals, refusal
+from kmtl.balancers.capping import capped, check_cap
 from kmtl.feeding import DataStatistics, feed
 from kmtl.tasks import Task
 
@@ -84,21 +87,33 @@ def by_initial_loss(
     return power_weights({name: logs[f"{name}_loss"] for name in model.tasks}, exponent, "by_initial_loss")
 
 
-def by_difficulty(difficulties: Mapping[str, float], *, exponent: float = 1.0) -> dict[str, float]:
+def by_difficulty(
+    difficulties: Mapping[str, float], *, exponent: float = 1.0, cap: float | None = None
+) -> dict[str, float]:
     """Weights by how hard each task is: `w_k` proportional to `difficulty_k^a`.
+
+    For weights that move during the training, `kmtl.balancers.by_difficulty`.
 
     Args:
         difficulties: A positive number a task, larger for harder: `L_k / L_k(0)`
             late in a run, `1 - accuracy`, or a single-task model's error. Noisy
             labels look hard too.
         exponent: Positive lifts hard tasks, negative easy ones; both are published.
+        cap: No weight is above this, nor below its inverse; None for as the power says.
 
     Raises:
-        ValueError: If there are none, or one is not positive.
+        ValueError: If there are none, or one is not positive, or the cap is not above 1.
 
     >>> by_difficulty({"digit": 0.25, "angle": 0.75})["angle"]
     1.5
+    >>> by_difficulty({"digit": 0.25, "angle": 0.75}, cap=1.25)["digit"]
+    0.8
     """
+    limit = check_cap("by_difficulty", cap)
     if not difficulties:
         raise ValueError(refusal("by_difficulty", "difficulties", "must name the tasks", dict(difficulties)))
-    return power_weights(difficulties, exponent, "by_difficulty")
+    found = power_weights(difficulties, exponent, "by_difficulty")
+    if limit is None:
+        return found
+    within = capped(ops.array(list(found.values()), "float64"), ops.ones((len(found),), "bool"), limit)
+    return dict(zip(found, ops.convert_to_numpy(within).tolist(), strict=True))

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from kmtl._checks import require
-from kmtl.evidence.builds import Build
-from kmtl.evidence.progress import Progress
-from kmtl.evidence.reusable import LastModel
-from kmtl.evidence.trainer import Scores, Trainer, scores
 from kmtl.search.cross_validation import Split
 from kmtl.search.objectives import Objective
 from kmtl.search.space import TaskSpace
 from kmtl.search.trials import SCORE
 from kmtl.tasks import Task
+from kmtl.training.builds import Build
+from kmtl.training.progress import Progress
+from kmtl.training.reusable import LastModel
+from kmtl.training.trainer import Scores, Trainer, scores
 
 _OWNER = "weights"
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from kmtl._checks import require, words
 from kmtl._table import Table
-from kmtl.evidence.trainer import Scores, task_scores
 from kmtl.front.pareto import non_dominated
 from kmtl.front.plot_front import plot_front
 from kmtl.front.trade_off import Point, TradeOff
@@ -13,6 +12,7 @@ from kmtl.search.hypermodel import Trainee
 from kmtl.search.trials import Trial
 from kmtl.search.tuners import load_keras_tuner
 from kmtl.tasks import Task
+from kmtl.training.trainer import Scores, task_scores
 
 _OWNER = "WeightSearch"
 

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from kmtl._checks import Refusals, is_whole, known_keywords, require
-from kmtl.evidence.builds import checked_tasks, refuse_build
-from kmtl.evidence.progress import Progress
-from kmtl.evidence.trainer import task_scores
 from kmtl.feeding import as_dataset
 from kmtl.search import _keras_tuner_private, chief, objectives, tuners
 from kmtl.search.cross_validation import Split, splits
@@ -23,6 +20,9 @@ from kmtl.search.trials import epochs_of, no_success, read_trials
 from kmtl.search.weight_search import WeightSearch
 from kmtl.search.worker import join
 from kmtl.tasks import Task
+from kmtl.training.builds import checked_tasks, refuse_build
+from kmtl.training.progress import Progress
+from kmtl.training.trainer import task_scores
 
 _OWNER = "weights"
 _FORM = "weights(build, tasks, train, validation)"

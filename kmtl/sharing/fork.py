@@ -1,7 +1,8 @@
 """Where the shared trunk ends: one copy of its output a task."""
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -88,7 +89,8 @@ class Fork(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Returns one copy a task; the very tensor where there is nothing to do."""
-        if not training or (self._attached is None and not self._cuts):
+        works = self._attached is not None or self._cuts
+        if not training or not works or getattr(self._now, "rests", False):
             return dict.fromkeys(self.names, inputs)
         if self._cuts:
             copies = [ops.copy(inputs) for _ in self.names]
@@ -96,6 +98,15 @@ class Fork(keras.layers.Layer):
         else:
             copies = self._balancing_copies(inputs)
         return dict(zip(self.names, copies, strict=True))
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Lets the calls inside hand on the very tensor, as in a prediction: what it knows of the last pass stays."""
+        self._now.rests = True
+        try:
+            yield
+        finally:
+            self._now.rests = False
 
     def _balancing_copies(self, inputs: Any) -> Any:
         """Copies whose gradients are balanced on their way back."""

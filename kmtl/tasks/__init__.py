@@ -8,9 +8,12 @@ from kmtl.tasks.heads import build_heads, check_factors, features_by_task
 from kmtl.tasks.matching import matched_outputs, named_tasks
 from kmtl.tasks.ordinal_regression import OrdinalRegression
 from kmtl.tasks.regression import Regression
+from kmtl.tasks.relation import Relation, RelationLoss, relation_logits
 from kmtl.tasks.segmentation import Segmentation
 from kmtl.tasks.standardization import Unstandardize
 from kmtl.tasks.task_space import TaskSpace, renamed
+from kmtl.tasks.two_label_states import TwoLabelLikelihood, TwoLabelStates, marginal_logits
+from kmtl.tasks.two_labels import TwoLabels
 
 __all__ = [
     "BinaryClassification",
@@ -19,16 +22,23 @@ __all__ = [
     "MultiLabel",
     "OrdinalRegression",
     "Regression",
+    "Relation",
+    "RelationLoss",
     "Segmentation",
     "Task",
     "TaskSpace",
+    "TwoLabelLikelihood",
+    "TwoLabelStates",
+    "TwoLabels",
     "Unstandardize",
     "build_heads",
     "check_factors",
     "features_by_task",
     "is_logits",
+    "marginal_logits",
     "matched_outputs",
     "named_tasks",
+    "relation_logits",
     "renamed",
     "takes_logits",
     "with_activations",

@@ -161,7 +161,11 @@ class BinaryClassification(Task):
 
     def class_probabilities(self, outputs: Any) -> Any:
         """Those of no and of yes, `(batch, 2)`."""
-        return np.concatenate([1.0 - outputs, outputs], axis=-1)
+        return (np if isinstance(outputs, np.ndarray) else ops).concatenate([1.0 - outputs, outputs], axis=-1)
+
+    def outputs_of(self, probabilities: Any) -> Any:
+        """That of yes, `(batch, 1)`."""
+        return probabilities[..., 1:]
 
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch,)`."""
@@ -243,16 +247,21 @@ class MultiLabel(Task):
 
     def class_probabilities(self, outputs: Any) -> Any:
         """Those of no and of yes of each label, `(batch, labels, 2)`."""
-        return np.stack([1.0 - outputs, outputs], axis=-1)
+        yes = self.metric_outputs(outputs)
+        return (np if isinstance(yes, np.ndarray) else ops).stack([1.0 - yes, yes], axis=-1)
+
+    def outputs_of(self, probabilities: Any) -> Any:
+        """That of yes of each label, `(batch, labels)`."""
+        return probabilities[..., 1]
 
     def decide(self, outputs: Any) -> Any:
         """1 for yes, 0 for no, `(batch, labels)`."""
-        return yes_or_no(outputs, self.threshold)
+        return yes_or_no(self.metric_outputs(outputs), self.threshold)
 
     def read(self, outputs: Any) -> dict[str, Any]:
         """Each label: 1 or 0, or with names its name or nothing; and the probability of that answer."""
         answers = self.decide(outputs)
-        probabilities = likelier(answers, outputs)
+        probabilities = likelier(answers, self.metric_outputs(outputs))
         if self.label_names is None:
             return {"label": answers, "probability": probabilities}
         # Of each label nothing and its name, side by side.

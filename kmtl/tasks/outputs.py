@@ -154,13 +154,24 @@ class Output(Label):
         """A probability for each class that an element of a label may be; None for a task that has none.
 
         Args:
-            outputs: Array `(batch, *output_shape)`.
+            outputs: Array or tensor `(batch, *output_shape)`.
 
         Returns:
-            Array `(batch, *label_shape, classes)`.
+            The like, `(batch, *label_shape, classes)`.
         """
         del outputs
         return
+
+    def outputs_of(self, probabilities: Any) -> Any:
+        """Outputs that say what probabilities of classes say: the way back of `class_probabilities`.
+
+        Args:
+            probabilities: Array `(batch, *label_shape, classes)`.
+
+        Returns:
+            Array `(batch, *output_shape)`; None for a task whose outputs are no such probabilities.
+        """
+        return probabilities if self.scores_classes else None
 
     def explained(self, outputs: Any, classes: Any) -> Any:
         """What an explanation of outputs explains, a number each: of values the values themselves.

@@ -79,6 +79,15 @@ def end_of_trunk(tensor: Any, options: Options) -> Any:
         name = options.part("features_norm")
         tensor = normalize(layer(tensor), options.normalization, name=name, synchronized=options.synchronized)
         tensor = apply_activation(tensor, options, "features")
-    if options.dropout:
-        return _DROPOUTS[len(tensor.shape)](float(options.dropout), name=options.part("dropout"))(tensor)
-    return tensor
+    return dropped(tensor, options.dropout, options.part("dropout")) if options.dropout else tensor
+
+
+def dropped(features: Any, rate: float, name: str) -> Any:
+    """Puts dropout behind features; of a map or a sequence whole channels are dropped, as `Options` says.
+
+    Args:
+        features: `(batch, width)`, `(batch, tokens, width)` or `(batch, height, width, channels)`.
+        rate: Share that is dropped, above 0 and below 1.
+        name: Of the layer.
+    """
+    return _DROPOUTS.get(len(features.shape), keras.layers.Dropout)(float(rate), name=name)(features)

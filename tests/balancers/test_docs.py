@@ -2,8 +2,12 @@
 
 import pathlib
 
+import keras
+import pages
 import pytest
 from balancers.tables import TABLE
+
+import kmtl
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "balancers.md"
 
@@ -20,3 +24,11 @@ def test_invariance_and_conflict_are_those_of_the_row(name):
     assert (scale == "yes") == TABLE[name].scale_invariant
     claimed = {"yes": 99, "K = 2": 2}.get(ascent, 0)
     assert claimed == TABLE[name].non_conflict
+
+
+def test_the_call_for_hard_tasks_compiles():
+    row = keras.Input((2,))
+    model = kmtl.MultiTaskModel.from_features(row, row, [kmtl.Regression("ant"), kmtl.Regression("bee")])
+    (block,) = pages.blocks("balancers.md")
+    exec(block, {"kmtl": kmtl, "model": model})
+    assert repr(model.setup.balancer) == "kmtl.balancers.get('relative_loss', cap=3.0)"

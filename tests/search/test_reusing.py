@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 
 import kmtl
-from kmtl.evidence.reusable import Reusable, form_of
 from kmtl.search.cross_validation import Split
 from kmtl.search.hypermodel import Trainee, TrialTrainer
 from kmtl.search.objectives import Custom
 from kmtl.search.space import Space, TaskSpace
+from kmtl.training.reusable import Reusable, form_of
 
 TASKS = [kmtl.Regression("zoo", unit="mm"), kmtl.Classification("ant", 3)]
 

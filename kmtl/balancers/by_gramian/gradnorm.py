@@ -4,15 +4,18 @@ from typing import Any
 
 from keras import ops
 
-from kmtl._checks import near, non_negative, require, whole
+from kmtl._checks import is_number, near, non_negative, require, whole
 from kmtl._types import Tensor
 from kmtl.balancers.adam import OwnAdam
+from kmtl.balancers.capping import CappedBalancer
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.normalizing import FIRST_STEPS, InitialLosses
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, norms
 
 OPTIMIZERS = ("adam", "sgd")
+#: Of a training rate relative to the mean one, where its inverse is taken.
+LEAST_RATE = 1e-3
 
 
 def shared_softmax(logits: Tensor, present: Tensor) -> Tensor:
@@ -53,12 +56,14 @@ def gradnorm_gradient(weights: Tensor, lengths: Tensor, ratios: Tensor, present:
     # A negative loss has no training rate.
     ratios = ops.where(present, ops.maximum(ratios, 0.0), 0.0)
     rate = ratios / ops.maximum(ops.sum(ratios) / number, 1e-30)
+    # The inverse of a finished task's rate is without bound.
+    rate = ops.maximum(rate, LEAST_RATE) if alpha < 0 else rate
     by_weight = there * lengths * ops.sign(weighted - mean * ops.power(rate, alpha))
     return weights * (by_weight - ops.sum(weights * by_weight) / number)
 
 
 @register("gradnorm")
-class GradNorm(GramianBalancer):
+class GradNorm(CappedBalancer, GramianBalancer):
     """Learns weights that bring every task's gradient to a length set by its training rate.
 
         min_s sum_k |w_k |g_k| - c_k|,   w = K softmax(s)
@@ -68,11 +73,11 @@ class GradNorm(GramianBalancer):
     first steps, in which `L(0)` is taken, leave a task's `s` as it is.
 
     Args:
-        alpha: 0 makes all lengths equal; more pulls slow tasks more.
+        alpha: 0 makes all lengths equal; more pulls slow tasks more, and below 0 it is the fast ones that are pulled.
         learning_rate: Of the `s_k`. Under `"sgd"` it has the unit of one over a gradient's length.
         optimizer: `"adam"` or `"sgd"`; it has a memory a task.
         first_steps: Over how many steps of a task its first loss is the mean.
-        **options: As for `GramianBalancer`.
+        **options: As for `CappedBalancer`: `cap`, and those of `GramianBalancer`.
 
     Source: Chen et al., "GradNorm: Gradient Normalization for Adaptive Loss Balancing in
     Deep Multitask Networks", ICML 2018. Departures: a softmax keeps weights
@@ -99,7 +104,8 @@ class GradNorm(GramianBalancer):
     ) -> None:
         super().__init__(**options)
         owner = type(self).__name__
-        self.alpha = non_negative(owner, "alpha", alpha)
+        require(is_number(alpha), owner, "alpha", "must be a finite number", alpha)
+        self.alpha = float(alpha)
         self.learning_rate = non_negative(owner, "learning_rate", learning_rate)
         fix = near(str(optimizer), OPTIMIZERS)
         require(optimizer in OPTIMIZERS, owner, "optimizer", "must be 'adam' or 'sgd'", optimizer, fix)

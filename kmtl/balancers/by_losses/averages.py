@@ -8,6 +8,7 @@ from kmtl._checks import is_number, require, whole
 from kmtl._types import Logs, Tensor
 from kmtl.balancers.by_losses.bounds import BoundedBalancer, excess
 from kmtl.balancers.by_losses.epochs import epoch_losses
+from kmtl.balancers.capping import CappedBalancer
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, masked_softmax
 
@@ -29,10 +30,10 @@ def dwa_weights(ratios: Tensor, temperature: float, present: Tensor) -> Tensor:
 
 
 @register("dwa")
-class DWA(BoundedBalancer):
+class DWA(CappedBalancer, BoundedBalancer):
     """Dynamic weight averaging: tasks whose loss falls more slowly weigh more.
 
-        r_k = D_k(e - 1) / D_k(e - 2),   w = K * softmax(r / T),   D_k = L_k - b_k + 1e-8
+        r_k = D_k(e - 1) / D_k(e - 2),   w = K * softmax(a r / T),   D_k = L_k - b_k + 1e-8
 
     on the mean losses of the last two epochs. A task counts `r = 1` until it has two. Ratios are near 1 in most
     of a training, so that with `T = 2` it is nearly the plain sum, and published tables agree (QM9, 173.0 % against
@@ -40,9 +41,10 @@ class DWA(BoundedBalancer):
 
     Args:
         temperature: T, above 0; smaller for unequal weights.
+        exponent: The power a of the published weights; a negative one lifts tasks whose loss falls fast.
         window: None for epochs as `fit` reports them, or a number of steps n: then the means are those of a
             task's last n steps and of the n before, and move on with every step.
-        **options: As for `BoundedBalancer`: `lower_bounds`, and those of `Balancer`.
+        **options: As for `BoundedBalancer`, `lower_bounds`; as for `CappedBalancer`, `cap`; and those of `Balancer`.
 
     Source: Liu, Johns and Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019; windows of 25
     steps: the code of Navon et al., ICML 2022. Departures: a window waits until it is full; 1e-8 and lower
@@ -57,11 +59,15 @@ class DWA(BoundedBalancer):
     [0.8756, 1.1244]
     """
 
-    def __init__(self, *, temperature: float = 2.0, window: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, *, temperature: float = 2.0, exponent: float = 1.0, window: int | None = None, **options: Any
+    ) -> None:
         super().__init__(**options)
         good = is_number(temperature) and temperature > 0
         require(good, "DWA", "temperature", "must be a finite number above 0", temperature)
         self.temperature = float(temperature)
+        require(is_number(exponent), "DWA", "exponent", "must be a finite number", exponent)
+        self.exponent = float(exponent)
         self.window = None if window is None else whole("DWA", "window", window, 1)
 
     def build(self, input_shape: tuple[int, ...]) -> None:
@@ -88,7 +94,7 @@ class DWA(BoundedBalancer):
         if self.window is not None:
             self.remember(above, signals.present & sound)
         ratios = ops.where(sound, self.ratios(), float("nan"))
-        return dwa_weights(ratios, self.temperature, signals.present)
+        return dwa_weights(self.exponent * ratios, self.temperature, signals.present)
 
     def end_epoch(self, logs: Logs) -> None:
         """Takes the epoch's mean losses in."""
@@ -98,4 +104,5 @@ class DWA(BoundedBalancer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        return {**super().get_config(), "temperature": self.temperature, "window": self.window}
+        own = {"temperature": self.temperature, "exponent": self.exponent, "window": self.window}
+        return {**super().get_config(), **own}

@@ -7,9 +7,9 @@ from keras import ops
 
 from kmtl._checks import is_number, require
 from kmtl._types import ByTask, Tensor
-from kmtl.balancers.base import Balancer
 from kmtl.balancers.by_losses.bounds import BoundedBalancer
 from kmtl.balancers.by_task import by_task, check_by_task
+from kmtl.balancers.capping import CappedBalancer
 from kmtl.balancers.normalizing import InitialLosses
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals, masked_softmax
@@ -32,7 +32,7 @@ def power_shares(values: Tensor, exponent: float, present: Tensor) -> Tensor:
 
 
 @register("label_count")
-class LabelCount(Balancer):
+class LabelCount(CappedBalancer):
     """Weighs tasks by how many labels they have.
 
         w_k = K * N_k^a / sum_j N_j^a
@@ -47,7 +47,7 @@ class LabelCount(Balancer):
         exponent: The power a.
         counts: `{task: number}` or one number a task in their order, above 0: fixed numbers in place of the running
             ones; a dict must name every task.
-        **options: As for `Balancer`.
+        **options: As for `CappedBalancer`: `cap`, and those of `Balancer`.
 
     Raises:
         ValueError: If a number is not positive, or, in `compile`, if a name is unknown or missing.
@@ -97,7 +97,7 @@ class LabelCount(Balancer):
 
 
 @register("relative_loss")
-class RelativeLoss(BoundedBalancer):
+class RelativeLoss(CappedBalancer, BoundedBalancer):
     """Weighs tasks by how much of their first loss is left.
 
         w_k = (D_k / D_k(0))^a,   D_k = L_k - b_k + 1e-8
@@ -107,8 +107,8 @@ class RelativeLoss(BoundedBalancer):
 
     Args:
         exponent: The power a.
-        **options: As for `BoundedBalancer`: `lower_bounds`, and those of `Balancer`. With `scale="paper"` the weights
-            fall, for a positive power, as the losses do.
+        **options: As for `BoundedBalancer`, `lower_bounds`; as for `CappedBalancer`, `cap`; and those of `Balancer`.
+            With `scale="paper"` the weights fall, for a positive power, as the losses do.
 
     Raises:
         ValueError: If the power is not finite.

@@ -7,9 +7,9 @@ from keras import ops
 
 from kmtl._checks import is_number, near, non_negative, refusal, require, words
 from kmtl._types import Logs, Tensor
-from kmtl.balancers.base import Balancer
 from kmtl.balancers.by_losses.epochs import check_tasks
 from kmtl.balancers.by_task import by_task, check_by_task
+from kmtl.balancers.capping import CappedBalancer
 from kmtl.balancers.normalizing import InitialLosses
 from kmtl.balancers.registry import register
 from kmtl.balancers.signals import Signals
@@ -29,10 +29,10 @@ def dtp_weights(indicators: Any, gamma: float) -> Tensor:
 
 
 @register("dtp")
-class DTP(Balancer):
+class DTP(CappedBalancer):
     """Dynamic task prioritization: tasks whose key performance indicator is low weigh more.
 
-        w_k = -(1 - kpi_k)^gamma * log(kpi_k),   kpi_k <- s kpi_k + (1 - s) new kpi_k   after each epoch
+        w_k = (-(1 - kpi_k)^gamma * log(kpi_k))^a,   kpi_k <- s kpi_k + (1 - s) new kpi_k   after each epoch
 
     The indicator is in (0, 1], 1 for a task that is done. It is the first metric of the task of which more is better,
     else the relative progress `1 - L / L(0)`, with `L(0)` the mean over the task's first 20 steps. Validation logs
@@ -43,10 +43,11 @@ class DTP(Balancer):
 
     Args:
         gamma: Focus; 0 leaves `-log kpi`, larger values forget the easy tasks.
+        exponent: The power a of the published weights; a negative one lifts tasks whose indicator is high.
         kpi_smoothing: s, the share of the last indicator that is kept, in [0, 1).
         kpi: `{task: metric}`: the name of a metric of the task that lies in (0, 1] and of which more is better, or
             `"loss"` for the relative progress.
-        **options: As for `Balancer`.
+        **options: As for `CappedBalancer`: `cap`, and those of `Balancer`.
 
     Raises:
         ValueError: If an option is out of range; in `compile`, if a task or metric is unknown or more of the metric
@@ -63,9 +64,19 @@ class DTP(Balancer):
     [0.01054, 0.34657]
     """
 
-    def __init__(self, *, gamma: float = 1.0, kpi_smoothing: float = 0.0, kpi: Any = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        gamma: float = 1.0,
+        exponent: float = 1.0,
+        kpi_smoothing: float = 0.0,
+        kpi: Any = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.gamma = non_negative("DTP", "gamma", gamma)
+        require(is_number(exponent), "DTP", "exponent", "must be a finite number", exponent)
+        self.exponent = float(exponent)
         in_range = is_number(kpi_smoothing) and 0 <= kpi_smoothing < 1
         require(in_range, "DTP", "kpi_smoothing", "must be at least 0 and below 1", kpi_smoothing)
         self.kpi_smoothing = float(kpi_smoothing)
@@ -101,7 +112,9 @@ class DTP(Balancer):
         """Weights by the indicators of the last epoch."""
         if self.initial is None:
             self.first.of(signals.losses, signals.present)
-        return ops.where(self.measured > 0, dtp_weights(self.indicators, self.gamma), 1.0)
+        weights = dtp_weights(self.indicators, self.gamma)
+        weights = weights if self.exponent == 1 else ops.power(weights, self.exponent)
+        return ops.where(self.measured > 0, weights, 1.0)
 
     def end_epoch(self, logs: Logs) -> None:
         """Takes the epoch's indicators in; that of a task without any stands still."""
@@ -139,8 +152,8 @@ class DTP(Balancer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        own = {"gamma": self.gamma, "kpi_smoothing": self.kpi_smoothing, "kpi": self.kpi}
-        return {**super().get_config(), **own}
+        own = {"gamma": self.gamma, "exponent": self.exponent, "kpi_smoothing": self.kpi_smoothing}
+        return {**super().get_config(), **own, "kpi": self.kpi}
 
 
 def _better(task: Any, metric: str) -> str:

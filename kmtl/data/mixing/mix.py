@@ -13,7 +13,7 @@ from kmtl.data.mixing.proportions import HOW_TO_COUNT, check_counted, counts, is
 from kmtl.data.mixing.stream_form import StreamForm, common_form
 from kmtl.data.task_names import listed_tasks
 from kmtl.feeding.order import element_options
-from kmtl.feeding.resume import register_restart, restart_of, stream_from
+from kmtl.feeding.resume import register_restart, restart_of, stream_from, transform_stream
 from kmtl.tasks import Task
 
 
@@ -59,8 +59,9 @@ def mix(
 
     Args:
         datasets: Maps a task's name to a `tf.data.Dataset` of `(x, label)` or `(x, {task: label})`, or a tuple of names
-            to one of `(x, {task: label})`; a third part may hold weights. Inputs must agree. Batches are taken
-            apart, which reads such a set once to count it.
+            to one of `(x, {task: label})`; a third part may hold weights. The empty tuple maps to one of `x` alone, or
+            of `(x, {})`: every label is missing. Inputs must agree. Batches are taken apart, which reads such a set
+            once to count it.
         tasks: The tasks, which give the labels' form and order. Left out, whole numbers become int32 labels,
             others float32.
         sampling: How often each source is drawn. `"proportional"`: by its number of examples to the power
@@ -91,7 +92,7 @@ def mix(
     [(7, nan), (-1, 12.5), (3, nan), (-1, 40.0)]
     """
     tasks = None if tasks is None else listed_tasks(tasks)
-    datasets, own_size = unbatched(datasets, tasks)
+    datasets, own_size = unbatched(_with_bare_rows(datasets), tasks)
     batch_size = own_size if batch_size is None else batch_size
     form = common_form("mix", datasets, tasks)
     _check_numbers(batch_size, seed, start, shuffle)
@@ -105,6 +106,14 @@ def mix(
         return _batch(_stream(datasets, form, at), batch_size)
 
     return register_restart(later(0), later)
+
+
+def _with_bare_rows(datasets: Any) -> Any:
+    """The same, inputs alone with an empty dict of labels."""
+    bare = datasets.get(()) if isinstance(datasets, Mapping) else None
+    if not isinstance(bare, tf.data.Dataset) or isinstance(bare.element_spec, tuple):
+        return datasets
+    return {**datasets, (): transform_stream(bare, lambda given: given.map(lambda x: (x, {})))}
 
 
 def _batch(stream: Any, batch_size: int | None) -> Any:
@@ -131,7 +140,7 @@ def steps_per_epoch(datasets: Mapping[Any, Any], batch_size: int) -> int:
     with Refusals("steps_per_epoch") as refusals:
         if not is_whole(batch_size, 1):
             refusals.add("batch_size", "must be a whole number of at least 1", batch_size)
-        datasets, _ = unbatched(datasets)
+        datasets, _ = unbatched(_with_bare_rows(datasets))
         check_counted(refusals, datasets, f"{HOW_TO_COUNT}.")
     return _steps(datasets, batch_size)
 

@@ -12,6 +12,7 @@ from kmtl.data.task_names import task_list
 from kmtl.tasks.labels import Label
 from kmtl.tasks.shapes import known_shape
 
+_NONE = "Inputs without labels stand under ()."
 _UNBATCH = "If the dataset is batched, call .unbatch() first."
 
 
@@ -120,6 +121,8 @@ def common_form(owner: str, datasets: Any, tasks: Any) -> StreamForm:
         for name in wanted or ():
             if name not in labels and not refusals.messages:
                 refusals.add("tasks", "must each have a dataset that carries its label", name)
+        if not labels and not refusals.messages:
+            refusals.add("datasets", "must carry labels", list(datasets), _NONE)
         refusals.check()
         _check_inputs(refusals, datasets)
     weighted = any(len(dataset.element_spec) == 3 for dataset in datasets.values())
@@ -134,9 +137,9 @@ def _names(key: Any) -> tuple[str, ...]:
 def _is_source(refusals: Refusals, key: Any, dataset: Any) -> bool:
     """Records a key or a dataset that cannot be a source."""
     before = len(refusals.messages)
-    names = _names(key) if isinstance(key, str | tuple) else ()
-    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        refusals.add("datasets", "must use a task's name or a tuple of different names as key", key)
+    names = _names(key) if isinstance(key, str | tuple) else (None,)
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        refusals.add("datasets", "must use a task's name or a tuple of different names as key", key, _NONE)
     elif not isinstance(dataset, tf.data.Dataset):
         refusals.add(f"datasets[{key!r}]", "must be a tf.data.Dataset", words(type(dataset).__name__))
     elif not isinstance(dataset.element_spec, tuple) or len(dataset.element_spec) not in (2, 3):
@@ -164,7 +167,7 @@ def _collect(
     names, given = _names(key), spec[1]
     if not isinstance(given, Mapping):
         given = {names[0]: given} if isinstance(key, str) else {}
-    if set(given) != set(names):
+    if set(given) != set(names) or not (names or isinstance(spec[1], Mapping)):
         rule = f"must hold labels for exactly {list(names)}, as (x, {{task: label}})"
         refusals.add(f"datasets[{key!r}]", rule, list(given) or spec[1])
         return

@@ -9,9 +9,9 @@ import numpy as np
 
 from kmtl import data as datasets
 from kmtl._checks import Refusals, words
-from kmtl.evidence.progress import Progress
 from kmtl.model.model import MultiTaskModel
 from kmtl.tasks import Task
+from kmtl.training.progress import Progress
 
 Scores = dict[str, dict[str, float]]
 
@@ -23,17 +23,21 @@ class Run(NamedTuple):
         tasks: Names of the tasks it was trained on.
         seed: Its random seed.
         scores: `{task: {metric: test value}}`.
-        history: Logs by epoch, as Keras's `History.history`.
+        history: Logs by epoch, as Keras's `History.history`; of a recipe as `kmtl.training.Trained.history`.
         seconds: Wall time of `fit`.
         parameters: Number of weights of the model.
+        cost: What the training cost, in joint trainings over the same epochs.
+        latency: Seconds that a prediction of one batch takes; NaN if nobody measured.
     """
 
     tasks: tuple[str, ...]
     seed: int
     scores: Scores
-    history: dict[str, list[float]]
+    history: dict[str, list[Any]]
     seconds: float
     parameters: int
+    cost: float = 1.0
+    latency: float = float("nan")
 
 
 class Trainer:
@@ -88,6 +92,7 @@ class Trainer:
         validation: Any = None,
         initial_epoch: int = 0,
         callbacks: Sequence[Any] = (),
+        steps_per_epoch: int | None = None,
     ) -> tuple[dict[str, list[float]], float]:
         """Trains a model; returns its logs by epoch and the seconds that it took."""
         own = self.callbacks() if self.callbacks else []
@@ -98,6 +103,7 @@ class Trainer:
             epochs=epochs,
             initial_epoch=initial_epoch,
             callbacks=[*own, *callbacks],
+            steps_per_epoch=steps_per_epoch,
             verbose=self.verbose,
         )
         seconds = time.perf_counter() - start
@@ -140,7 +146,9 @@ def refuse_model(refusals: Refusals, model: Any, names: Sequence[str] | None = N
 def scores(model: Any, data: Any, *, losses: bool = False) -> Scores:
     """Measures every task of a model on data, as `task_scores` sorts it."""
     logs = model.evaluate(data, verbose=0, return_dict=True)
-    logs = {key: value for key, value in logs.items() if key not in model.setup.joint_keys}
+    setup = getattr(model, "setup", None)
+    joint = () if setup is None else setup.joint_keys
+    logs = {key: value for key, value in logs.items() if key not in joint}
     return task_scores(logs, list(model.tasks.values()), losses=losses)
 
 

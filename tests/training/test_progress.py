@@ -2,7 +2,7 @@
 
 import pytest
 
-from kmtl.evidence.progress import Progress
+from kmtl.training.progress import Progress
 
 
 def test_a_line_after_each_training_and_none_where_fit_is_silent(capsys):

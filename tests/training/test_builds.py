@@ -5,7 +5,7 @@ import pytest
 
 import kmtl
 from kmtl._checks import Refusals
-from kmtl.evidence.builds import Build, checked_tasks, refuse_build
+from kmtl.training.builds import Build, checked_tasks, refuse_build
 
 TASKS = [kmtl.Regression("zoo"), kmtl.Regression("ant")]
 

@@ -1,0 +1,30 @@
+"""How long a prediction takes."""
+
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_REPEATS = 10
+
+
+def latency(model: Any, batch: Any) -> float:
+    """Seconds of a prediction of one batch, the median of several; the first ones trace and warm up.
+
+    Args:
+        model: A Keras model, or what predicts as one.
+        batch: Inputs.
+    """
+    given = keras.tree.map_structure(tf.constant, batch)
+    if isinstance(model, keras.Model):
+        predict = tf.function(lambda x: model(x, training=False), autograph=False)
+    else:
+        predict = model.predict
+    seconds = []
+    for _ in range(_REPEATS + 2):
+        start = time.perf_counter()
+        predict(given)
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[2:]))

@@ -1,0 +1,129 @@
+"""What holds of every recipe: missing labels, seeds, files, replicas, cost, and going on after a kill."""
+
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from recipe_rows import RECIPES, TASKS, build, rows, train
+
+import kmtl
+
+every = pytest.mark.parametrize("name", RECIPES)
+# What cannot be, with the reason that its refusal gives: `{(recipe, what): part of the message}`.
+REFUSED = {
+    ("heterogeneous", "file"): "a file form other than pickle",
+    ("heterogeneous", "export"): "must be one graph of TensorFlow, got a MixedModel with DecisionTreeClassifier",
+}
+
+
+@functools.cache
+def trained(name):
+    """The recipe, trained once."""
+    return train(RECIPES[name][0])
+
+
+def outputs(model, x=None):
+    return model.predict(rows(seed=1)[0] if x is None else x, verbose=0)
+
+
+def same(one, other, **tolerance):
+    for task in TASKS:
+        np.testing.assert_allclose(one[task.name], other[task.name], **tolerance)
+
+
+class Killed(BaseException):
+    """What no code of kmtl catches, as a kill."""
+
+
+class KillOnce(keras.callbacks.Callback):
+    """Ends the process, so to speak, at the end of an epoch, counted over all stages."""
+
+    left = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        del epoch, logs
+        type(self).left -= 1
+        if not type(self).left:
+            raise Killed
+
+
+@every
+def test_it_trains_on_missing_labels(name):
+    found = trained(name)
+    assert list(found.model.tasks) == [task.name for task in TASKS]
+    for task, values in outputs(found.model).items():
+        assert np.isfinite(values).all(), task
+    logs = found.model.evaluate(*rows(seed=1), verbose=0, return_dict=True)
+    assert np.isfinite([logs["kind_accuracy"], logs["speed_mae"]]).all()
+    start = build(TASKS)
+    start.adapt(*rows())
+    assert any(np.abs(outputs(start)[task.name] - outputs(found.model)[task.name]).max() > 1e-4 for task in TASKS)
+
+
+@every
+def test_its_cost_is_as_counted(name):
+    found = trained(name)
+    assert found.cost == pytest.approx(RECIPES[name][1])
+    assert len(found.history["stage"]) == sum(stage.epochs for stage in found.stages)
+
+
+@every
+def test_a_killed_one_goes_on_and_ends_as_if_nothing_had_happened(name, tmp_path):
+    # In the second epoch of the first stage, and again in the last stage but for its last epoch.
+    epochs = sum(stage.epochs for stage in trained(name).stages)
+    for kill in sorted({1, epochs - 1} - {0}):
+        KillOnce.left = kill
+        with pytest.raises(Killed):
+            train(RECIPES[name][0], folder=tmp_path / name, callbacks=lambda: [KillOnce()])
+        KillOnce.left = -1
+    found = train(RECIPES[name][0], folder=tmp_path / name)
+    for one, other in zip(found.model.get_weights(), trained(name).model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found.cost == pytest.approx(trained(name).cost)
+
+
+@every
+def test_its_file_brings_it_back_or_is_refused(name, tmp_path):
+    model = trained(name).model
+    if (name, "file") in REFUSED:
+        with pytest.raises(ValueError, match=REFUSED[name, "file"]):
+            model.save(tmp_path / "model.keras")
+        return
+    model.save(tmp_path / "model.keras")
+    same(outputs(keras.saving.load_model(tmp_path / "model.keras")), outputs(model), rtol=1e-6)
+
+
+@pytest.mark.long
+@every
+def test_it_is_served_or_says_why_not(name, tmp_path):
+    model, x = trained(name).model, rows(seed=1)[0]
+    if (name, "export") in REFUSED:
+        with pytest.raises((ValueError, NotImplementedError), match=REFUSED[name, "export"]):
+            kmtl.export.saved_model(model, tmp_path / "served")
+        return
+    path = kmtl.export.saved_model(model, tmp_path / "served")
+    served = tf.saved_model.load(str(path)).signatures["serving_default"](image=tf.constant(x))
+    same({key: value.numpy() for key, value in served.items()}, outputs(model), rtol=1e-4, atol=1e-5)
+    kmtl.export.litert(model, tmp_path / "model.tflite")
+
+
+@pytest.fixture(scope="module")
+def replicated():
+    """What became of each recipe on two devices, which only a process of its own can have."""
+    script = pathlib.Path(__file__).parents[1] / "recipe_replicas.py"
+    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert not found.returncode, found.stderr[-3000:]
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+@pytest.mark.long
+@every
+def test_it_trains_on_two_replicas_or_says_why_not(name, replicated):
+    wanted = REFUSED.get((name, "replicas"), "")
+    assert replicated[name] == "" if not wanted else wanted in replicated[name]
