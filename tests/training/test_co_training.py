@@ -137,6 +137,10 @@ def test_tasks_without_classes_are_trained_on_their_labels_and_told():
     np.testing.assert_allclose(joined["kind"], product / product.sum(-1, keepdims=True), rtol=1e-5)
 
 
+def test_functions_are_told_by_their_names():
+    assert repr(training.CoTraining((left, right), rounds=2)) == "CoTraining(views=(left, right), rounds=2)"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
