@@ -158,7 +158,8 @@ def refuse_estimator(refusals: Refusals, given: Any, task: Task) -> None:
         task: What it is for.
     """
     argument = f"estimators[{task.name!r}]"
-    made = fresh(given, task, 0) if hasattr(given, "fit") or callable(given) else given
+    makes = hasattr(given, "fit") or callable(given) or isinstance(given, DecisionForest)
+    made = fresh(given, task, 0) if makes else given
     if not hasattr(made, "fit") or not (hasattr(made, "predict") or hasattr(made, "predict_proba")):
         fix = "Give one of scikit-learn's, or kmtl.training.DecisionForest()."
         rule = "must be an estimator with fit and predict, or a function of nothing that makes one"
