@@ -67,5 +67,6 @@ def _ways(classical: Classical) -> list[Any]:
         classes = one.classes_
         single = np.zeros((len(classes), number, task.classes), "float32")
         single[np.arange(len(classes)), place, classes] = 1.0
-        found.append(task.outputs_of(single.reshape(len(classes), *task.label_shape, task.classes)))
+        shape: tuple[Any, ...] = (len(classes), *task.label_shape, task.classes)
+        found.append(task.outputs_of(single.reshape(shape)))
     return found

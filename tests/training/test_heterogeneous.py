@@ -14,6 +14,7 @@ from kmtl.sharing import GatedMixture, StackedMixture
 from kmtl.training import DecisionForest, Heterogeneous, MixedModel
 from kmtl.training.classical import Classical, out_of_fold
 from kmtl.training.decision_forests import FittedForest
+from kmtl.training.latency import latency
 from kmtl.training.mixed_graph import MixedGraph
 from kmtl.training.mixed_model import flat
 
@@ -57,7 +58,8 @@ def test_the_trained_mix_is_no_worse_than_either_and_a_memory_does_not_take_all(
     model = graph.mixing()
     model.compile(keras.optimizers.Adam(0.05))
     given = {"features": deep["features"], "kind_deep": deep["kind"], "kind_classical": outside}
-    model.fit(given, {"kind": labels}, epochs=40, batch_size=300, verbose=0)
+    often = {name: np.tile(values, (40, 1)) for name, values in given.items()}
+    model.fit(often, {"kind": np.tile(labels, 40)}, batch_size=300, shuffle=False, verbose=0)
     mixed = log_loss(labels, model.predict(given, verbose=0)["kind"])
     assert mixed < min(log_loss(labels, deep["kind"]), log_loss(labels, outside)) + 0.01
     if mixture is GatedMixture:
@@ -87,7 +89,7 @@ def test_an_open_gate_is_the_deep_model_a_shut_one_the_trees(trained):
     np.testing.assert_array_equal(one["kind"], part.predict(given, verbose=0))
 
 
-def test_a_mixed_model_takes_datasets_and_arrays_and_tells_what_it_is(trained):
+def test_a_mixed_model_takes_datasets_and_arrays_and_tells_what_it_is(trained, capsys):
     mixed, (x, y) = trained.model, recipe_rows.rows(seed=1)
     data = kmtl.data.from_arrays(x, y, recipe_rows.TASKS, batch_size=7, shuffle=False)
     by_array = mixed.evaluate(x, y, verbose=0, return_dict=True)
@@ -95,6 +97,8 @@ def test_a_mixed_model_takes_datasets_and_arrays_and_tells_what_it_is(trained):
     assert by_set == pytest.approx(by_array, rel=1e-5)
     for name, values in mixed.predict(data, verbose=0).items():
         np.testing.assert_allclose(values, mixed.predict(x, verbose=0)[name], rtol=1e-5)
+    assert latency(mixed, x) > 0
+    assert not capsys.readouterr().out
     assert "DecisionTreeClassifier of 'kind'" in repr(mixed)
     assert set(trained.notes["classical"]) == set(trained.notes["gate"]) == {"kind", "speed"}
     with pytest.raises(ValueError, match=r"in_one: `classical` must be one graph.*DecisionForest"):
@@ -145,6 +149,17 @@ def test_what_cannot_be_fitted_is_refused_before_anything_is_trained(name):
     given, message = REFUSALS[name]
     with pytest.raises(ValueError, match=message):
         recipe_rows.train(Heterogeneous(given), build=lambda _: pytest.fail("built"))
+
+
+def test_weights_reach_estimators_and_are_refused_where_none_can_be():
+    x, y = np.zeros((4, 1)), np.array([0, 2, 2, -1])
+    heavy = np.array([6.0, 1.0, 1.0, 5.0])
+    found = Classical.fitted(KIND, DecisionTreeClassifier(), x, y, weights=heavy).outputs(x[:1])
+    np.testing.assert_allclose(found, [[0.75, 0, 0.25]])
+    (x, y), weights = recipe_rows.rows(), np.ones(24, "float32")
+    data = kmtl.data.from_arrays(x, y, recipe_rows.TASKS, batch_size=8, sample_weight=weights)
+    with pytest.raises(ValueError, match="`estimators` must have a fit with sample_weight, as the rows of 'kind'"):
+        recipe_rows.train(Heterogeneous({"kind": KNeighborsClassifier()}), train=data)
 
 
 def test_options_out_of_range_are_refused():
