@@ -49,7 +49,7 @@ class Classical:
         self.estimators = list(estimators)
 
     @classmethod
-    def fitted(cls, task: Task, given: Any, x: Any, y: Any, *, seed: int = 0) -> "Classical":
+    def fitted(cls, task: Task, given: Any, x: Any, y: Any, *, seed: int = 0, weights: Any = None) -> "Classical":
         """Fits an estimator an element of the label, on the rows that have it.
 
         Args:
@@ -58,6 +58,7 @@ class Classical:
             x: Inputs `(rows, width)`.
             y: Labels `(rows, *label_shape)`, some of them missing.
             seed: Of what the estimator draws.
+            weights: Sample weights `(rows,)`, or None.
         """
         columns = _columns(y)
         there = _columns(np.asarray(task.present(y)))
@@ -65,7 +66,8 @@ class Classical:
         for label, present in zip(columns.T, there.T, strict=True):
             alike = task.decides and len(np.unique(label[present])) == 1
             estimator = Constant() if alike else fresh(given, task, seed)
-            made.append(estimator.fit(x[present], label[present]))
+            weighed = {} if weights is None or alike else {"sample_weight": weights[present]}
+            made.append(estimator.fit(x[present], label[present], **weighed))
         return cls(task, made)
 
     def outputs(self, x: Any) -> Any:
@@ -85,7 +87,7 @@ class Classical:
         return np.asarray(self.task.outputs_of(shaped), "float32")
 
 
-def out_of_fold(task: Task, given: Any, x: Any, y: Any, *, folds: int, seed: int) -> Any:
+def out_of_fold(task: Task, given: Any, x: Any, y: Any, *, folds: int, seed: int, weights: Any = None) -> Any:
     """Outputs for each row by a predictor that was fitted without it.
 
     The folds have alike labels: each is a part of a stratified split, rows without a label as a stratum of their own.
@@ -97,6 +99,7 @@ def out_of_fold(task: Task, given: Any, x: Any, y: Any, *, folds: int, seed: int
         y: Labels `(rows, *label_shape)`.
         folds: Number of folds, 2 or more.
         seed: Of folds and estimators.
+        weights: Sample weights `(rows,)`, or None.
 
     Returns:
         Array `(rows, units)`, float32.
@@ -105,7 +108,8 @@ def out_of_fold(task: Task, given: Any, x: Any, y: Any, *, folds: int, seed: int
     found = np.zeros((len(x), task.units), "float32")
     for fold in range(folds):
         held_out = parts == fold
-        fitted = Classical.fitted(task, given, x[~held_out], y[~held_out], seed=seed)
+        kept = None if weights is None else weights[~held_out]
+        fitted = Classical.fitted(task, given, x[~held_out], y[~held_out], seed=seed, weights=kept)
         found[held_out] = fitted.outputs(x[held_out])
     return found
 
@@ -158,7 +162,8 @@ def refuse_estimator(refusals: Refusals, given: Any, task: Task) -> None:
         task: What it is for.
     """
     argument = f"estimators[{task.name!r}]"
-    made = fresh(given, task, 0) if hasattr(given, "fit") or callable(given) else given
+    makes = hasattr(given, "fit") or callable(given) or isinstance(given, DecisionForest)
+    made = fresh(given, task, 0) if makes else given
     if not hasattr(made, "fit") or not (hasattr(made, "predict") or hasattr(made, "predict_proba")):
         fix = "Give one of scikit-learn's, or kmtl.training.DecisionForest()."
         rule = "must be an estimator with fit and predict, or a function of nothing that makes one"
@@ -169,6 +174,13 @@ def refuse_estimator(refusals: Refusals, given: Any, task: Task) -> None:
     elif not (task.decides or isinstance(given, DecisionForest)) and _is_classifier(made):
         fix = "Give a regressor; for tasks of several kinds {task: estimator}."
         refusals.add(argument, "must predict values", made, fix)
+
+
+def takes_weights(given: Any, task: Task) -> bool:
+    """Whether an estimator can weigh rows."""
+    from sklearn.utils.validation import has_fit_parameter
+
+    return bool(has_fit_parameter(fresh(given, task, 0), "sample_weight"))
 
 
 def _is_classifier(estimator: Any) -> bool:

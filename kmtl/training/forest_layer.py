@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from kmtl import _extras
@@ -32,14 +33,16 @@ class ForestLayer(keras.layers.Layer):
         _extras.load("ydf_tf", "MixedModel.in_one")
         self.units = classical.task.units
         options = {"squeeze_binary_classification": False}
-        self.forests = [one.model.to_tensorflow_function(**options) for one in classical.estimators]
+        # TensorFlow finds what an export must hold in its own modules, not in lists of Keras.
+        self.held = tf.Module()
+        self.held.forests = [one.model.to_tensorflow_function(**options) for one in classical.estimators]
         self.ways = _ways(classical)
 
     def call(self, inputs: Any) -> Any:
         """Runs each forest and adds up what it says of its element."""
         parts = [
             ops.matmul(ops.reshape(forest({COLUMNS: inputs}), (-1, len(way))), way)
-            for forest, way in zip(self.forests, self.ways, strict=True)
+            for forest, way in zip(self.held.forests, self.ways, strict=True)
         ]
         return sum(parts[1:], parts[0])
 
@@ -64,6 +67,6 @@ def _ways(classical: Classical) -> list[Any]:
         classes = one.classes_
         single = np.zeros((len(classes), number, task.classes), "float32")
         single[np.arange(len(classes)), place, classes] = 1.0
-        shape: Any = (len(classes), *task.label_shape, task.classes)
+        shape: tuple[Any, ...] = (len(classes), *task.label_shape, task.classes)
         found.append(task.outputs_of(single.reshape(shape)))
     return found

@@ -6,10 +6,10 @@ from typing import Any
 import keras
 
 from kmtl._checks import Refusals, known_keys, near, require, whole, words
-from kmtl.training.classical import refuse_estimator, refuse_task
+from kmtl.training.classical import refuse_estimator, refuse_task, takes_weights
 from kmtl.training.mixed_graph import trunk_features
 from kmtl.training.mixed_model import input_names
-from kmtl.training.mixing import Mixing
+from kmtl.training.mixing import Mixing, weights_of
 from kmtl.training.recipe import Recipe, plain, share
 from kmtl.training.rows import Rows
 from kmtl.training.trunk_branches import by_name
@@ -126,6 +126,7 @@ class Heterogeneous(Recipe):
         joint, rows = work.model(), work.rows()
         trunk_features(work.owner, joint)
         columns = self._columns(joint, rows)
+        self._refuse_weights(work, rows)
         work.fit("joint", joint, epochs=self.epochs)
         return Mixing(self, work, joint, rows, columns).run()
 
@@ -142,6 +143,17 @@ class Heterogeneous(Recipe):
                     fix = f"Name inputs of numbers: columns={[n for n in names if arrays[n].dtype.kind in 'iufb']}."
                     refusals.add("columns", f"must be numbers, in input {name!r}", words(str(arrays[name].dtype)), fix)
         return list(given)
+
+    def _refuse_weights(self, work: Work, rows: Rows) -> None:
+        """Refuses sample weights for estimators that cannot weigh rows."""
+        with Refusals("Heterogeneous") as refusals:
+            for task in work.tasks:
+                given = self.given(work).get(task.name)
+                if given is None or weights_of(rows, task.name) is None or takes_weights(given, task):
+                    continue
+                fix = "Take an estimator whose fit has it, or leave the task out of `estimators`."
+                rule = f"must have a fit with sample_weight, as the rows of {task.name!r} are weighed"
+                refusals.add("estimators", rule, given, fix)
 
 
 def _told(given: Any) -> Any:

@@ -1,5 +1,6 @@
 """How long a prediction takes."""
 
+import functools
 import time
 from typing import Any
 
@@ -21,7 +22,7 @@ def latency(model: Any, batch: Any) -> float:
     if isinstance(model, keras.Model):
         predict = tf.function(lambda x: model(x, training=False), autograph=False)
     else:
-        predict = model.predict
+        predict = functools.partial(model.predict, verbose=0)
     seconds = []
     for _ in range(_REPEATS + 2):
         start = time.perf_counter()

@@ -1,6 +1,7 @@
 """The steps of `Heterogeneous` behind the joint training."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -80,10 +81,18 @@ class Mixing:
         """Classical outputs of each row by a predictor that has not seen it."""
         self.work.say(f"classical, {self.recipe.folds} folds")
         options = {"folds": self.recipe.folds, "seed": self.work.seed}
-        tasks = self.joint.tasks
         return {
-            name: out_of_fold(tasks[name], one, read, self._labels(name), **options) for name, one in self.given.items()
+            name: out_of_fold(*self._of(name), read, self._labels(name), **options, weights=self._weights(name))
+            for name in self.given
         }
+
+    def _of(self, name: str) -> tuple[Any, Any]:
+        """A task and its estimator."""
+        return self.joint.tasks[name], self.given[name]
+
+    def _weights(self, name: str) -> Any:
+        """A task's sample weights, or None."""
+        return weights_of(self.rows, name)
 
     def _labels(self, name: str) -> Any:
         """A task's labels, in its dtype."""
@@ -92,9 +101,10 @@ class Mixing:
     def _classical(self, read: Any) -> dict[str, Classical]:
         """Predictors of all rows; what they are and took goes into the notes."""
         found, told = {}, {}
-        for name, one in self.given.items():
+        for name in self.given:
             start = time.perf_counter()
-            found[name] = Classical.fitted(self.joint.tasks[name], one, read, self._labels(name), seed=self.work.seed)
+            options = {"seed": self.work.seed, "weights": self._weights(name)}
+            found[name] = Classical.fitted(*self._of(name), read, self._labels(name), **options)
             kind = type(found[name].estimators[0]).__name__
             told[name] = {"estimator": kind, "seconds": time.perf_counter() - start}
         self.work.notes["classical"] = told
@@ -135,3 +145,13 @@ class Mixing:
             return None
         rows = self.work.rows(self.work.validation)
         return rows._replace(x=mixed.with_classical(rows.x)).dataset(shuffle=False)
+
+
+def weights_of(rows: Rows, name: str) -> Any:
+    """Sample weights of a task, one a row; None where all weigh 1.
+
+    >>> weights_of(Rows(np.ones(2), {}, {"age": np.array([[1.0], [2.0]])}, 1), "age").tolist()
+    [1.0, 2.0]
+    """
+    given = rows.weights.get(name) if isinstance(rows.weights, Mapping) else rows.weights
+    return None if given is None else np.asarray(given).reshape(rows.number)
