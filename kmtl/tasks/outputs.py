@@ -163,14 +163,7 @@ class Output(Label):
         return
 
     def outputs_of(self, probabilities: Any) -> Any:
-        """Outputs that say what probabilities of classes say: the way back of `class_probabilities`.
-
-        Args:
-            probabilities: Array `(batch, *label_shape, classes)`.
-
-        Returns:
-            Array `(batch, *output_shape)`; None for a task whose outputs are no such probabilities.
-        """
+        """Outputs `(batch, *output_shape)` of probabilities: the way back of `class_probabilities`, or None likewise."""
         return probabilities if self.scores_classes else None
 
     def explained(self, outputs: Any, classes: Any) -> Any:
