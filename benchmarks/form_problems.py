@@ -67,7 +67,7 @@ class Problem(NamedTuple):
 
     def forests(self):
         """A random forest a task, of one size."""
-        options = {"n_estimators": 100, "min_samples_leaf": 2, "random_state": 0}
+        options = {"n_estimators": 100, "max_features": "sqrt", "min_samples_leaf": 2, "random_state": 0}
         kinds = {True: RandomForestClassifier, False: RandomForestRegressor}
         return {task.name: kinds[task.label_dtype.startswith("int")](**options) for task in self.tasks}
 

@@ -31,7 +31,7 @@ def full_labels(problem, wide):
         "stacking": training.Stacking(folds=3),
         "bagging": training.Bagging(members=3),
         "boosting": training.Boosting(members=3),
-        "random forests, gated": training.Heterogeneous(problem.forests()),
+        "random forests, gated": training.Heterogeneous(problem.forests(), folds=3),
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kmtl import data as datasets
-from kmtl._checks import Refusals, is_whole, known_keywords, words
+from kmtl._checks import Refusals, is_whole, known_keys, known_keywords, words
 from kmtl.evidence.compare_recipes import Contest, compare_recipes
 from kmtl.evidence.comparison import Comparison
 from kmtl.feeding import as_dataset
@@ -44,7 +44,8 @@ def compare(
     Args:
         build: `build(tasks)`: makes a compiled `MultiTaskModel` for the tasks it is given.
         tasks: The tasks, in order.
-        train: What `fit` takes: batches `(x, {task: label})`, or `(x, y)` of arrays.
+        train: What `fit` takes: batches `(x, {task: label})`, or `(x, y)` of arrays. With `recipes` that all take such,
+            as `Alternating` and `Separate`, also `{task: data}`.
         test: The same, for the scores.
         epochs: Of every training.
         validation: The same, for the learning curves; None draws them from the training logs.
@@ -67,8 +68,12 @@ def compare(
         ValueError: If there is no task, no seed or no epoch, or `build` returns
             something other than a compiled model of the tasks.
     """
-    chosen, numbers, sets = _checked(build, tasks, (train, test, validation), seeds, epochs, batch_size)
     _refuse_mixed(recipes, separate, folder)
+    by_task = recipes is not None and isinstance(train, Mapping)
+    given = (None if by_task else train, test, validation)
+    chosen, numbers, sets = _checked(build, tasks, given, seeds, epochs, batch_size, by_task=by_task)
+    if by_task:
+        sets[0] = _sets_by_task(train, chosen, batch_size)
     if recipes is not None:
         contest = Contest(build, chosen, sets[0], sets[1], sets[2], epochs, numbers, callbacks, verbose)
         return compare_recipes(contest, recipes, folder)
@@ -118,8 +123,25 @@ def _is_seed(value: Any) -> bool:
     return is_whole(value) and 0 <= value < 2**32
 
 
+def _sets_by_task(train: Mapping[str, Any], tasks: Sequence[Task], batch_size: int) -> dict[str, Any]:
+    """A dataset a task."""
+    named = {task.name: task for task in tasks}
+    with Refusals("compare") as refusals:
+        known_keys(refusals, "train", train, named)
+        refusals.check()
+        options: dict[str, Any] = {"batch_size": batch_size, "shuffle": True}
+        return {name: as_dataset(refusals, "train", data, named, **options) for name, data in train.items()}
+
+
 def _checked(
-    build: Any, tasks: Any, sets: tuple[Any, Any, Any], seeds: Any, epochs: Any, batch_size: Any
+    build: Any,
+    tasks: Any,
+    sets: tuple[Any, Any, Any],
+    seeds: Any,
+    epochs: Any,
+    batch_size: Any,
+    *,
+    by_task: bool = False,
 ) -> tuple[list[Task], list[int], list[Any]]:
     """The tasks, the seeds and the sets; refuses what cannot be compared."""
     numbers = range(max(seeds, 0)) if is_whole(seeds) else seeds
@@ -138,7 +160,7 @@ def _checked(
         named = {task.name: task for task in listed}
         found = [
             data
-            if data is None and argument == "validation"
+            if data is None and (argument == "validation" or (by_task and argument == "train"))
             else as_dataset(refusals, argument, data, named, batch_size=batch_size, shuffle=argument == "train")
             for argument, data in zip(("train", "test", "validation"), sets, strict=True)
         ]

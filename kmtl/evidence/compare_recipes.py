@@ -28,7 +28,7 @@ class Contest(NamedTuple):
     Attributes:
         build: The user's build function.
         tasks: The tasks, in order.
-        train: Training data, as all a dataset of batches.
+        train: Training data, as all a dataset of batches; or one a task.
         test: Data for the scores.
         validation: Validation data, or None.
         epochs: Of one training.
@@ -95,7 +95,8 @@ class _Runner:
             looked = work.looked
         self.progress = Progress(len(contest.seeds) * len(recipes), contest.verbose, unit="run")
         self.progress.say(f"{len(recipes)} recipes under {len(contest.seeds)} seeds")
-        self.digests = [data_digest(data) for data in (contest.train, contest.test)] if files else []
+        sets = contest.train if isinstance(contest.train, Mapping) else {"": contest.train}
+        self.digests = [data_digest(data) for data in (*sets.values(), contest.test)] if files else []
         forms = {recipe.build_function(contest.build) for recipe in recipes.values()}
         self.forms = {function: self._form(function) for function in forms}
 

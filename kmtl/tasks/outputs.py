@@ -163,7 +163,7 @@ class Output(Label):
         return
 
     def outputs_of(self, probabilities: Any) -> Any:
-        """Outputs `(batch, *output_shape)` of probabilities: the way back of `class_probabilities`, or None likewise."""
+        """Outputs `(batch, *output_shape)` of probabilities, or None: the way back of `class_probabilities`."""
         return probabilities if self.scores_classes else None
 
     def explained(self, outputs: Any, classes: Any) -> Any:

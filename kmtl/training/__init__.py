@@ -10,6 +10,7 @@ from kmtl.training.fine_tuned import FineTuned
 from kmtl.training.heterogeneous import Heterogeneous
 from kmtl.training.indirect import Indirect
 from kmtl.training.joint import Joint, Separate
+from kmtl.training.label_affinity import label_affinity
 from kmtl.training.label_fusion import LabelFusion
 from kmtl.training.message_passing import MessagePassing
 from kmtl.training.mixed_model import MixedModel
@@ -43,5 +44,6 @@ __all__ = [
     "Stage",
     "Trained",
     "Work",
+    "label_affinity",
     "regularized",
 ]

@@ -55,6 +55,8 @@ class Separate(Recipe):
 
     The result is one model of all outputs, so that it is evaluated, saved and exported as any other.
 
+    Data may be `{task: data}`, of which each model sees its own; an epoch is then a pass over that set.
+
     Rows S1-13 and S2-09 of the articles.
 
     Args:
@@ -64,6 +66,7 @@ class Separate(Recipe):
     Separate()
     """
 
+    takes_sets_by_task = True
     source = "Maninis, Radosavovic and Kokkinos, Attentive Single-Tasking of Multiple Tasks, CVPR 2019"
 
     def __init__(self, epochs: float = 1.0) -> None:

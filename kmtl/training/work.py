@@ -1,5 +1,6 @@
 """The work of a recipe: its models and its stages, counted, told, and kept where a killed training finds them."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from kmtl import data as datasets
 from kmtl._checks import Refusals, is_whole, known_keys, refusal, words
 from kmtl.feeding import as_dataset
+from kmtl.feeding.datasets import size_of
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics
 from kmtl.feeding.resume import register_restart, stream_from
 from kmtl.model.step import Step
@@ -92,6 +94,9 @@ class Work:
             def taken(argument: str, data: Any) -> Any:
                 options = {"batch_size": given.batch_size, "shuffle": argument == "train"}
                 found = as_dataset(refusals, argument, data, named, **options)
+                if found is not None and size_of(found) == math.inf:
+                    fix = "Take the batches of an epoch: dataset.take(steps)."
+                    refusals.add(argument, "must have an end", words("an endless set"), fix)
                 return None if found is None else datasets.in_task_space(found, self.tasks)
 
             sets = given.train
@@ -100,7 +105,7 @@ class Work:
                 refusals.check()
                 self.train: Any = {name: taken("train", data) for name, data in sets.items()}
             elif isinstance(sets, Mapping):
-                fix = "Make one of them: kmtl.data.mix(datasets, ...)."
+                fix = "Put them into one set with labels missing, or use kmtl.training.Alternating."
                 refusals.add("train", "must be one set of data", words(f"{len(sets)} by name"), fix)
             else:
                 self.train = taken("train", sets)
@@ -155,7 +160,11 @@ class Work:
 
     def data_of(self, names: Iterable[str], data: Any = None) -> Any:
         """The training data, or other data, with the labels of some tasks only."""
-        return datasets.only(self.train if data is None else data, list(names))
+        chosen = list(names)
+        if data is None and isinstance(self.train, Mapping):
+            # Of sets by task each task has its own.
+            data = self.train[chosen[0]]
+        return datasets.only(self.train if data is None else data, chosen)
 
     def rows(self, data: Any = None) -> Rows:
         """All rows of the training data, or of other data, in memory, in an order that the seed gives."""

@@ -48,6 +48,17 @@ def compared(folder, **options):
     return compare(given.pop("build", build), TASKS, rows(), rows(seed=1), **given)
 
 
+def test_sets_by_task_are_compared_where_every_recipe_takes_them():
+    x, y = rows()
+    sets = {"kind": (x, {"kind": y["kind"]}), "speed": (x[:16], {"speed": y["speed"][:16]})}
+    options = {"epochs": 1, "seeds": 1, "batch_size": 8, "verbose": 0}
+    found = compare(build, TASKS, sets, rows(seed=1), recipes={"by turns": training.Alternating()}, **options)
+    # Three batches and two: the models alone see their own set each.
+    assert found.table()["cost"].tolist() == pytest.approx([1.0, 1.0])
+    with pytest.raises(ValueError, match="`train` must be one set of data, got 2 by name"):
+        compare(build, TASKS, sets, rows(seed=1), recipes=RECIPES, **options)
+
+
 class Counting:
     """A build function that counts its calls."""
 

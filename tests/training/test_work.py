@@ -27,6 +27,11 @@ class Twice(training.Recipe):
         return model
 
 
+def endless():
+    """The rows over and over."""
+    return tf.data.Dataset.from_tensor_slices(rows()).batch(8).repeat()
+
+
 def test_finished_stages_are_read_and_not_done_again(tmp_path):
     first = train(Twice(), folder=tmp_path)
     assert [stage.name for stage in first.stages] == ["first", "second"]
@@ -73,10 +78,11 @@ def test_a_stage_of_another_model_is_refused(tmp_path):
         ({"seed": -1}, "`seed` must be a whole number from 0 on"),
         (
             {"train": {"kind": rows()}},
-            r"`train` must be one set of data, got 1 by name. Make one",
+            r"`train` must be one set of data, got 1 by name. Put them",
         ),
         ({"train": (rows()[0], {"kind": rows()[1]["kind"]})}, "speed"),
         ({"build": "no function"}, "`build` must be a function"),
+        ({"train": endless()}, r"`train` must have an end, got an endless set. Take the batches of an epoch"),
     ],
 )
 def test_what_cannot_be_trained_is_told_first(given, message):
