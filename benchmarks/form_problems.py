@@ -62,8 +62,8 @@ class Problem(NamedTuple):
         return self.train[0].shape[1:]
 
     def weights_of(self, tasks):
-        """Loss weights of some tasks."""
-        return {task.name: self.weights[task.name] for task in tasks}
+        """Loss weights of some tasks; one that a recipe makes weighs 1."""
+        return {task.name: self.weights.get(task.name, 1.0) for task in tasks}
 
     def forests(self):
         """A random forest a task, of one size."""

@@ -22,7 +22,7 @@ QUANTIZED = (None, "float16", "dynamic", "int8", "int8_io")
 
 def trained(smoke):
     """The model, and the test set as arrays."""
-    splits = ("train[:640]", "validation[:128]", "test[:128]") if smoke else None
+    splits = ("train[:128]", "validation[:64]", "test[:64]") if smoke else None
     train, validation, test = kmtl.data.load("digit_poses", splits=splits)
     image = keras.Input((32, 32, 1), name="image")
     features = kmtl.trunks.convnet(image, widths=(32, 64, 128))

@@ -26,7 +26,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("saved_models"))
     given = parser.parse_args()
     strategy = kmtl.distribution.strategy("auto")  # before anything else: workers meet here
-    splits = ("train[:320]", "validation[:128]", "test[:128]") if given.smoke else None
+    splits = ("train[:128]", "validation[:64]", "test[:64]") if given.smoke else None
     # Batches of 64 examples for all replicas together, half of the labels missing.
     train, validation, test = kmtl.data.load("digit_poses", splits=splits, hide=0.5)
     with strategy.scope():

@@ -34,7 +34,7 @@ LARGE = {"widths": (24, 48, 96), "units": 112, "hidden": (64,), "epochs": EPOCHS
 
 def data(smoke):
     """Training images are drawn anew every epoch; validation and test stay what they are."""
-    splits = ("train[:640]", "validation[:128]", "test[:128]") if smoke else None
+    splits = ("train[:128]", "validation[:64]", "test[:64]") if smoke else None
     return kmtl.data.load("digit_poses", fresh=True, splits=splits)
 
 

@@ -58,7 +58,7 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="a few batches, to see that everything runs")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("saved_models"), help="where results go")
     options = parser.parse_args()
-    splits = ("train[:320]", "validation[:128]", "test[:128]") if options.smoke else None
+    splits = ("train[:128]", "validation[:64]", "test[:64]") if options.smoke else None
     sets = kmtl.data.load("digit_poses", splits=splits)
     folder = options.model or options.out / "digit_poses"
     if options.model is None:

@@ -36,7 +36,7 @@ def main():
         "--out", type=pathlib.Path, default=pathlib.Path("saved_models/trade_off"), help="where files go"
     )
     options = parser.parse_args()
-    splits = ("train[:640]", "validation[:128]", "test[:128]") if options.smoke else None
+    splits = ("train[:128]", "validation[:64]", "test[:64]") if options.smoke else None
     train, validation, test = kmtl.data.load("digit_poses", fresh=True, splits=splits)
     epochs = 1 if options.smoke else 12
     keras.utils.set_random_seed(0)

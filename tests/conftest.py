@@ -3,7 +3,9 @@
 import fcntl
 import gc
 import os
+import pathlib
 import signal
+import sys
 
 import keras
 import pytest
@@ -17,9 +19,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Workers are as many as cores: a pool of threads in each of them only waits for the others.
+# Workers are as many as cores: a pool of threads in each of them, or in what they start, only waits for the others.
 if "PYTEST_XDIST_WORKER" in os.environ:
     tf.config.threading.set_intra_op_parallelism_threads(1)
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+# What the tests start reads `sitecustomize` there, whether it is told the environment's paths or this process's.
+_PROCESSES = str(pathlib.Path(__file__).parent / "processes")
+if _PROCESSES not in sys.path:
+    sys.path.append(_PROCESSES)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_PROCESSES, os.environ.get("PYTHONPATH"))))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -10,7 +10,7 @@ from recipe_rows import RECIPES, build, rows, train
 import kmtl
 
 
-def outcome(recipe):
+def outcome(recipe, strategy):
     """Empty if it trained, else what it was refused with."""
 
     def replicated(tasks):
@@ -22,10 +22,16 @@ def outcome(recipe):
     except (ValueError, NotImplementedError) as error:
         return str(error)
     assert model.distribute_strategy.num_replicas_in_sync == 2, "not on two devices"
-    return (
-        "" if all(np.isfinite(value).all() for value in model.predict(rows(seed=1)[0], verbose=0).values()) else "NaN"
-    )
+    found = model.predict(rows(seed=1)[0], verbose=0)
+    return "" if all(np.isfinite(value).all() for value in found.values()) else "NaN"
 
 
-strategy = tf.distribute.MirroredStrategy(kmtl.distribution.logical_devices(2))
-sys.stdout.write("\n" + json.dumps({name: outcome(recipe) for name, (recipe, _) in RECIPES.items()}) + "\n")
+def main():
+    """Trains the recipes that are named, or every one."""
+    strategy = tf.distribute.MirroredStrategy(kmtl.distribution.logical_devices(2))
+    names = sys.argv[1:] or list(RECIPES)
+    sys.stdout.write("\n" + json.dumps({name: outcome(RECIPES[name][0], strategy) for name in names}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -50,14 +50,13 @@ RECIPES = {
     # The joint training, a pass forward over three batches of the six, and one of two epochs tuned.
     "heterogeneous": (training.Heterogeneous(TREES), 1 + 1 / 6 + 0.5),
     "heterogeneous_linear": (training.Heterogeneous(LINES, mix="logistic"), 1 + 1 / 6 + 0.5),
-    "indirect_cross_stitch": (training.Indirect("cross_stitch"), 2 * (1 + 0.5 / 3 + 0.5)),
     # A joint training and half of one a task; heads go forward together.
     "tuned": (training.FineTuned(), 2.0),
     "tuned_heads": (training.FineTuned(how="head"), 1.0 + 0.5 / 3),
     "tuned_adapters": (training.FineTuned(how="adapters", rate=1.0), 2.0),
     "tuned_adapters_stay": (training.FineTuned(tasks=["speed"], how="adapters", fold=False, rank=2), 1.5),
     # As before; and half as long in two views of two trunks each, or through a decoder.
-    "indirect_views": (training.Indirect("mean", tune="views"), 2 * (1 + 0.5 / 3 + 0.5) + 0.5 * 2 * 2),
+    "indirect_views": (training.Indirect("cross_stitch", tune="views"), 2 * (1 + 0.5 / 3 + 0.5) + 0.5 * 2 * 2),
     "indirect_denoised": (training.Indirect(tune="denoise", augment=0.1), 2 * (1 + 0.5 / 3 + 0.5) + 0.5 * 2),
     # Two teachers; the student, and both teachers forward.
     "distilled": (training.Distilled(), 2.0 + 1.0 + 2 / 3),

@@ -83,7 +83,7 @@ def test_twenty_steps_are_equal_bit_by_bit(optimizer, options):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.long)])
+@pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_steps_in_mixed_precision_are_equal(policy):
     keras.config.set_dtype_policy(policy)
     try:

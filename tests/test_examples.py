@@ -92,7 +92,8 @@ def test_trade_off(run, tmp_path):
 
 @pytest.mark.long
 def test_search_weights(run, tmp_path):
-    printed = run("search_weights")
+    # Ten models of a few steps each: what a graph changes, tests/search sees.
+    printed = run("search_weights", "-m", "eagerly")
     for words in ("best is trial", "equal weights", "uncertainty", "found weights"):
         assert words in printed
     assert is_picture(tmp_path / "trials.png")

@@ -100,7 +100,7 @@ class Move(keras.callbacks.Callback):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("form", cases(["graph", "xla"], "graph"))
+@pytest.mark.parametrize("form", cases(["graph", "xla"], "graph", others="slow"))
 def test_weights_that_move_take_effect_in_the_next_step(form):
     model = compiled(jit_compile=form == "xla")
     model.adapt(X, Y)

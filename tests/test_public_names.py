@@ -15,8 +15,8 @@ PROMISED = {
     "balancers": "Balancer get names",
     "trunks": "Options backbone convnet inception pool resnet vgg",
     "data": "from_arrays from_folder from_frame load mix only pairs split_by_task tasks",
-    "sharing": "AveragedHeads Cascade ConceptExpansion Contrastive CrossStitch FeatureFusion Fork PairRelation "
-    "SiamesePair TwoLabelHead present_rows shared_and_own_heads",
+    "sharing": "AveragedHeads Cascade ConceptExpansion Contrastive CrossStitch FeatureFusion Fork InputDropout "
+    "PairRelation SiamesePair TwoLabelHead present_rows shared_and_own_heads",
     "metrics": "ClassificationReport delta_m",
     "callbacks": "ClassificationReports Constrained DeltaM EarlyStopping TaskEarlyStopping WorstTask",
     "weighting": "by_difficulty by_initial_loss by_label_count",

@@ -1,6 +1,7 @@
 """What `fit` does before and around Keras's own: looks at the data, goes on from backups, tells errors clearly."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from kmtl.callbacks.backup import BackupAndRestore
 from kmtl.callbacks.balancer_events import BalancerListener
 from kmtl.callbacks.monitors import refuse_unmonitored
 from kmtl.feeding import Feed, class_tables, explain_error
+from kmtl.feeding.datasets import is_dataset
 from kmtl.feeding.plan import Plan, Start, current_seed, plan_stream, remaining_callbacks, steps_of
 from kmtl.model import onednn
 from kmtl.model.loop_arguments import check_loop
@@ -122,12 +124,16 @@ def _run(model: Any, keras_fit: Callable[..., Any], plan: Plan, **options: Any) 
 def _planned(model: Any, plan: Plan, callbacks: Sequence[Any], batches: int | None, epochs: int) -> Plan:
     """The plan itself, or one over an endless stream where the order of the data must be known.
 
-    A backup needs it to go on; many machines need it to see every example once, in one order.
+    A backup needs it to go on; many machines need it to see every example once, in one order; and an endless set needs
+    it where executions of several steps do not fill an epoch.
     """
     strategy = model.distribute_strategy
     backup = next((callback for callback in callbacks if isinstance(callback, BackupAndRestore)), None)
     many = is_many_machines(strategy)
-    if backup is None and not (many and plan.shuffle and plan.feed.is_shuffled_by_keras):
+    # Keras takes whole executions: of three steps an epoch, two an execution, it would take four.
+    uneven = bool(plan.steps_per_epoch and plan.steps_per_epoch % model.steps_per_execution)
+    counted = uneven and is_dataset(plan.feed.x) and plan.feed.size == math.inf
+    if backup is None and not counted and not (many and plan.shuffle and plan.feed.is_shuffled_by_keras):
         return plan
     steps = steps_of(plan, batches)
     start = Start(plan.initial_epoch, 0, int(of_first(strategy, current_seed())))

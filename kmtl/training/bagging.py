@@ -23,12 +23,12 @@ class Bagging(Recipe):
 
         f(x) = (f_1(x) + ... + f_M(x)) / M
 
-    is a mean of probabilities where outputs are probabilities, and of values in the label's unit else, one by one: of a
-    task that predicts a variance it is the members' mean variance, without the spread between them. A sample holds about
-    1 - 1/e = 63.2 % of the different rows. The rows that it leaves out are new to its member, and so each row is tested
-    by the members that never saw it: `trained.notes["out_of_bag"]` is `{task: {metric: value}}` of these outputs, an
-    estimate for unseen data that needs no data of its own. Rows that every member saw, which are 0.632^M of them, have
-    no such output and are left out of it.
+    is a mean of probabilities where outputs are probabilities, and of values in the label's unit else, one by one: of
+    a task that predicts a variance it is the members' mean variance, without the spread between them. A sample holds
+    about 1 - 1/e = 63.2 % of the different rows. The rows that it leaves out are new to its member, and so each row
+    is tested by the members that never saw it: `trained.notes["out_of_bag"]` is `{task: {metric: value}}` of these
+    outputs, an estimate for unseen data that needs no data of its own. Rows that every member saw, which are 0.632^M
+    of them, have no such output and are left out of it.
 
     A draw that leaves a task without any label is drawn again. All members share the scale of standardised regressions
     that the whole training set gives, so that their losses, and that of the result, are in one unit. All rows are held

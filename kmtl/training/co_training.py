@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from kmtl._checks import Refusals, is_number, refusal, whole, words
@@ -18,6 +19,7 @@ from kmtl.training.input_views import InputView
 from kmtl.training.recipe import Recipe, share
 from kmtl.training.reusable import Reusable
 from kmtl.training.rows import Rows
+from kmtl.training.unlabelled import Unlabelled
 from kmtl.training.work import Work
 
 
@@ -59,8 +61,8 @@ class CoTraining(Recipe):
 
     The result is one model: for the tasks that got labels the normalised product of both views' probabilities, for
     others the mean of their outputs. Labels are given for tasks with one class a row; the others are trained on their
-    labels as usual, which `notes["supervised"]` tells. A label is missing where it is NaN, -1 or not there, so further
-    rows are rows with no label; nothing else of a label is read. A row in which one view is missing, all zeros, is
+    labels as usual, which `notes["supervised"]` tells; `notes["labelled"]` tells how many labels there were to the good
+    after each round. A row in which one view is missing, all zeros, is
     used by the other, and gets no label.
 
     Cost: two views are `2 * epochs * (rounds + 1)` if every row has some label, less where rows have none, which are
@@ -72,6 +74,8 @@ class CoTraining(Recipe):
     Args:
         views: Names of two inputs of `build`'s model, of which each model sees one and zeros for all others; or two
             functions of the inputs, in `keras.ops`, that give inputs of the same shape.
+        unlabelled: Rows `x` beside those of `train` whose label is missing: arrays or a finite `tf.data.Dataset`, alone
+            or as `(x, labels)`, whose labels are never read.
         rounds: How often labels are given.
         take: Rows that a view labels in a round, as a share of those that had no label at the start, in `(0, 1]`; at
             least one of each class.
@@ -84,7 +88,13 @@ class CoTraining(Recipe):
     source = "Blum and Mitchell, Combining Labeled and Unlabeled Data with Co-Training, COLT 1998"
 
     def __init__(
-        self, views: Sequence[str | Callable[[Any], Any]], *, rounds: int = 5, take: float = 0.1, epochs: float = 1.0
+        self,
+        views: Sequence[str | Callable[[Any], Any]],
+        unlabelled: Any = None,
+        *,
+        rounds: int = 5,
+        take: float = 0.1,
+        epochs: float = 1.0,
     ) -> None:
         listed = list(views) if isinstance(views, list | tuple) else []
         named, functions = all(isinstance(view, str) for view in listed), all(callable(view) for view in listed)
@@ -94,10 +104,15 @@ class CoTraining(Recipe):
             if not is_number(take) or not 0 < take <= 1:
                 refusals.add("take", "must be a share above 0 and up to 1", take)
         self.views, self.take = tuple(listed), take
+        self.unlabelled = Unlabelled(unlabelled) if unlabelled is not None else None
         self.rounds, self.epochs = whole("CoTraining", "rounds", rounds, 1), share("CoTraining", "epochs", epochs)
 
     def check(self, refusals: Refusals, work: Work) -> None:
-        """Refuses tasks of which none has a class a row."""
+        """Refuses tasks of which none has a class a row, and rows of another form."""
+        if self.unlabelled is not None:
+            self.unlabelled.check(refusals, work.train.element_spec[0])
+            if self.unlabelled.is_dataset and self.unlabelled.x.cardinality() == tf.data.INFINITE_CARDINALITY:
+                refusals.add("unlabelled", "must have an end", words("an endless dataset"), "Take a part: .take(1000).")
         if not any(map(has_class_a_row, work.tasks)):
             fix = "A regression says nothing of how sure it is: use SemiSupervised('mean_teacher')."
             refusals.add("tasks", "must have one with one class a row", work.tasks, fix)
@@ -106,7 +121,7 @@ class CoTraining(Recipe):
         """Trains the rounds."""
         models = [work.model(seed=work.member_seed(place)) for place in range(2)]
         seen = self._seen(work, models[0])
-        rows, tasks = work.rows(), [task for task in work.tasks if has_class_a_row(task)]
+        rows, tasks = self._all_rows(work), [task for task in work.tasks if has_class_a_row(task)]
         parts = [rows._replace(x=view.of_arrays(work.owner, rows.x)) for view in seen]
         there = [view.present(part.x) for view, part in zip(seen, parts, strict=True)]
         open_ = self._open_rows(work, rows, tasks, there[0] & there[1])
@@ -133,6 +148,27 @@ class CoTraining(Recipe):
                 if name not in inputs:
                     refusals.add("views", "must name inputs of the model that `build` makes", name, f"It has {inputs}.")
         return [InputView(name, name, inputs) for name in self.views]
+
+    def _all_rows(self, work: Work) -> Rows:
+        """The rows of the training data, and those without labels behind them."""
+        rows = work.rows()
+        if self.unlabelled is None:
+            return rows
+        more = unlabelled_rows(self.unlabelled, work.train.element_spec[0])
+        count = len(keras.tree.flatten(more)[0])
+        missing = {task.name: task.missing for task in work.tasks}
+
+        def longer(value: Any, fill: Any) -> Any:
+            return np.concatenate([value, np.full((count, *value.shape[1:]), fill, value.dtype)])
+
+        weights = rows.weights
+        if weights is not None:
+            weights = keras.tree.map_structure(lambda value: longer(value, 1), weights)
+        return rows._replace(
+            x=keras.tree.map_structure(lambda one, other: np.concatenate([one, other.astype(one.dtype)]), rows.x, more),
+            y={name: longer(value, missing[name]) for name, value in rows.y.items()},
+            weights=weights,
+        )
 
     def _open_rows(self, work: Work, rows: Rows, tasks: list[Any], both: Any) -> dict[str, Any]:
         """By task, which rows may get a label: those that have none and both views; refuses if there are none."""
@@ -188,6 +224,20 @@ def has_class_a_row(task: Any) -> bool:
     """Whether a row has one label of a task, with a probability a class."""
     outputs = np.ones((1, *known_shape(task.output_shape)), "float32")
     return not task.label_shape and task.class_probabilities(outputs) is not None
+
+
+def unlabelled_rows(unlabelled: Unlabelled, spec: Any) -> Any:
+    """Rows without labels as arrays.
+
+    Args:
+        unlabelled: The rows.
+        spec: Specs of a batch of inputs.
+    """
+    if not unlabelled.is_dataset:
+        return unlabelled.x
+    batched = keras.tree.flatten(unlabelled.spec)[0].shape.rank == keras.tree.flatten(spec)[0].shape.rank
+    batches = unlabelled.x if batched else unlabelled.x.batch(1024)
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches.as_numpy_iterator())
 
 
 def joined_views(models: Sequence[Any], views: Sequence[InputView], classes: set[str]) -> MultiTaskModel:

@@ -22,6 +22,7 @@ from kmtl.training.work import Work
 _HOW = ("full", "head", "adapters")
 _CHOICES = ("all", "worse", "affinity")
 _BATCHES = 8
+_JOINT = Joint()
 
 
 class FineTuned(Recipe):
@@ -68,7 +69,7 @@ class FineTuned(Recipe):
 
     def __init__(
         self,
-        after: Recipe | None = None,
+        after: Recipe = _JOINT,
         tasks: str | Sequence[str] = "all",
         how: str = "full",
         *,
@@ -78,7 +79,7 @@ class FineTuned(Recipe):
         rank: int = 4,
     ) -> None:
         with Refusals("FineTuned") as refusals:
-            if after is not None and not isinstance(after, Recipe):
+            if not isinstance(after, Recipe):
                 refusals.add("after", "must be a recipe", after, "As kmtl.training.Joint().")
             if how not in _HOW:
                 refusals.add("how", f"must be one of {list(_HOW)}", how, near(str(how), _HOW))
@@ -91,7 +92,7 @@ class FineTuned(Recipe):
                 refusals.add("fold", "must be True or False", fold)
             if not is_whole(rank) or rank < 1:
                 refusals.add("rank", "must be a whole number of at least 1", rank)
-        self.after = after if after is not None else Joint()
+        self.after = after
         self.tasks: Any = tasks if isinstance(tasks, str) else list(tasks)
         self.how, self.rate, self.fold, self.rank = how, float(rate), fold, rank
         self.epochs = share("FineTuned", "epochs", epochs)
@@ -191,14 +192,13 @@ class FineTuned(Recipe):
         """The same model, heads tuned on a trunk that stands still."""
         _refuse_shared(work, model, chosen)
         own = {id(layer) for name in chosen for layer in model.task_layers(name)}
-        part = MultiTaskModel(
-            model.input,
-            {name: model.output[name] for name in chosen},
-            tasks=[model.tasks[name].alone() for name in chosen],
-        )
+        tasks = [model.tasks[name].alone() for name in chosen]
+        with model.distribute_strategy.scope():
+            part = MultiTaskModel(model.input, {name: model.output[name] for name in chosen}, tasks=tasks)
         with _frozen(layer for layer in model.layers if id(layer) not in own):
             self._fit(work, part, model, chosen, "heads tuned", 1 / 3)
-        return compile_like(model, model)
+        with model.distribute_strategy.scope():
+            return compile_like(model, model)
 
     def _adapters(self, work: Work, model: Any, chosen: Sequence[str]) -> Any:
         """The model with low-rank changes of its trunk, folded or beside it."""

@@ -209,12 +209,13 @@ et al., Extracting and Composing Robust Features with Denoising Autoencoders, IC
 
     def _compiled(self, fused: Any, joint: Any, *, tuned: bool = False) -> None:
         """Compiles the fused model as `build` did; a balancer has nothing to weigh while the trunks are frozen."""
-        if tuned:
-            own = joint.balancer
-            rates = dict.fromkeys(("shared", *fused.tasks), self.rate)
-            compile_like(fused, joint, balancer=type(own).from_config(own.get_config()), rates=rates)
-        else:
-            compile_like(fused, joint)
+        options: dict[str, Any] = {}
+        with joint.distribute_strategy.scope():
+            if tuned:
+                own = joint.balancer
+                options["balancer"] = type(own).from_config(own.get_config())
+                options["rates"] = dict.fromkeys(("shared", *fused.tasks), self.rate)
+            compile_like(fused, joint, **options)
 
     def _fused(self, work: Work, joint: Any, branches: list[TrunkBranch]) -> tuple[Any, list[Any], Any]:
         """One model of all trunks, with new heads; what the trunks give there, and what the heads read."""

@@ -130,6 +130,8 @@ def _plain_object(value: Any) -> Any:
 
 def _told(value: Any) -> str:
     """A setting as `repr` shows it."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_told, value))})"
     return getattr(value, "__qualname__", None) or repr(value)
 
 

@@ -45,10 +45,12 @@ class Vote(keras.layers.Layer):
 
 
 def _decided(output: Any) -> Any:
-    """1 for the decided class, 0 for the others."""
+    """1 for the decided class, 0 for the others; classes that are alike share it."""
     if output.shape[-1] == 1:
         return ops.cast(output > 0.5, "float32")
-    return ops.one_hot(ops.argmax(output, axis=-1), output.shape[-1], dtype="float32")
+    # LiteRT has no built-in op for what Keras's argmax does with signed zeros.
+    likeliest = ops.cast(output >= ops.max(output, axis=-1, keepdims=True), "float32")
+    return likeliest / ops.sum(likeliest, axis=-1, keepdims=True)
 
 
 @keras.saving.register_keras_serializable(package="kmtl")

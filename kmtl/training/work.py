@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kmtl import data as datasets
-from kmtl._checks import Refusals, is_whole, refusal, words
+from kmtl._checks import Refusals, is_whole, known_keys, refusal, words
 from kmtl.feeding import as_dataset
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics
 from kmtl.feeding.resume import register_restart, stream_from
@@ -96,6 +96,8 @@ class Work:
 
             sets = given.train
             if isinstance(sets, Mapping) and self.recipe.takes_sets_by_task:
+                known_keys(refusals, "train", sets, named)
+                refusals.check()
                 self.train: Any = {name: taken("train", data) for name, data in sets.items()}
             elif isinstance(sets, Mapping):
                 fix = "Make one of them: kmtl.data.mix(datasets, ...)."

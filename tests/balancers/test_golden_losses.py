@@ -15,7 +15,8 @@ from kmtl.balancers.signals import masked_softmax
 from kmtl.tasks import Regression
 
 pytestmark = needed
-SIZES = ["K2", "K3", "K10"]
+#: The peers' own formulas take any number of tasks alike.
+SIZES = cases(["K2", "K3", "K10"], "K2", "K10", others="slow")
 #: What no balancer here is: the rest of each file is compared.
 ABSENT = {
     "sequences_torchjd": "MoDo, SDMGrad: weights of the products of two batches; here the problem is that of one",

@@ -1,9 +1,9 @@
 """What a model does under a strategy, one function a row of the table in `docs/distribution.md`.
 
-    python features.py one | devices | workers | gpu
+    python features.py one,devices | workers | gpu [FEATURE ...]
 
-writes `{feature: numbers or a refusal}` as JSON to the file that the environment variable KMTL_FEATURES names. Each
-function returns numbers that must not depend on the strategy.
+writes `{strategy: {feature: numbers or a refusal}}` as JSON to the file that the environment variable KMTL_FEATURES
+names. Each function returns numbers that must not depend on the strategy.
 """
 
 import contextlib
@@ -108,11 +108,10 @@ def _mixed_data():
 
 @feature("a stream of `kmtl.data.from_shards` from its second batch on")
 def _shards():
-    folder = Path(os.environ["KMTL_FEATURES"]).with_suffix(f".shards-{os.getpid()}")
-    examples_of = tf.data.Dataset.from_tensor_slices((X, Y))
-    kmtl.data.write_shards(examples_of, folder, shards=3)
-    found = kmtl.data.from_shards(folder, tasks(), batch_size=16)
-    return trained(made(), stream_from(found, 1), None, batch_size=None, steps_per_epoch=3)
+    with tempfile.TemporaryDirectory() as folder:
+        kmtl.data.write_shards(tf.data.Dataset.from_tensor_slices((X, Y)), f"{folder}/set", shards=3)
+        found = kmtl.data.from_shards(f"{folder}/set", tasks(), batch_size=16)
+        return trained(made(), stream_from(found, 1), None, batch_size=None, steps_per_epoch=3)
 
 
 @feature("`evaluate`")
@@ -381,30 +380,32 @@ def numbers(value):
 
 def strategy_of(mode):
     """GPUs if asked for, and hidden otherwise."""
-    if mode == "gpu":
-        return kmtl.distribution.strategy("auto")
-    tf.config.set_visible_devices([], "GPU")
-    if mode == "devices":
-        kmtl.distribution.logical_devices(2)
-        return kmtl.distribution.strategy("mirrored")
-    return kmtl.distribution.strategy("multi_worker" if mode == "workers" else None)
+    return kmtl.distribution.strategy({"one": None, "devices": "mirrored", "workers": "multi_worker"}.get(mode, "auto"))
 
 
-def main(mode, *chosen):
-    strategy = strategy_of(mode)
+def run(strategy, chosen):
+    """What the chosen features give, or all."""
     found = {}
-    for text, function in FEATURES.items():
-        if chosen and text not in chosen:
-            continue
+    for text in chosen or FEATURES:
         try:
             with strategy.scope():
-                found[text] = numbers(function())
+                found[text] = numbers(FEATURES[text]())
         except ValueError as error:
             found[text] = {"refused": str(error)}
         except Exception:  # noqa: BLE001 - the test shows it
             found[text] = {"error": traceback.format_exc()}
         keras.backend.clear_session()
-    if strategy.cluster_resolver is None or strategy.cluster_resolver.task_id == 0:
+    return found
+
+
+def main(modes, *chosen):
+    if modes != "gpu":
+        tf.config.set_visible_devices([], "GPU")
+    if "devices" in modes:
+        kmtl.distribution.logical_devices(2)
+    strategies = {mode: strategy_of(mode) for mode in modes.split(",")}
+    found = {mode: run(strategy, chosen) for mode, strategy in strategies.items()}
+    if all(one.cluster_resolver is None or one.cluster_resolver.task_id == 0 for one in strategies.values()):
         file = Path(os.environ["KMTL_FEATURES"])
         file.with_suffix(".part").write_text(json.dumps(found))
         file.with_suffix(".part").rename(file)

@@ -16,13 +16,13 @@ from distribution import features
 
 HERE = pathlib.Path(__file__).parent
 DOCS = HERE.parents[1] / "docs" / "distribution.md"
-#: What stands for the rest: each goes another way through the step, or through TensorFlow.
+#: What stands for the rest: each goes another way through the step, or through TensorFlow. The second takes several
+#: steps an execution, and its last batch leaves a replica empty.
 CORE = [
     "`fit` with tf.data, uneven last batch",
-    "`steps_per_execution`",
+    "joint losses and metrics, several losses of a task",
     "an optimizer by task",
     "mixed_float16",
-    "joint losses and metrics, several losses of a task",
 ]
 ON_MACHINES = CORE[:2]
 #: What cannot work, by feature: a part of the refusal.
@@ -30,14 +30,15 @@ REFUSED = {"`jit_compile=True`": "keras-team/keras#19005"}
 #: float16 rounds what each replica sums.
 TOLERANCE = {"mixed_float16": 2e-3, "mixed_float16 with gradient accumulation": 2e-3}
 SECONDS = 400
+#: One device and two are tried by one process.
+PROCESSES = {"one": "one,devices", "devices": "one,devices", "workers": "workers", "gpu": "gpu"}
 
 
-def command(mode):
+def command(modes, part):
     """One process, or a launcher of two."""
-    kind, _, part = mode.partition(" ")
-    chosen = (ON_MACHINES if kind == "workers" else CORE) if part else []
-    program = [str(HERE / "features.py"), kind, *chosen]
-    if kind == "workers":
+    chosen = (ON_MACHINES if modes == "workers" else CORE) if part else []
+    program = [str(HERE / "features.py"), modes, *chosen]
+    if modes == "workers":
         return [sys.executable, "-m", "kmtl.distribution", "--workers", "2", *program]
     return [sys.executable, *program]
 
@@ -46,15 +47,17 @@ def command(mode):
 def numbers(once):
     """What each strategy gives."""
 
-    def of(mode):
+    def of(mode, part=""):
+        modes = PROCESSES[mode]
+
         def make(path):
             environment = {**os.environ, "KMTL_FEATURES": str(path), "PYTHONPATH": os.pathsep.join(sys.path)}
             done = subprocess.run(
-                command(mode), capture_output=True, text=True, check=False, timeout=SECONDS, env=environment
+                command(modes, part), capture_output=True, text=True, check=False, timeout=SECONDS, env=environment
             )
             assert done.returncode == 0, done.stderr[-3000:]
 
-        return json.loads(once(f"features-{mode.replace(' ', '-')}.json", make).read_text())
+        return json.loads(once(f"features-{modes}{part}.json", make).read_text())[mode]
 
     return of
 
@@ -63,7 +66,7 @@ def parameters():
     """Features on two devices and on two machines: long for those that stand for the rest, slow for the others."""
     for mode, core in (("devices", CORE), ("workers", ON_MACHINES)):
         for text in features.FEATURES:
-            part = " core" if text in core else ""
+            part = "-core" if text in core else ""
             # Two machines are tried in CI by other tests: a pair that trains, one that dies, the example.
             shown = part and mode == "devices"
             yield pytest.param(text, mode, part, marks=pytest.mark.long if shown else pytest.mark.slow)
@@ -71,7 +74,7 @@ def parameters():
 
 @pytest.mark.parametrize(("text", "mode", "part"), list(parameters()))
 def test_two_give_the_numbers_of_one(numbers, text, mode, part):
-    compare(text, numbers(f"one{part}")[text], numbers(f"{mode}{part}")[text])
+    compare(text, numbers("one", part)[text], numbers(mode, part)[text])
 
 
 def compare(text, one, many):

@@ -1,7 +1,6 @@
-"""Exports in processes that are killed, or that run at the same time.
+"""Exports in processes that are killed, and then in some that run at the same time.
 
-    python exporting.py kill DIRECTORY TIMES SEED
-    python exporting.py together DIRECTORY PROCESSES EXPORTS
+    python exporting.py DIRECTORY TIMES SEED DIRECTORY PROCESSES EXPORTS
 
 Each exporting process is a fork of this one, which imports TensorFlow and never runs it, so that it starts at once.
 """
@@ -61,4 +60,5 @@ def together(directory, processes, exports):
 
 
 if __name__ == "__main__":
-    {"kill": kill, "together": together}[sys.argv[1]](sys.argv[2], *map(int, sys.argv[3:]))
+    kill(sys.argv[1], *map(int, sys.argv[2:4]))
+    together(sys.argv[4], *map(int, sys.argv[5:]))

@@ -70,7 +70,7 @@ def quantized(model, images, dtype, path):
 # The converter calibrates by an interpreter that warns of its own end.
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated:UserWarning")
-@pytest.mark.parametrize("dtype", cases(["int8", "uint8", "float32"], "int8"))
+@pytest.mark.parametrize("dtype", cases(["int8", "uint8", "float32"], "int8", others="slow"))
 def test_integers_that_stand_for_numbers_are_made_and_read(convnet, images, tmp_path, dtype):
     path = quantized(convnet, images, tf.as_dtype(dtype), tmp_path / "m.tflite")
     table = kmtl.export.check(convnet, path, images, tolerance=0.05)

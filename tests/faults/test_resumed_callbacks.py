@@ -81,10 +81,12 @@ def test_patience_best_values_and_rates(tmp_path):
 
 
 @pytest.mark.long
-def test_callbacks_of_the_user(tmp_path):
+def test_callbacks_of_the_user_and_swapped_averages(tmp_path):
     # With a backup after every batch the second goes on behind the last batch of an epoch.
     moments = [(1, 2), (1, "end"), (3, 0)]
-    whole = assert_goes_on(tmp_path, moments, callbacks=[Decay, Diary, rates], save_freq=1)
+    averaging = lambda: model(keras.optimizers.Adam(0.01, use_ema=True))  # noqa: E731
+    swap = lambda: C.SwapEMAWeights(swap_on_epoch=True)  # noqa: E731
+    whole = assert_goes_on(tmp_path, moments, made=averaging, callbacks=[Decay, Diary, rates, swap], save_freq=1)
     assert whole["callback 0 batches"] == str(EPOCHS * STEPS)
 
 
@@ -99,19 +101,6 @@ def test_a_stop_within_an_epoch(tmp_path):
     whole = assert_goes_on(tmp_path, [(1, 3), (2, "end")], callbacks=[StopAt])
     assert len(whole["epochs"]) == 3
     assert whole["MultiTaskModel.optimizer._iterations"] == 2 * STEPS + 2
-
-
-@pytest.mark.long
-def test_swapped_averages(tmp_path):
-    averaging = lambda: model(keras.optimizers.Adam(0.01, use_ema=True))  # noqa: E731
-    callbacks = [lambda: C.SwapEMAWeights(swap_on_epoch=True)]
-    assert_goes_on(tmp_path, [(1, 2), (2, 0)], made=averaging, callbacks=callbacks)
-
-
-@pytest.mark.long
-def test_validation(tmp_path):
-    options = {"validation_data": (X[:15], {name: labels[:15] for name, labels in Y.items()})}
-    assert_goes_on(tmp_path, callbacks=[lambda: C.ReduceLROnPlateau("val_loss", patience=0, min_delta=9.0)], **options)
 
 
 def checkpoints(folder):
@@ -183,11 +172,12 @@ def test_the_same_objects_go_on_after_an_interruption(tmp_path):
 
 
 @pytest.mark.long
-def test_several_monitors_and_a_task_at_a_time(tmp_path):
+def test_several_monitors_and_a_task_at_a_time_on_validation_data(tmp_path):
     several = lambda: EarlyStopping(patience=9, restore_best_weights="val_constrained")  # noqa: E731
     alone = lambda: TaskEarlyStopping({"width": "val_width_mae"}, patience=1, min_delta=9.0)  # noqa: E731
     score = lambda: Constrained("kind_accuracy", {"width_mae": 0.1})  # noqa: E731
+    slower = lambda: C.ReduceLROnPlateau("val_loss", patience=0, min_delta=9.0)  # noqa: E731
     options = {"validation_data": (X[:15], {name: labels[:15] for name, labels in Y.items()})}
-    whole = assert_goes_on(tmp_path, [(1, 2), (2, 1), (3, "end")], callbacks=[several, alone, score], **options)
+    whole = assert_goes_on(tmp_path, [(2, 1), (3, "end")], callbacks=[several, alone, score, slower], **options)
     # The task stopped after the second of the four epochs.
     assert (whole["history width_weight"] > 0).tolist() == [True, True, False, False]

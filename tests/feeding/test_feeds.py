@@ -117,24 +117,46 @@ def test_labels_may_come_in_other_dtypes_and_as_columns(trained):
     assert_same_weights(trained, fitted(x=dataset(X, wide), epochs=2))
 
 
-def test_one_array_weighs_every_task(form):
+@pytest.fixture(scope="module")
+def one_array():
+    """A sample weight, and the model that it trains beside arrays when each task has its own copy."""
     weight = np.linspace(0.0, 1.0, 20)
-    expected = fitted(x=X, y=Y, sample_weight=dict.fromkeys(Y, weight))
+    return weight, fitted(x=X, y=Y, sample_weight=dict.fromkeys(Y, weight))
+
+
+def test_one_array_beside_arrays_weighs_every_task(one_array):
+    weight, expected = one_array
     assert_same_weights(expected, fitted(x=X, y=Y, sample_weight=weight))
+
+
+def test_one_array_in_a_stream_weighs_every_task(form, one_array):
+    weight, expected = one_array
     assert_same_weights(expected, fitted(**form(X, Y, weight)), rtol=1e-6, atol=1e-7)
 
 
-def test_an_absent_key_is_filled_as_missing(form):
-    some = {name: Y[name] for name in ("box", "species")}
-    full = {"alive": np.full(20, -1), "age": np.full(20, np.nan), **some}
-    models = []
-    for data in ({"x": X, "y": full}, {"x": X, "y": some}, form(X, some)):
-        model = compiled(run_eagerly=True)
-        model.adapt(X, Y)
-        model.fit(batch_size=SIZE, shuffle=False, verbose=0, check=False, **data)
-        models.append(model)
-    assert_same_weights(models[0], models[1])
-    assert_same_weights(models[0], models[2], rtol=1e-6, atol=1e-7)
+SOME = {name: Y[name] for name in ("box", "species")}
+
+
+def on_some_tasks(**data):
+    """A fresh model that has learned its statistics, trained on labels of which keys may be absent."""
+    model = compiled(run_eagerly=True)
+    model.adapt(X, Y)
+    model.fit(batch_size=SIZE, shuffle=False, verbose=0, check=False, **data)
+    return model
+
+
+@pytest.fixture(scope="module")
+def filled():
+    """The model that arrays train whose other labels are all missing."""
+    return on_some_tasks(x=X, y={"alive": np.full(20, -1), "age": np.full(20, np.nan), **SOME})
+
+
+def test_a_key_absent_from_arrays_is_filled_as_missing(filled):
+    assert_same_weights(filled, on_some_tasks(x=X, y=SOME))
+
+
+def test_a_key_absent_from_a_stream_is_filled_as_missing(form, filled):
+    assert_same_weights(filled, on_some_tasks(**form(X, SOME)), rtol=1e-6, atol=1e-7)
 
 
 def test_a_generators_keys_and_weights_may_come_and_go():
@@ -170,12 +192,21 @@ def test_a_pydataset_hears_of_epochs_and_may_have_no_end(trained):
     assert stream.events.count("begin") == 2
 
 
-def test_a_dict_of_inputs_goes_by_name(form):
-    models = [two_inputs(), two_inputs()]
-    x = {"wide": X[:, 2:], "slim": X[:, :2]}
-    models[0].fit(x, Y, batch_size=SIZE, shuffle=False, verbose=0)
-    models[1].fit(**form(dict(reversed(x.items())), Y), shuffle=False, verbose=0)
-    assert_same_weights(*models, rtol=1e-6, atol=1e-7)
+NAMED = {"wide": X[:, 2:], "slim": X[:, :2]}
+
+
+@pytest.fixture(scope="module")
+def named():
+    """The model that arrays by name train."""
+    model = two_inputs()
+    model.fit(NAMED, Y, batch_size=SIZE, shuffle=False, verbose=0)
+    return model
+
+
+def test_a_dict_of_inputs_goes_by_name(form, named):
+    model = two_inputs()
+    model.fit(**form(dict(reversed(NAMED.items())), Y), shuffle=False, verbose=0)
+    assert_same_weights(named, model, rtol=1e-6, atol=1e-7)
 
 
 def test_evaluation_takes_every_form(form, trained):

@@ -1,7 +1,4 @@
-"""Journeys of a new user about training: a frozen application, an old list model, own losses, alternating, devices."""
-
-import subprocess
-import sys
+"""Journeys of a new user about training: a frozen application, an old list model, own losses, alternating, a search."""
 
 import keras
 import keras_tuner
@@ -128,39 +125,3 @@ def test_a_search_by_hand(tasks, image, pictures, labels):
         # KerasTuner 1.4.8 uses names that Python deprecates.
         tuner.search(pictures, labels, validation_data=(pictures, labels), verbose=0)
     assert 0.1 <= tuner.get_best_hyperparameters()[0].get("size_weight") <= 1.0
-
-
-TWO_DEVICES = """
-import keras
-import numpy as np
-import tensorflow as tf
-import kmtl
-
-kmtl.distribution.logical_devices(2)
-rows = np.random.default_rng(0).normal(size=(48, 6)).astype("float32")
-labels = {"side": (rows[:, 0] > 0).astype("int32"), "size": rows[:, 1].copy()}
-labels["side"][::5], labels["size"][1::3] = -1, np.nan
-
-
-def trained(strategy):
-    with strategy.scope():
-        keras.utils.set_random_seed(3)
-        given = keras.Input((6,), name="given")
-        tasks = [kmtl.Classification("side", 2), kmtl.Regression("size")]
-        model = kmtl.MultiTaskModel.from_features(given, keras.layers.Dense(8, "relu")(given), tasks)
-        model.compile(keras.optimizers.SGD(0.01), balancer="upgrad")
-    model.fit(rows, labels, batch_size=16, shuffle=False, verbose=0)
-    return strategy.num_replicas_in_sync, model.get_weights()
-
-
-one, two = trained(tf.distribute.get_strategy()), trained(kmtl.distribution.strategy("mirrored"))
-assert (one[0], two[0]) == (1, 2)
-for left, right in zip(one[1], two[1], strict=True):
-    np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
-"""
-
-
-def test_two_devices():
-    """The same lines under a strategy, in a process that has two devices: the weights of one."""
-    done = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]

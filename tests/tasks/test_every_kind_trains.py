@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cases import cases
 from kinds import BETWEEN_ROWS, KINDS
 from kinds_model import COUNT, NAMES, by_numpy, compiled, examples
 
@@ -148,7 +149,11 @@ def test_a_gramian_balancer_weighs_it_too(name):
     assert np.isfinite(logs["zebra_loss"])
 
 
-@pytest.mark.parametrize("name", rows("segmentation"))
+# Of a class, of yes or no, and of numbers tests/feeding/test_feeds.py tells it.
+@pytest.mark.parametrize(
+    "name",
+    ["segmentation", *cases(["multilabel", "ordinal"]), *cases(["classification", "binary", "vector"], others="slow")],
+)
 def test_streams_train_as_arrays_do(name):
     """Batches of a dataset and of a generator, with class weights where it has classes."""
     x, y, weights = examples(name)
@@ -172,16 +177,16 @@ sys.path[:0] = {paths}
 import numpy as np
 import keras
 import kmtl
-from kinds_model import COUNT, NAMES, compiled, examples
+from kinds_model import compiled, examples
 
 kmtl.distribution.logical_devices(2)
 found = {{}}
-for name in NAMES:
+for name in {names}:
     x, y, weights = examples(name)
     outcome = []
     for kind in (None, "mirrored"):
         with kmtl.distribution.strategy(kind).scope():
-            model = compiled(name, run_eagerly=False, optimizer="sgd")
+            model = compiled(name, run_eagerly=kind is None, optimizer="sgd")
         model.adapt(x, y)
         logs = model.fit(x, y, sample_weight=weights, batch_size=8, shuffle=False, verbose=0).history
         outcome.append((model.get_weights(), {{key: value[0] for key, value in logs.items()}}))
@@ -194,11 +199,13 @@ print(json.dumps(found))
 
 @pytest.mark.long
 def test_two_replicas_are_one_device():
-    code = REPLICAS.format(paths=[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
+    # The others train on two replicas in tests/distribution/features.py.
+    names = ["multilabel", "ordinal", "segmentation"]
+    code = REPLICAS.format(paths=[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])], names=names)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert set(found) == set(NAMES)
+    assert list(found) == names
     for name, (weights, logs) in found.items():
         assert weights < 1e-5, name
         assert logs < 1e-4, name

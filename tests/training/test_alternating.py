@@ -137,6 +137,7 @@ def test_a_turn_without_a_label_goes_to_the_next_and_none_moves_nothing():
     assert float(model.balancer.skipped) == 0.0
 
 
+@pytest.mark.long
 def test_mixed_precision_keeps_turns():
     def halves(tasks):
         keras.config.set_dtype_policy("mixed_float16")
@@ -194,6 +195,7 @@ def test_the_stream_of_sets_begins_anywhere_as_its_own_middle():
         assert np.isnan(b if int(turns.at(step)) == 0 else a)
 
 
+@pytest.mark.long
 def test_one_killed_behind_a_backup_goes_on_with_the_turn_that_it_stood_at(tmp_path):
     recipe = Alternating(optimizer="own")  # an epoch has three steps: the second one begins with the other task
     options = {"train": full_rows(), "validation": None}

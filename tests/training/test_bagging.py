@@ -68,6 +68,7 @@ def test_the_out_of_bag_score_is_that_of_the_members_that_did_not_see_a_row():
     assert set(work.notes["out_of_bag"]["kind"]) == {"accuracy"}
 
 
+@pytest.mark.long
 def test_without_samples_each_member_sees_all_rows_and_there_is_no_out_of_bag_score():
     found = train(training.Bagging(members=2, bootstrap=False), epochs=1, validation=None)
     assert found.notes == {}

@@ -56,6 +56,7 @@ def test_the_output_of_classes_is_the_share_of_the_votes(boosted):
     assert not boosted.model.trainable_variables
 
 
+@pytest.mark.long
 def test_a_task_that_ends_is_left_out_of_the_next_members():
     def fixed(tasks):
         """Says the first class of any row."""

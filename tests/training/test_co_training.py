@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from recipe_rows import TASKS, build, left, right, rows, train
 
 import kmtl
@@ -28,10 +29,14 @@ def pairs(count, seed, labelled=None):
     return x, {"kind": y}
 
 
-def build_pairs(tasks):
+def build_eagerly(tasks):
+    return build_pairs(tasks, run_eagerly=True)
+
+
+def build_pairs(tasks, *, run_eagerly=False):
     inputs = {name: keras.Input((WIDTH,), name=name) for name in ("one", "other")}
     model = kmtl.MultiTaskModel.from_features(inputs, keras.layers.Concatenate()(list(inputs.values())), tasks)
-    model.compile(keras.optimizers.Adam(0.05))
+    model.compile(keras.optimizers.Adam(0.05), run_eagerly=run_eagerly)
     return model
 
 
@@ -63,12 +68,25 @@ def test_a_row_with_one_view_gets_no_label_and_trains_that_view_alone():
             seen.append(int(self.model.optimizer.iterations))
 
     found = training.CoTraining(("one", "other"), rounds=1, take=1.0).train(
-        build_pairs, [KIND], (x, y), epochs=1, batch_size=1, verbose=0, callbacks=lambda: [Counts()]
+        build_eagerly, [KIND], (x, y), epochs=1, batch_size=1, verbose=0, callbacks=lambda: [Counts()]
     )
     given = found.notes["labelled"]["kind"][0]
     assert 0 < given <= 16
     # One row a step: labelled rows of each view, then those and what was given.
     assert seen == [16, 32, 16 + given, 32 + given]
+
+
+def test_labels_of_unlabelled_rows_are_never_read():
+    (x, y), (more, labels) = pairs(16, 0), pairs(24, 1)
+    garbage = {"kind": np.full(24, 10**6)}
+    given = [more, (more, labels), (more, garbage), tf.data.Dataset.from_tensor_slices((more, garbage)).batch(7)]
+    models = []
+    for unlabelled in given:
+        recipe = training.CoTraining(("one", "other"), unlabelled, rounds=1, take=0.5)
+        models.append(recipe.train(build_eagerly, [KIND], (x, y), epochs=1, batch_size=8, verbose=0).model)
+    for model in models[1:]:
+        for one, two in zip(model.get_weights(), models[0].get_weights(), strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 def test_surest_rows_get_labels_in_the_shares_of_the_classes():
@@ -117,6 +135,10 @@ def test_tasks_without_classes_are_trained_on_their_labels_and_told():
     np.testing.assert_allclose(joined["speed"], (outputs[0]["speed"] + outputs[1]["speed"]) / 2, rtol=1e-5)
     product = outputs[0]["kind"] * outputs[1]["kind"]
     np.testing.assert_allclose(joined["kind"], product / product.sum(-1, keepdims=True), rtol=1e-5)
+
+
+def test_functions_are_told_by_their_names():
+    assert repr(training.CoTraining((left, right), rounds=2)) == "CoTraining(views=(left, right), rounds=2)"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ def test_the_identity_is_separate_training_bit_for_bit():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
 def test_the_mean_trunk_of_equal_copies_predicts_as_they_do():
     each, mean = (train(MessagePassing(UNIFORM, every=1, trunk=trunk)).model for trunk in ("each", "mean"))
     assert len(mean.shared_variables) == 4
@@ -95,6 +96,7 @@ def test_labels_tell_the_exchange_in_advance():
     np.testing.assert_allclose(trained.notes["exchange"], [[share, 1 - share], [1 - share, share]], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_one_killed_behind_a_backup_goes_on_with_what_it_has_measured(tmp_path):
     recipe = MessagePassing(every=2)  # an epoch has three steps: the second exchange is in the second one
     found, whole = train_killed(recipe, tmp_path, epoch=2), train(recipe)
@@ -103,6 +105,7 @@ def test_one_killed_behind_a_backup_goes_on_with_what_it_has_measured(tmp_path):
     np.testing.assert_array_equal(found.notes["affinity"], whole.notes["affinity"])
 
 
+@pytest.mark.long
 def test_copies_that_start_apart_are_told_and_start_alike():
     def heads_first(tasks):
         keras.utils.set_random_seed(len(tasks[0].name))

@@ -106,6 +106,7 @@ def test_no_row_is_predicted_by_a_model_that_saw_it_and_each_fold_has_labels_of_
         assert (~np.isnan(held.y["speed"][left])).sum() in (5, 6)
 
 
+@pytest.mark.long
 def test_the_layers_give_what_the_meta_model_learned():
     base = training.Joint()
     found = train(training.Stacking(folds=2, penalty=0.1, base=base), epochs=1, validation=None)

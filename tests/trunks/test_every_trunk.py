@@ -125,8 +125,9 @@ def test_dropout_drops_and_rescales_in_training_only(build, pixels):
     np.testing.assert_allclose(dropped[kept], (expected / 0.75)[kept], rtol=1e-5)
 
 
+# The momentum is one function's for every trunk.
 @pytest.mark.long
-@pytest.mark.parametrize("build", cases(NAMES, "resnet"), indirect=True)
+@pytest.mark.parametrize("build", cases(NAMES, "resnet", others="slow"), indirect=True)
 def test_test_mode_follows_training_mode_within_ninety_steps(build, pixels):
     """Momentum 0.9 leaves 0.0001 of the initial statistics after ninety steps; 0.99 would leave 0.4.
 
@@ -193,8 +194,9 @@ def test_saved_and_loaded_it_is_the_same(build, pixels, tmp_path):
     assert penalty(loaded) == pytest.approx(penalty(model), rel=1e-6)
 
 
+# Every layer is stock Keras's, whose export Keras tests.
 @pytest.mark.long
-@pytest.mark.parametrize("build", cases(NAMES, "inception"), indirect=True)
+@pytest.mark.parametrize("build", cases(NAMES, "inception", others="slow"), indirect=True)
 def test_exported_it_is_the_same(build, pixels, tmp_path):
     model = settle(build((16, 16, 1)))
     model.export(tmp_path / "saved", verbose=False)
@@ -204,6 +206,7 @@ def test_exported_it_is_the_same(build, pixels, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("build", cases(NAMES, "inception", "resnet", others="slow"), indirect=True)
 def test_xla_and_graph_agree(build, pixels):
     model = settle(build((16, 16, 1)))
     image = tf.constant(pixels(4, 16, 16, 1))
@@ -215,7 +218,7 @@ def test_xla_and_graph_agree(build, pixels):
     np.testing.assert_allclose(compiled, plain, atol=1e-4 * np.abs(plain).max())
 
 
-@pytest.mark.parametrize("normalization", cases(["layer", "batch", "group"], "batch"))
+@pytest.mark.parametrize("normalization", cases(["layer", "batch", "group"], "batch", others="slow"))
 def test_half_precision_is_near_full(build, normalization, pixels):
     image = pixels(4, 16, 16, 1)
     full = build((16, 16, 1), normalization=normalization)

@@ -227,7 +227,7 @@ def test_int8_keeps_what_the_quickstart_learned(prepared, tmp_path, widths, epoc
     train, validation, test = kmtl.data.load("digit_poses", data_dir=prepared)
     samples = train
     if epochs == 1:
-        train, validation, test, samples = train.take(40), validation.take(4), test.take(4), train.take(4)
+        train, validation, test, samples = train.take(40), validation.take(2), test.take(2), train.take(1)
     image = keras.Input((32, 32, 1), name="image")
     features = kmtl.trunks.convnet(image, widths=widths)
     model = kmtl.MultiTaskModel.from_features(image, features, kmtl.data.tasks("digit_poses"))

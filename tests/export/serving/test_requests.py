@@ -212,8 +212,8 @@ def test_text_bytes_and_numbers_that_json_lacks(tmp_path):
         assert text in listed
 
 
-def test_image_files_of_the_users_own(tmp_path):
-    version = served.exported(tmp_path / "pets")
+def test_image_files_of_the_users_own(served_pets, tmp_path):
+    version = served_pets[3].parent / "pets" / "2"
     picture = tf.io.encode_jpeg(np.full((30, 40, 3), 200, "uint8")).numpy()
     out = requests.request_examples(version, served.samples(), tmp_path / "ready", files={"photo": picture})
     assert (out / "samples" / "photo.image").read_bytes() == picture
