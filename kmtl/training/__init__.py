@@ -3,6 +3,7 @@
 from kmtl.training.alternating import Alternating
 from kmtl.training.bagging import Bagging
 from kmtl.training.boosting import Boosting
+from kmtl.training.classical import Classical
 from kmtl.training.co_training import CoTraining
 from kmtl.training.decision_forests import DecisionForest
 from kmtl.training.distilled import Distilled
@@ -26,6 +27,7 @@ __all__ = [
     "Alternating",
     "Bagging",
     "Boosting",
+    "Classical",
     "CoTraining",
     "DecisionForest",
     "Distilled",

@@ -28,7 +28,8 @@ class MixedModel:
     """A `MultiTaskModel` that reads classical outputs, and the predictors that give them.
 
     What is of the network alone, `model` does: it takes `<task>_classical` beside its other inputs, and saves, exports
-    and trains as any other.
+    and trains as any other. Of parts that were kept apart this class makes the whole again: a model, and
+    `{task: Classical(task, [estimator])}`.
 
     Args:
         model: A `MultiTaskModel` with an input `<task>_classical` for each classical predictor.
@@ -41,6 +42,17 @@ class MixedModel:
         model: The network.
         classical: The predictors.
         tasks: The tasks by name.
+
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from kmtl.tasks import Regression
+    >>> task, x = Regression("age"), np.eye(3, 2, dtype="float32")
+    >>> row, given = keras.Input((2,), name="row"), keras.Input((1,), name="age_classical")
+    >>> mean = keras.layers.Average()([keras.layers.Dense(1)(row), given])
+    >>> model = MultiTaskModel({"row": row, "age_classical": given}, {"age": mean}, tasks=[task])
+    >>> line = Classical.fitted(task, LinearRegression(), x, np.arange(3.0))
+    >>> mixed = MixedModel(model, {"age": line}, inputs="row", columns=["row"])
+    >>> mixed.predict(x, verbose=0)["age"].shape, mixed.is_linear
+    ((3, 1), True)
     """
 
     def __init__(
