@@ -89,7 +89,7 @@ class RecipeComparison(Result):
             "cost": float(np.mean([run.cost for run in runs])),
             "seconds": float(np.mean([run.seconds for run in runs])),
             "parameters": runs[0].parameters,
-            "latency": float(np.median([run.latency for run in runs]) / np.median([run.latency for run in base])),
+            "latency": min(run.latency for run in runs) / min(run.latency for run in base),
         }
 
     def parts(self) -> list[str | Table]:
@@ -133,5 +133,5 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
         "cost": f"{row['cost']:.2f}",
         "seconds": f"{row['seconds']:.1f}",
         "parameters": f"{row['parameters']:,}",
-        "latency": f"{row['latency']:.2f}",
+        "latency": None if np.isnan(row["latency"]) else f"{row['latency']:.2f}",
     }

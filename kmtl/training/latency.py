@@ -5,14 +5,13 @@ import time
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 _REPEATS = 10
 
 
 def latency(model: Any, batch: Any) -> float:
-    """Seconds of a prediction of one batch, the median of several; the first ones trace and warm up.
+    """Seconds of a prediction of one batch, the least of several, which other work on the machine disturbs least.
 
     Args:
         model: A Keras model, or what predicts as one.
@@ -28,4 +27,4 @@ def latency(model: Any, batch: Any) -> float:
         start = time.perf_counter()
         predict(given)
         seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds[2:]))
+    return min(seconds[2:])
