@@ -14,7 +14,15 @@ from recipe_rows import RECIPES, TASKS, build, rows, train
 
 import kmtl
 
-every = pytest.mark.parametrize("name", RECIPES)
+# Rows of which another row shows the same code at work.
+SHOWN_BY_OTHERS = {"joint_longer", "label_concat", "tuned_adapters", "indirect_denoised", "message_passing_mean"}
+ROWS = [pytest.param(name, marks=pytest.mark.slow if name in SHOWN_BY_OTHERS else ()) for name in RECIPES]
+every = pytest.mark.parametrize("name", ROWS)
+# On two devices CI tries those whose steps are least like the plain one; the others are `slow`.
+REPLICATED = {"alternating", "distilled", "mean_teacher", "message_passing", "tuned_adapters_stay"}
+on_two = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in REPLICATED else pytest.mark.slow) for name in RECIPES]
+)
 # What cannot be, with the reason that its refusal gives: `{(recipe, what): part of the message}`.
 REFUSED = {
     ("heterogeneous", "file"): "a file form other than pickle",
@@ -114,16 +122,21 @@ def test_it_is_served_or_says_why_not(name, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def replicated():
-    """What became of each recipe on two devices, which only a process of its own can have."""
+def replicated(request):
+    """What became of the recipes that are asked for on two devices, which only a process of its own can have."""
     script = pathlib.Path(__file__).parents[1] / "recipe_replicas.py"
-    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    asked = [item for item in request.session.items if getattr(item, "originalname", "") == ON_TWO.__name__]
+    names = [item.callspec.params["name"] for item in asked]
+    found = subprocess.run([sys.executable, str(script), *names], capture_output=True, text=True, check=False)
     assert not found.returncode, found.stderr[-3000:]
     return json.loads(found.stdout.splitlines()[-1])
 
 
 @pytest.mark.long
-@every
+@on_two
 def test_it_trains_on_two_replicas_or_says_why_not(name, replicated):
     wanted = REFUSED.get((name, "replicas"), "")
     assert replicated[name] == "" if not wanted else wanted in replicated[name]
+
+
+ON_TWO = test_it_trains_on_two_replicas_or_says_why_not
