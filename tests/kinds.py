@@ -18,6 +18,7 @@ from kmtl.tasks import (
     Task,
     TwoLabels,
 )
+from kmtl.tasks.combinations import Combination
 
 
 class Kind(NamedTuple):
@@ -102,8 +103,9 @@ def _floats(*shape: int):
     return lambda generator, n: generator.normal(3.0, 2.0, (n, *shape)).astype("float32")
 
 
-#: Kinds whose loss is taken between rows: tests/sharing/test_pair_relation.py has what holds of them.
-BETWEEN_ROWS = {Relation}
+#: Kinds of which other tests tell: a loss that is taken between rows (tests/sharing/test_pair_relation.py), a label
+#: that `LabelFusion` makes of others (tests/tasks/test_combinations.py).
+TOLD_ELSEWHERE = {Combination, Relation}
 
 KINDS = {
     "classification": Kind(lambda name, **options: Classification(name, 3, **options), _integers(3), _cross_entropy),

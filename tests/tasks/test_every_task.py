@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from kinds import BETWEEN_ROWS
+from kinds import TOLD_ELSEWHERE
 
 from kmtl._checks import Refusals
 from kmtl.losses import group_tasks
@@ -64,7 +64,7 @@ def built_on(kind):
 
 def test_every_kind_has_a_row(kinds):
     subclasses = {kind for kind in built_on(Task) if kind.__module__.startswith("kmtl.")}
-    assert subclasses - BETWEEN_ROWS == {type(kind.make("zebra")) for kind in kinds.values()}
+    assert subclasses - TOLD_ELSEWHERE == {type(kind.make("zebra")) for kind in kinds.values()}
 
 
 def test_labels_predictions_and_missing_values_agree(kind):
