@@ -86,7 +86,8 @@ def timed(found, batch):
 def section(name, found, labels):
     """One table in Markdown, with what it is of, and what is better or worse than each joint row."""
     share = "all labels" if labels == 1 else f"{labels:.0%} of the labels"
-    lines = [f"\n## {name}, {share}\n", found.parts()[0].markdown(), ""]
+    seeds = len(found.runs[found.baseline])
+    lines = [f"\n## {name}, {share}, {seeds} seeds\n", found.parts()[0].markdown(), ""]
     for baseline in ("separate", *(row for row in found.runs if row.startswith("joint"))):
         lines.append(told(found.against(baseline)))
     return "\n".join(lines)
@@ -108,24 +109,27 @@ def main():
     parser.add_argument("--sets", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS))
     parser.add_argument("--rows", nargs="+", default=[])
     parser.add_argument("--labels", type=float, default=1.0)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[5], help="one number, or one a set")
+    parser.add_argument("--few", nargs="*", default=list(PROBLEMS), help="sets of which --write has few labels, too")
+    parser.add_argument("--few-seeds", type=int, default=5)
     parser.add_argument("--verbose", type=int, default=0)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    shares = (1.0, 0.1) if given.write else (given.labels,)
+    seeds = given.seeds * len(given.sets) if len(given.seeds) == 1 else given.seeds
+    planned = [(name, given.labels, number) for name, number in zip(given.sets, seeds, strict=True)]
+    planned += [(name, 0.1, given.few_seeds) for name in given.few] if given.write else []
     sections = []
-    for share in shares:
-        for name in given.sets:
-            options = {"labels": share, "rows": given.rows, "seeds": given.seeds, "verbose": given.verbose}
-            found = timed(compared(name, given.folder, **options), tf.constant(PROBLEMS[name]().test[0][:64]))
-            sections.append(section(name, found, share))
-            print(sections[-1], flush=True)
+    for name, share, number in planned:
+        options = {"labels": share, "rows": given.rows, "seeds": number, "verbose": given.verbose}
+        found = timed(compared(name, given.folder, **options), tf.constant(PROBLEMS[name]().test[0][:64]))
+        sections.append(section(name, found, share))
+        print(sections[-1], flush=True)
     if given.write:
         machine = f"{os.cpu_count()} cores, {platform.machine()}, no GPU"
         versions = f"Keras {keras.__version__}, NumPy {np.__version__}, kmtl {kmtl.__version__}"
         head = [
             "# Forms of joint training",
-            f"\n`{COMMAND}`; {versions}; {machine}; {given.seeds} seeds.",
+            f"\n`{COMMAND}`; {versions}; {machine}.",
             WIDE,
             "delta_m: mean change of all metrics against separate models, percent, negative is better, with the 95 % "
             "interval over the seeds. Cost: joint trainings over the given epochs. Latency: 64 test pictures, the "
