@@ -30,7 +30,7 @@ from kmtl.evidence import RecipeComparison, compare
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "forms.md"
 TURNS = 30
-COMMAND = "python benchmarks/forms.py --folder RUNS --write"
+COMMAND = "python benchmarks/forms.py --folder RUNS --write --seeds 5 3 5 --few mnist_attributes --few-seeds 3"
 
 
 def builder(problem, size):
