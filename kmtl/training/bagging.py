@@ -9,7 +9,7 @@ import numpy as np
 from kmtl._checks import refusal, require, whole, words
 from kmtl.training.combined import ensemble
 from kmtl.training.recipe import Recipe, share
-from kmtl.training.rows import Rows
+from kmtl.training.rows_in_memory import Rows
 from kmtl.training.scored_outputs import labelled, masked, outputs_of, scored
 from kmtl.training.work import Work
 

@@ -13,7 +13,7 @@ from kmtl.tasks.combinations import exclusive_classes
 from kmtl.training.boosting_rounds import Residuals, Round, Votes
 from kmtl.training.combined import called, inputs_like
 from kmtl.training.recipe import Recipe, share
-from kmtl.training.rows import Rows
+from kmtl.training.rows_in_memory import Rows
 from kmtl.training.scored_outputs import outputs_of, weights_of
 from kmtl.training.votes import ScaledSum, Vote
 from kmtl.training.work import Work

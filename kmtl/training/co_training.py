@@ -18,7 +18,7 @@ from kmtl.training.confident_labels import confident_labels
 from kmtl.training.input_views import InputView
 from kmtl.training.recipe import Recipe, share
 from kmtl.training.reusable import Reusable
-from kmtl.training.rows import Rows
+from kmtl.training.rows_in_memory import Rows
 from kmtl.training.unlabelled import Unlabelled
 from kmtl.training.work import Work
 

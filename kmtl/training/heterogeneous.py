@@ -11,7 +11,7 @@ from kmtl.training.mixed_graph import trunk_features
 from kmtl.training.mixed_model import input_names
 from kmtl.training.mixing import Mixing, weights_of
 from kmtl.training.recipe import Recipe, plain, share
-from kmtl.training.rows import Rows
+from kmtl.training.rows_in_memory import Rows
 from kmtl.training.trunk_branches import by_name
 from kmtl.training.work import Work
 

@@ -18,7 +18,7 @@ from kmtl.training.decision_forests import FittedForest
 from kmtl.training.forest_layer import forest_layer
 from kmtl.training.linear_part import linear_layer
 from kmtl.training.mixed_graph import classical_input
-from kmtl.training.rows import rows_of
+from kmtl.training.rows_in_memory import rows_of
 from kmtl.training.trunk_branches import by_name
 
 _FILE, _MODEL, _FEATURES = "mixed.json", "model.keras", "features.keras"

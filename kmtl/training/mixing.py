@@ -13,7 +13,7 @@ from kmtl.training.classical import Classical, out_of_fold
 from kmtl.training.frozen_layers import FrozenLayers
 from kmtl.training.mixed_graph import FEATURES, MixedGraph, classical_input
 from kmtl.training.mixed_model import MixedModel, flat, input_names
-from kmtl.training.rows import Rows
+from kmtl.training.rows_in_memory import Rows
 from kmtl.training.trunk_branches import by_name
 from kmtl.training.work import Work
 

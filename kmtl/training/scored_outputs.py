@@ -9,7 +9,7 @@ import numpy as np
 from kmtl.model.compile_like import compile_like
 from kmtl.model.model import MultiTaskModel
 from kmtl.tasks import Task
-from kmtl.training.rows import Rows
+from kmtl.training.rows_in_memory import Rows
 from kmtl.training.trainer import Scores, scores
 
 

@@ -19,7 +19,7 @@ from kmtl.training.output_columns import OutputColumns, columns_of
 from kmtl.training.output_sum import weighted_sum
 from kmtl.training.part import Part
 from kmtl.training.recipe import Recipe
-from kmtl.training.rows import Rows
+from kmtl.training.rows_in_memory import Rows
 from kmtl.training.scored_outputs import labelled, outputs_of, weights_of
 from kmtl.training.work import Work
 

@@ -16,7 +16,7 @@ from kmtl.feeding.resume import register_restart, stream_from
 from kmtl.model.step import Step
 from kmtl.tasks import Task
 from kmtl.training.builds import Build, checked_tasks, refuse_build
-from kmtl.training.rows import Rows, rows_of
+from kmtl.training.rows_in_memory import Rows, rows_of
 from kmtl.training.same_build import check_same
 from kmtl.training.stage_files import StageFiles
 from kmtl.training.trained import Stage, Trained

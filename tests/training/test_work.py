@@ -7,7 +7,7 @@ import tensorflow as tf
 from recipe_rows import TASKS, build, rows, train
 
 from kmtl import training
-from kmtl.training.rows import rows_of
+from kmtl.training.rows_in_memory import rows_of
 from kmtl.training.same_build import difference
 from kmtl.training.shared_trunk import shared_trunk, trunk_in
 
