@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kmtl import _extras
+from kmtl._extras import load
 from kmtl._table import Result, Table
 from kmtl.tasks.detection.layout import Objects
 from kmtl.tasks.detection.suppression import Kept
@@ -48,8 +48,8 @@ def average_precision(owner: str, objects: Objects, found: Kept, names: Sequence
     Raises:
         ImportError: If `pycocotools` is not installed.
     """
-    coco = _extras.load("pycocotools.coco", owner)
-    evaluation = _extras.load("pycocotools.cocoeval", owner)
+    coco = load("pycocotools.coco", owner)
+    evaluation = load("pycocotools.cocoeval", owner)
     truth = _records(objects.corners, objects.classes, objects.there)
     given = _records(found.corners, found.classes, found.classes >= 0, found.scores)
     images = [{"id": place} for place in range(len(objects.classes))]
@@ -69,17 +69,14 @@ def average_precision(owner: str, objects: Objects, found: Kept, names: Sequence
         run.accumulate()
     # Overlaps, recalls, classes; -1 of a class without objects.
     precision = np.where(run.eval["precision"] < 0, np.nan, run.eval["precision"])[..., 0, 0].mean(axis=1)
+    over_all = precision.mean(axis=0)
     counts = np.bincount([one["category_id"] for one in truth], minlength=len(names))
     rows = tuple(
         {"class": name, "objects": int(counts[place]), "ap50": float(precision[0, place]), "ap": float(mean)}
-        for place, (name, mean) in enumerate(zip(names, precision.mean(axis=0), strict=True))
+        for place, (name, mean) in enumerate(zip(names, over_all, strict=True))
     )
-    occurs = counts > 0
-    means = [
-        float(values[occurs].mean()) if occurs.any() else float("nan")
-        for values in (precision[0], precision.mean(axis=0))
-    ]
-    return AveragePrecision(*means, rows, len(images))
+    means = [float(values[counts > 0].mean()) if counts.any() else float("nan") for values in (precision[0], over_all)]
+    return AveragePrecision(means[0], means[1], rows, len(images))
 
 
 def _records(corners: Any, classes: Any, there: Any, scores: Any = None) -> list[dict[str, Any]]:

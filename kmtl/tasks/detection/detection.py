@@ -122,9 +122,12 @@ class Detection(BoxLabel, Task):
 
     def _checked_loss(self, loss: Any) -> Any:
         """Returns the loss, or refuses one that neither kmtl nor Keras knows."""
-        if isinstance(loss, str) and loss not in LOSSES and not hasattr(keras.losses, loss):
-            raise ValueError(refusal(self.owner, "loss", "must be a Keras loss", loss, near(loss, LOSSES)))
-        return super()._checked_loss(loss)
+        try:
+            return super()._checked_loss(loss)
+        except ValueError as error:
+            if not isinstance(loss, str):
+                raise
+            raise ValueError(refusal(self.owner, "loss", "must be a Keras loss", loss, near(loss, LOSSES))) from error
 
     # The loss and the metric.
 
