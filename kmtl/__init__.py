@@ -26,6 +26,7 @@ from kmtl.tasks import (
     OrdinalRegression,
     Regression,
     Segmentation,
+    Tagging,
     Task,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "OrdinalRegression",
     "Regression",
     "Segmentation",
+    "Tagging",
     "Task",
     "balancers",
     "callbacks",

@@ -15,6 +15,7 @@ from kmtl.tasks import (
     Regression,
     Relation,
     Segmentation,
+    Tagging,
     Task,
     TwoLabels,
 )
@@ -65,6 +66,10 @@ def _pixels(labels, predictions):
     return -tf.reshape(tf.math.log(chosen), (tf.shape(labels)[0], -1))
 
 
+def _tokens(labels, predictions):
+    return -tf.math.log(tf.gather(predictions, tf.cast(labels, tf.int32), batch_dims=2))
+
+
 def _binary(labels, predictions):
     labels = tf.reshape(labels, tf.shape(predictions))
     return -(labels * tf.math.log(predictions) + (1 - labels) * tf.math.log(1 - predictions))
@@ -99,9 +104,22 @@ def _integers(classes: int, *shape: int):
     return lambda generator, n: generator.integers(0, classes, (n, *shape)).astype("int32")
 
 
+def _sequences(generator, n):
+    """Tags of two types in four tokens, an I-x behind another tag made a B-x: numbers of `TAGS`."""
+    labels = generator.integers(0, len(TAGS), (n, 4)).astype("int32")
+    for place in range(4):
+        before = labels[:, place - 1] if place else np.zeros(n, "int32")
+        # I-a and I-b are the even numbers above 0, their B-x the numbers before.
+        begins = (labels[:, place] % 2 == 0) & (labels[:, place] > 0) & ((before + 1) // 2 != labels[:, place] // 2)
+        labels[:, place] -= begins
+    return labels
+
+
 def _floats(*shape: int):
     return lambda generator, n: generator.normal(3.0, 2.0, (n, *shape)).astype("float32")
 
+
+TAGS = ("O", "B-a", "I-a", "B-b", "I-b")
 
 #: Kinds of which other tests tell: a loss that is taken between rows (tests/sharing/test_pair_relation.py), a label
 #: that `LabelFusion` makes of others (tests/tasks/test_combinations.py).
@@ -122,6 +140,13 @@ KINDS = {
         lambda name, **options: Segmentation(name, 3, **{"shape": (4, 4), **options}),
         _integers(3, 4, 4),
         _pixels,
+        parts=True,
+        linear=False,
+    ),
+    "tagging": Kind(
+        lambda name, **options: Tagging(name, TAGS, **{"tokens": 4, **options}),
+        _sequences,
+        _tokens,
         parts=True,
         linear=False,
     ),

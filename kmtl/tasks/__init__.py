@@ -11,6 +11,7 @@ from kmtl.tasks.regression import Regression
 from kmtl.tasks.relation import Relation, RelationLoss, relation_logits
 from kmtl.tasks.segmentation import Segmentation
 from kmtl.tasks.standardization import Unstandardize
+from kmtl.tasks.tagging import Tagging
 from kmtl.tasks.task_space import TaskSpace, renamed
 from kmtl.tasks.two_label_states import TwoLabelLikelihood, TwoLabelStates, marginal_logits
 from kmtl.tasks.two_labels import TwoLabels
@@ -25,6 +26,7 @@ __all__ = [
     "Relation",
     "RelationLoss",
     "Segmentation",
+    "Tagging",
     "Task",
     "TaskSpace",
     "TwoLabelLikelihood",

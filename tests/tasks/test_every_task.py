@@ -38,7 +38,7 @@ def restored(task):
     return keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(task))))
 
 
-FEATURES = {"vector": (6,), "map": (2, 2, 6)}
+FEATURES = {"vector": (6,), "sequence": (4, 6), "map": (2, 2, 6)}
 
 
 def head_of(task):
@@ -165,7 +165,8 @@ def test_decisions_have_the_shape_of_labels_and_are_what_is_read(kind):
         return
     decided = ops.convert_to_numpy(task.decide(ops.array(outputs)))
     assert (decided.dtype, decided.shape) == ("int64", (5, *task.label_shape))
-    np.testing.assert_array_equal(read["label"], decided)
+    named = decided if task.label_names is None else np.array(task.label_names, "S")[decided]
+    np.testing.assert_array_equal(read["label"], named)
     assert read["probability"].shape == decided.shape
     assert ((read["probability"] > 0) & (read["probability"] <= 1)).all()
 
