@@ -1,11 +1,13 @@
-"""Shared encoders: functions from an image to features: a vector `(batch, width)`, a map or a sequence."""
+"""Shared encoders: functions from an image, a table or a sound to features: a vector, a map or a sequence."""
 
 from kmtl.trunks.backbone import backbone
+from kmtl.trunks.columns import Columns
 from kmtl.trunks.convnet import convnet
 from kmtl.trunks.features import pool
 from kmtl.trunks.inception import inception
 from kmtl.trunks.options import Options
 from kmtl.trunks.resnet import resnet
+from kmtl.trunks.table import table
 from kmtl.trunks.vgg import vgg
 
-__all__ = ["Options", "backbone", "convnet", "inception", "pool", "resnet", "vgg"]
+__all__ = ["Columns", "Options", "backbone", "convnet", "inception", "pool", "resnet", "table", "vgg"]
