@@ -105,17 +105,15 @@ RECIPES = {
 }
 ONLY_TRAIN = {"separate", "alternating", "message_passing", "tuned", "bagging"}
 # `{recipe: {kind: part of the reason}}`.
-_NOT_LINEAR = {"ordinal": "must make heads of one linear layer", "segmentation": "must have heads of one linear layer"}
+_PLACES = [name for name in NAMES if TASKS[name].features != "vector"]
 _NO_CLASSES = "must have one with probabilities of classes for FixMatch"
+_NOT_BOOSTED = "must have a label that is one of exclusive classes, or values"
 REFUSED = {
-    "indirect": {"segmentation": "must read one kind of features, which the fused trunks give"},
+    "indirect": dict.fromkeys(_PLACES, "must read one kind of features, which the fused trunks give"),
     "fixmatch": {"vector": _NO_CLASSES},
-    "label_fusion": _NOT_LINEAR,
-    "stacking": {"segmentation": "must have one output a class or an element of the label"},
-    "boosting": {
-        "multilabel": "must have a label that is one of exclusive classes, or values",
-        "segmentation": "must have a label that is one of exclusive classes, or values",
-    },
+    "label_fusion": dict.fromkeys(["ordinal", *_PLACES], "heads of one linear layer"),
+    "stacking": dict.fromkeys(_PLACES, "must have one output a class or an element of the label"),
+    "boosting": dict.fromkeys(["multilabel", *_PLACES], _NOT_BOOSTED),
 }
 
 
