@@ -1,4 +1,4 @@
-"""Shared encoders: functions from an image to features: a vector `(batch, width)`, a map or a sequence."""
+"""Shared encoders: functions from an image or a text to features: a vector `(batch, width)`, a map or a sequence."""
 
 from kmtl.trunks.backbone import backbone
 from kmtl.trunks.convnet import convnet
@@ -6,6 +6,8 @@ from kmtl.trunks.features import pool
 from kmtl.trunks.inception import inception
 from kmtl.trunks.options import Options
 from kmtl.trunks.resnet import resnet
+from kmtl.trunks.text import text
 from kmtl.trunks.vgg import vgg
+from kmtl.trunks.vocabulary import vocabulary, word_counts
 
-__all__ = ["Options", "backbone", "convnet", "inception", "pool", "resnet", "vgg"]
+__all__ = ["Options", "backbone", "convnet", "inception", "pool", "resnet", "text", "vgg", "vocabulary", "word_counts"]
