@@ -5,9 +5,23 @@ from kmtl.trunks.columns import Columns
 from kmtl.trunks.convnet import convnet
 from kmtl.trunks.features import pool
 from kmtl.trunks.inception import inception
+from kmtl.trunks.log_mel import LogMel
 from kmtl.trunks.options import Options
 from kmtl.trunks.resnet import resnet
+from kmtl.trunks.sound import sound
 from kmtl.trunks.table import table
 from kmtl.trunks.vgg import vgg
 
-__all__ = ["Columns", "Options", "backbone", "convnet", "inception", "pool", "resnet", "table", "vgg"]
+__all__ = [
+    "Columns",
+    "LogMel",
+    "Options",
+    "backbone",
+    "convnet",
+    "inception",
+    "pool",
+    "resnet",
+    "sound",
+    "table",
+    "vgg",
+]
