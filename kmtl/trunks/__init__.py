@@ -5,8 +5,10 @@ from kmtl.trunks.columns import Columns
 from kmtl.trunks.convnet import convnet
 from kmtl.trunks.features import pool
 from kmtl.trunks.inception import inception
+from kmtl.trunks.log_mel import LogMel
 from kmtl.trunks.options import Options
 from kmtl.trunks.resnet import resnet
+from kmtl.trunks.sound import sound
 from kmtl.trunks.table import table
 from kmtl.trunks.text import text
 from kmtl.trunks.vgg import vgg
@@ -14,12 +16,14 @@ from kmtl.trunks.vocabulary import vocabulary, word_counts
 
 __all__ = [
     "Columns",
+    "LogMel",
     "Options",
     "backbone",
     "convnet",
     "inception",
     "pool",
     "resnet",
+    "sound",
     "table",
     "text",
     "vgg",
