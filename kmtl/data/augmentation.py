@@ -87,7 +87,7 @@ def augment(
         _check_sizes(refusals, labels, moving, shape[:2])
         refusals.check()
         ready = image_layers(refusals, layers, shape, [task.moves_as for task in moving])
-    # As it stands: converting Keras's layers and what a user wrote in an interactive session would warn and take longer.
+    # Unconverted: Keras's layers need no AutoGraph, and it cannot read what is written in an interactive session.
     change = tf.autograph.experimental.do_not_convert(_Change(ready, moving, moves or {}, name))
 
     def finish(batches: Any, seeds: Any) -> Any:
