@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from detections import draw_labels, modern_loss
 
 from kmtl.tasks import (
     BinaryClassification,
     Classification,
+    Detection,
     MultiLabel,
     OrdinalRegression,
     Regression,
@@ -70,6 +72,15 @@ def _binary(labels, predictions):
     return -(labels * tf.math.log(predictions) + (1 - labels) * tf.math.log(1 - predictions))
 
 
+def _objects(name: str, **options) -> Task:
+    return Detection(name, 2, **{"grid": 2, "hidden": 4, **options})
+
+
+def _grid(labels, predictions):
+    pairs = zip(np.asarray(labels), np.asarray(predictions), strict=True)
+    return np.array([[modern_loss(_objects("zebra"), label, output)] for label, output in pairs])
+
+
 def _difference(labels, predictions):
     return tf.reshape(labels, tf.shape(predictions)) - predictions
 
@@ -125,5 +136,6 @@ KINDS = {
         parts=True,
         linear=False,
     ),
+    "detection": Kind(_objects, lambda generator, n: draw_labels(generator, n, 3, 2), _grid, linear=False),
     "vector": Kind(lambda name, **options: Regression(name, shape=2, **options), _floats(2), _squared, parts=True),
 }
