@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from detections import draw_labels, modern_loss
 
 from kmtl.tasks import (
     BinaryClassification,
     Classification,
+    Detection,
     MultiLabel,
     OrdinalRegression,
     Regression,
@@ -73,6 +75,15 @@ def _tokens(labels, predictions):
 def _binary(labels, predictions):
     labels = tf.reshape(labels, tf.shape(predictions))
     return -(labels * tf.math.log(predictions) + (1 - labels) * tf.math.log(1 - predictions))
+
+
+def _objects(name: str, **options) -> Task:
+    return Detection(name, 2, **{"grid": 2, "hidden": 4, **options})
+
+
+def _grid(labels, predictions):
+    pairs = zip(np.asarray(labels), np.asarray(predictions), strict=True)
+    return np.array([[modern_loss(_objects("zebra"), label, output)] for label, output in pairs])
 
 
 def _difference(labels, predictions):
@@ -150,5 +161,6 @@ KINDS = {
         parts=True,
         linear=False,
     ),
+    "detection": Kind(_objects, lambda generator, n: draw_labels(generator, n, 3, 2), _grid, linear=False),
     "vector": Kind(lambda name, **options: Regression(name, shape=2, **options), _floats(2), _squared, parts=True),
 }

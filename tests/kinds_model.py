@@ -4,12 +4,13 @@ import zlib
 
 import keras
 import numpy as np
+from detections import average_precision
 from kinds import KINDS
 
 import kmtl
 
 # One row of the table a class of kmtl's.
-NAMES = ["classification", "binary", "multilabel", "vector", "ordinal", "segmentation", "tagging"]
+NAMES = ["classification", "binary", "multilabel", "vector", "ordinal", "segmentation", "tagging", "detection"]
 COUNT = 16
 
 
@@ -48,6 +49,10 @@ def compiled(name, *, balancer="equal", optimizer="adam", run_eagerly=True):
 
 def by_numpy(task, labels, outputs, weights=None):
     """The kind's own metrics over what is labelled."""
+    if task.kind == "detection":
+        rows = np.flatnonzero(~np.isnan(labels[:, 0, 0]))
+        each = np.ones(len(labels)) if weights is None else weights
+        return {"map50": average_precision(task, labels[rows], outputs[rows], each[rows])}
     there = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
     weight = np.ones(len(labels)) if weights is None else weights
     weight = np.broadcast_to(weight.reshape(-1, *[1] * (labels.ndim - 1)), labels.shape)[there]

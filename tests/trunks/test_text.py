@@ -34,7 +34,9 @@ def run(model, texts):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.text(st.sampled_from("ab \t\n\x0b\x0c\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2003\u2028\u202f\u205f\u3000\u200bÄ\0")))
+@given(
+    st.text(st.sampled_from("ab \t\n\x0b\x0c\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2003\u2028\u202f\u205f\u3000\u200bÄ\0"))
+)
 @example("\ufeffa\u200b b")
 def test_words_are_those_of_python(text):
     words = [word.decode() for word in SplitWords(40)(tf.constant([text])).numpy()[0]]

@@ -1,7 +1,7 @@
 """A label that is a list of boxes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from keras import ops
@@ -21,6 +21,7 @@ class BoxLabel(Label):
     layout: Layout
     # Whether objects that no box is left for are "drop"ped from training, or "refuse"d before.
     crowded: str = "refuse"
+    way_out_of_lists: ClassVar[str] = "pack lists of boxes by the task's `labels(boxes, classes)`"
 
     @property
     def label_shape(self) -> tuple[int | None, ...]:
@@ -77,12 +78,9 @@ class BoxLabel(Label):
         return ops.broadcast_to(rows, ops.shape(labels))
 
     def check_labels(self, refusals: Refusals, argument: str, dtype: Any, shape: Sequence[int | None]) -> None:
-        """Records labels of a wrong dtype or shape; lists of boxes are told the way out."""
+        """Records labels of a wrong dtype or shape, and such without a row."""
         label = f"{argument}[{self.name!r}]"
-        if np.dtype(dtype).kind == "O":
-            fix = f"Pack lists of boxes: task.labels(boxes, classes) of {self.name!r}."
-            refusals.add(label, "must be one array (batch, rows, 5)", words("arrays of unlike lengths"), fix)
-        elif len(shape) == 3 and shape[1] == 0:
+        if len(shape) == 3 and shape[1] == 0:
             refusals.add(label, "must have a row at least", tuple(shape), "A row of -1 says that there is no object.")
         else:
             super().check_labels(refusals, argument, dtype, shape)

@@ -95,6 +95,7 @@ class BoxStatistics(LabelStatistics):
         return rule, "Look at them by check=True."
 
 
+_FINITE = "must be finite or NaN"
 _PARTIAL = "must be -1 in all five numbers of an unused row"
 _MIXED = "must be NaN in every row of a missing label"
 _CLASS = "must have a whole number below the number of classes behind each box"
@@ -102,6 +103,7 @@ _FLIPPED = "must have right and bottom behind left and top"
 _EMPTY = "must have boxes with an area"
 _OUTSIDE = "must have boxes inside the picture"
 _FIXES = {
+    _FINITE: "",
     _PARTIAL: "Detection.labels packs lists of boxes.",
     _MIXED: "A label without objects has rows of -1.",
     _CLASS: "Classes are counted from 0.",
@@ -124,10 +126,11 @@ def row_faults(values: Any, layout: Layout) -> dict[str, Any]:
     gone = np.isnan(values)
     unused = (values == UNUSED).all(axis=-1)
     names = np.where(gone[..., 4], 0.0, values[..., 4])
-    corners = np.asarray(layout.fractions(np.where(gone[..., :4], 0.0, values[..., :4])), np.float64)
+    corners = np.asarray(layout.fractions(np.where(np.isfinite(values), values, 0.0)[..., :4]), np.float64)
     sides = corners[..., 2:] - corners[..., :2]
     rest = gone.all(axis=-1) & (gone | (values == UNUSED)).all(axis=(1, 2))[:, None] | unused
     checks = {
+        _FINITE: np.isinf(values).any(axis=-1),
         _MIXED: gone.any(axis=-1),
         _PARTIAL: names < 0,
         _CLASS: (names >= layout.classes) | (names != np.floor(names)),

@@ -121,7 +121,7 @@ class Detection(BoxLabel, Task):
     def _checked_loss(self, loss: Any) -> Any:
         """Returns the loss, or refuses one that neither kmtl nor Keras knows."""
         if isinstance(loss, str) and loss not in LOSSES and not hasattr(keras.losses, loss):
-            raise ValueError(refusal(self.owner, "loss", "must be a loss of boxes", loss, near(loss, LOSSES)))
+            raise ValueError(refusal(self.owner, "loss", "must be a Keras loss", loss, near(loss, LOSSES)))
         return super()._checked_loss(loss)
 
     # The loss and the metric.
