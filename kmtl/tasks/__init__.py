@@ -5,8 +5,11 @@ from kmtl.tasks.classification import BinaryClassification, Classification, Mult
 from kmtl.tasks.final_activations import is_logits, takes_logits, with_activations
 from kmtl.tasks.fused import FusedHeads
 from kmtl.tasks.heads import build_heads, check_factors, features_by_task
+from kmtl.tasks.heteroscedastic_regression import HeteroscedasticRegression
 from kmtl.tasks.matching import matched_outputs, named_tasks
 from kmtl.tasks.ordinal_regression import OrdinalRegression
+from kmtl.tasks.poisson_regression import PoissonRegression
+from kmtl.tasks.quantile_regression import QuantileRegression
 from kmtl.tasks.regression import Regression
 from kmtl.tasks.relation import Relation, RelationLoss, relation_logits
 from kmtl.tasks.segmentation import Segmentation
@@ -19,8 +22,11 @@ __all__ = [
     "BinaryClassification",
     "Classification",
     "FusedHeads",
+    "HeteroscedasticRegression",
     "MultiLabel",
     "OrdinalRegression",
+    "PoissonRegression",
+    "QuantileRegression",
     "Regression",
     "Relation",
     "RelationLoss",
