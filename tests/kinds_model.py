@@ -4,6 +4,7 @@ import zlib
 
 import keras
 import numpy as np
+import scipy.special
 from detections import average_precision
 from kinds import KINDS
 
@@ -11,6 +12,7 @@ import kmtl
 
 # One row of the table a class of kmtl's.
 NAMES = ["classification", "binary", "multilabel", "vector", "ordinal", "segmentation", "tagging", "detection"]
+NAMES += ["poisson", "quantiles", "heteroscedastic"]
 COUNT = 16
 
 
@@ -47,6 +49,34 @@ def compiled(name, *, balancer="equal", optimizer="adam", run_eagerly=True):
     return model
 
 
+def pinball(truth, quantiles):
+    """The mean over the quantiles."""
+    levels = enumerate((0.05, 0.5, 0.95))
+    return np.mean(
+        [np.maximum(t * (truth - q), (t - 1) * (truth - q)) for p, t in levels for q in [quantiles[:, p]]], 0
+    )
+
+
+def crps(truth, normal):
+    """The integral over all thresholds of the squared error of the probability to be below."""
+    steps = np.linspace(-12, 12, 20001)
+    at = normal[:, :1] + normal[:, 1:] * steps
+    return np.trapezoid((scipy.special.ndtr(steps) - (at >= truth[:, None])) ** 2, at, axis=1)
+
+
+#: A score a label, by kind and metric, of labels and outputs that are there.
+SCORES = {
+    "poisson": {
+        "mae": lambda truth, rates: np.abs(truth - rates[:, 0]),
+        "poisson_deviance": lambda truth, rates: (
+            2 * (scipy.special.xlogy(truth, truth / rates[:, 0]) - truth + rates[:, 0])
+        ),
+    },
+    "quantiles": {"pinball": pinball, "mae": lambda truth, quantiles: np.abs(truth - quantiles[:, 1])},
+    "heteroscedastic": {"crps": crps, "mae": lambda truth, normal: np.abs(truth - normal[:, 0])},
+}
+
+
 def by_numpy(task, labels, outputs, weights=None):
     """The kind's own metrics over what is labelled."""
     if task.kind == "detection":
@@ -58,6 +88,9 @@ def by_numpy(task, labels, outputs, weights=None):
     weight = np.broadcast_to(weight.reshape(-1, *[1] * (labels.ndim - 1)), labels.shape)[there]
     if task.kind == "regression":
         return {"mae": np.average(np.abs(labels - outputs)[there], weights=weight)}
+    if task.kind in SCORES:
+        truth, given = labels[there].astype("float64"), outputs[there].astype("float64")
+        return {name: np.average(score(truth, given), weights=weight) for name, score in SCORES[task.kind].items()}
     if task.kind in ("binary", "multilabel"):
         decided = outputs.reshape(labels.shape) > 0.5
     elif task.kind == "tagging":
