@@ -91,18 +91,23 @@ def by_numpy(task, labels, outputs, weights=None):
     if task.kind in SCORES:
         truth, given = labels[there].astype("float64"), outputs[there].astype("float64")
         return {name: np.average(score(truth, given), weights=weight) for name, score in SCORES[task.kind].items()}
+    if task.kind == "tagging":
+        right = (labels == outputs.argmax(axis=-1))[there]
+        return {"accuracy": np.average(right, weights=weight), "span_f1": span_f1(task, labels, outputs, weights)}
+    return of_decisions(task, labels[there], decided(task, labels, outputs)[there], weight)
+
+
+def decided(task, labels, outputs):
+    """The class of each element of the labels."""
     if task.kind in ("binary", "multilabel"):
-        decided = outputs.reshape(labels.shape) > 0.5
-    elif task.kind == "tagging":
-        return {
-            "accuracy": np.average((labels == outputs.argmax(axis=-1))[there], weights=weight),
-            "span_f1": span_f1(task, labels, outputs, weights),
-        }
-    elif task.kind == "ordinal":
-        decided = (np.cumsum(outputs, axis=1)[:, :-1] < 0.5).sum(axis=1)
-    else:
-        decided = outputs.argmax(axis=-1)
-    truth, guess = labels[there], decided[there]
+        return outputs.reshape(labels.shape) > 0.5
+    if task.kind == "ordinal":
+        return (np.cumsum(outputs, axis=1)[:, :-1] < 0.5).sum(axis=1)
+    return outputs.argmax(axis=-1)
+
+
+def of_decisions(task, truth, guess, weight):
+    """Metrics of classes that are decided."""
     values = {"accuracy": np.average(truth == guess, weights=weight)}
     if task.kind == "ordinal":
         values["mae"] = np.average(np.abs(truth - guess), weights=weight)

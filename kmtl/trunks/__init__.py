@@ -9,6 +9,7 @@ from kmtl.trunks.log_mel import LogMel
 from kmtl.trunks.options import Options
 from kmtl.trunks.resnet import resnet
 from kmtl.trunks.sound import sound
+from kmtl.trunks.stages import stages
 from kmtl.trunks.table import table
 from kmtl.trunks.text import text
 from kmtl.trunks.vgg import vgg
@@ -24,6 +25,7 @@ __all__ = [
     "pool",
     "resnet",
     "sound",
+    "stages",
     "table",
     "text",
     "vgg",
