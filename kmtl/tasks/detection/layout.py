@@ -203,11 +203,11 @@ class Layout:
         A box's class is the likeliest of its cell, its score that one's probability times the confidence.
         """
         cells = self.cells(outputs)
-        best = ops.cast(ops.argmax(cells.probabilities, axis=-1), "int32")
-        scores = cells.confidence * ops.max(cells.probabilities, axis=-1, keepdims=True)
+        most, best = ops.top_k(cells.probabilities, 1)
+        scores = cells.confidence * most
         number = self.height * self.width * self.boxes
         corners = ops.reshape(cornered(cells.centers), (-1, number, 4))
-        classes = ops.reshape(ops.repeat(ops.expand_dims(best, -1), self.boxes, axis=-1), (-1, number))
+        classes = ops.reshape(ops.repeat(ops.cast(best, "int32"), self.boxes, axis=-1), (-1, number))
         return corners, classes, ops.reshape(scores, (-1, number))
 
 

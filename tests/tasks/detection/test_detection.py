@@ -108,9 +108,9 @@ REFUSED = [
 def test_labels_that_are_none_are_refused_by_the_look_at_the_data(rows, rule):
     task = kmtl.Detection("boxes", 3, grid=2)
     label = np.array([[*rows, NONE], [[0.0, 0.0, 0.5, 0.5, 2]] + [NONE] * len(rows), [[np.nan] * 5] * (1 + len(rows))])
+    statistics = task.statistics()
+    statistics.update(label)
     with pytest.raises(ValueError, match=rf"^fit: `y\['boxes'\]` {rule}") as caught, Refusals("fit") as refusals:
-        statistics = task.statistics()
-        statistics.update(label)
         statistics.refuse(refusals, "y['boxes']")
     assert len(str(caught.value).splitlines()) == 1
     # What one label alone tells is told of every batch, too.
