@@ -47,6 +47,8 @@ def yolov1(task, label, output):
 def article(task, label, output):
     edge = 5 * task.boxes_per_cell
     target = np.zeros(output.shape)
+    for row, column, box in np.ndindex(*task.grid, task.boxes_per_cell):
+        target[row, column, 5 * box : 5 * box + 2] = (column + 0.5) / task.grid[1], (row + 0.5) / task.grid[0]
     for (row, column), objects in cells_of(task, label).items():
         for place, (truth, name) in enumerate(objects[: task.boxes_per_cell]):
             center = [*(truth[:2] + truth[2:]) / 2, *(truth[2:] - truth[:2]), 1.0]
