@@ -14,9 +14,9 @@ def classifier_and_detector(
     """Builds the features and the two tasks of a textbook network that classifies a picture and detects its objects.
 
     The trunk is two 3x3 convolutions of 32 and 64 channels, each with relu and 2x2 max-pooling. On its flattened map
-    stands a hidden layer of 128 units before the classes, on the map itself a 3x3 convolution of 128 channels before the
-    `5 * boxes_per_cell + classes` numbers of each cell. A picture of 28 x 28 x 3 so has a grid of 7 x 7; with 10 classes
-    and 5 boxes an output of (7, 7, 35), and 500,589 weights in all.
+    stands a hidden layer of 128 units before the classes, on the map itself a 3x3 convolution of 128 channels before
+    the `5 * boxes_per_cell + classes` numbers of each cell. A picture of 28 x 28 x 3 so has a grid of 7 x 7; with 10
+    classes and 5 boxes an output of (7, 7, 35), and 500,589 weights in all.
 
     `kmtl.trunks.convnet` with normalisation is the better trunk, and `kmtl.MultiTaskModel.from_features` of any map and
     vector the way to a network of one's own.
