@@ -16,6 +16,7 @@ def test_a_package_that_is_there_is_returned():
     ("module", "line"),
     [
         ("keras_hub.models", "pip install 'kmtl[hub]'"),
+        ("pycocotools.coco", "pip install 'kmtl[detection]'"),
         ("tf2onnx", "pip install 'kmtl[onnx]'"),
         ("tensorflow_serving.apis", "pip install 'kmtl[serving]'"),
         ("no_such_package.part", "pip install no_such_package"),

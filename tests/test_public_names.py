@@ -11,12 +11,12 @@ import kmtl
 
 PROMISED = {
     "kmtl": "BinaryClassification Classification JointLoss JointMetric MultiLabel MultiTaskModel Regression Task",
-    "tasks": "OrdinalRegression Relation Segmentation TwoLabels build_heads",
+    "tasks": "Detection OrdinalRegression Relation Segmentation TwoLabels build_heads",
     "balancers": "Balancer get names",
     "trunks": "Options backbone convnet inception pool resnet vgg",
     "data": "from_arrays from_folder from_frame load mix only pairs split_by_task tasks",
     "sharing": "AveragedHeads Cascade ConceptExpansion Contrastive CrossStitch FeatureFusion Fork InputDropout "
-    "PairRelation SiamesePair TwoLabelHead present_rows shared_and_own_heads",
+    "PairRelation SiamesePair TwoLabelHead classifier_and_detector present_rows shared_and_own_heads",
     "metrics": "ClassificationReport delta_m",
     "callbacks": "ClassificationReports Constrained DeltaM EarlyStopping TaskEarlyStopping WorstTask",
     "weighting": "by_difficulty by_initial_loss by_label_count",

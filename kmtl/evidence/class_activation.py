@@ -147,7 +147,7 @@ def _checked(model: Any, tasks: Any, classes: Any) -> list[str]:
     """The tasks to explain, or a refusal."""
     with Refusals(_OWNER) as refusals:
         names = chosen_tasks(refusals, model, tasks)
-        able = [name for name in names if not model.tasks[name].dense_axes]
+        able = [name for name in names if not _is_map(model.tasks[name])]
         for name in names:
             if tasks is not None and name not in able:
                 refusals.add("tasks", "must have one answer a picture", name, "Its output is a map already: draw it.")
@@ -163,6 +163,11 @@ def _checked(model: Any, tasks: Any, classes: Any) -> list[str]:
                 rule = f"of {name!r} must lie in 0..{known - 1}" if known else f"of {name!r} must be left out"
                 refusals.add("classes", rule, number, "" if known else "There is nothing to choose from.")
     return able
+
+
+def _is_map(task: Any) -> bool:
+    """Whether an output or its label has places: of pixels, tokens, or cells with boxes."""
+    return bool(task.dense_axes) or len(task.output_shape) == 3
 
 
 def _map(model: Any, names: Sequence[str], layer: str | None) -> tuple[Any, Any]:
@@ -198,7 +203,7 @@ def _wanted(task: Any, outputs: Any, given: int | None) -> Any:
 def _answers(task: Any, outputs: Any, wanted: Any, place: int) -> list[str]:
     """What is explained, in words, a picture."""
     if not task.decides:
-        values = np.asarray(task.explained(outputs, None)).reshape(len(outputs), -1)[:, place]
+        values = np.asarray(task.metric_outputs(outputs)).reshape(len(outputs), -1)[:, place]
         return [f"{value:.4g} {task.unit}".rstrip() for value in values]
     if task.chooses:
         return [task.class_name(int(number)) for number in wanted]

@@ -261,11 +261,6 @@ class Detection(BoxLabel, Task):
         del labels
         return []
 
-    def explained(self, outputs: Any, classes: Any) -> Any:
-        """The best score of the picture, `(batch, 1)`."""
-        del classes
-        return ops.max(self.layout.detections(outputs)[2], axis=-1, keepdims=True)
-
     def describe(self, label: Any, output: Any) -> str:
         """Objects of the label and of the output, and how well they agree: `boxes 3 → 2, 0.92 mean IoU`."""
         return f"{self.name} {line_of_boxes(self, label, output)}"
