@@ -22,6 +22,7 @@ from kmtl.search import from_data as weighting
 from kmtl.tasks import (
     BinaryClassification,
     Classification,
+    DenseRegression,
     MultiLabel,
     OrdinalRegression,
     Regression,
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "DenseRegression",
     "JointLoss",
     "JointMetric",
     "MultiLabel",

@@ -10,6 +10,7 @@ import tensorflow as tf
 from kmtl.tasks import (
     BinaryClassification,
     Classification,
+    DenseRegression,
     MultiLabel,
     OrdinalRegression,
     Regression,
@@ -119,9 +120,17 @@ KINDS = {
     ),
     "two_labels": Kind(TwoLabels, _integers(2, 2), _state, linear=False),
     "segmentation": Kind(
-        lambda name, **options: Segmentation(name, 3, **{"shape": (4, 4), **options}),
+        lambda name, **options: Segmentation(name, 3, **{"shape": (4, 4), "decoder": None, **options}),
         _integers(3, 4, 4),
         _pixels,
+        parts=True,
+        linear=False,
+    ),
+    # On several maps with the decoder, where segmentation takes the coarsest alone.
+    "dense_regression": Kind(
+        lambda name, **options: DenseRegression(name, **{"shape": (4, 4), "decoder": 3, **options}),
+        _floats(4, 4),
+        _squared,
         parts=True,
         linear=False,
     ),

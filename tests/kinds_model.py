@@ -9,7 +9,7 @@ from kinds import KINDS
 import kmtl
 
 # One row of the table a class of kmtl's.
-NAMES = ["classification", "binary", "multilabel", "vector", "ordinal", "segmentation"]
+NAMES = ["classification", "binary", "multilabel", "vector", "ordinal", "segmentation", "dense_regression"]
 COUNT = 16
 
 
@@ -33,8 +33,9 @@ def compiled(name, *, balancer="equal", optimizer="adam", run_eagerly=True):
     keras.utils.set_random_seed(7)
     task = KINDS[name].make("zebra")
     image = keras.Input((4, 4, 1), name="image")
-    features = keras.layers.Conv2D(3, 3, strides=2, padding="same", activation="tanh", name="trunk")(image)
-    both = {"map": features, "vector": keras.layers.GlobalAveragePooling2D()(features)}
+    fine = keras.layers.Conv2D(2, 3, padding="same", activation="tanh", name="fine")(image)
+    features = keras.layers.Conv2D(3, 3, strides=2, padding="same", activation="tanh", name="trunk")(fine)
+    both = {"map": [fine, features], "vector": keras.layers.GlobalAveragePooling2D()(features)}
     model = kmtl.MultiTaskModel.from_features(image, both, [task, kmtl.Regression("ant")])
     model.compile(
         optimizer, balancer=balancer, run_eagerly=run_eagerly, weighted_metrics={"zebra": list(task.default_metrics)}
@@ -47,6 +48,17 @@ def by_numpy(task, labels, outputs, weights=None):
     there = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
     weight = np.ones(len(labels)) if weights is None else weights
     weight = np.broadcast_to(weight.reshape(-1, *[1] * (labels.ndim - 1)), labels.shape)[there]
+    if task.kind == "dense_regression":
+        truth, guess = labels[there], outputs.reshape(labels.shape)[there]
+        errors, above = np.abs(truth - guess), truth > 0
+        truth, guess, share = truth[above], guess[above], weight[above]
+        near = (guess > 0) & (np.maximum(guess / truth, truth / guess) < 1.25)
+        return {
+            "mae": np.average(errors, weights=weight),
+            "rmse": np.sqrt(np.average(errors**2, weights=weight)),
+            "abs_rel": np.average(errors[above] / truth, weights=share),
+            "delta_1": np.average(near, weights=share),
+        }
     if task.kind == "regression":
         return {"mae": np.average(np.abs(labels - outputs)[there], weights=weight)}
     if task.kind in ("binary", "multilabel"):

@@ -2,6 +2,7 @@
 
 from kmtl.tasks.base import Task
 from kmtl.tasks.classification import BinaryClassification, Classification, MultiLabel
+from kmtl.tasks.dense_regression import DenseRegression
 from kmtl.tasks.final_activations import is_logits, takes_logits, with_activations
 from kmtl.tasks.fused import FusedHeads
 from kmtl.tasks.heads import build_heads, check_factors, features_by_task
@@ -18,6 +19,7 @@ from kmtl.tasks.two_labels import TwoLabels
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "DenseRegression",
     "FusedHeads",
     "MultiLabel",
     "OrdinalRegression",
