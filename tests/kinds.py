@@ -79,6 +79,10 @@ def _squared(labels, predictions):
     return tf.square(_difference(labels, predictions))
 
 
+def _squared_pixels(labels, predictions):
+    return tf.reshape(_squared(labels, predictions), (tf.shape(labels)[0], -1))
+
+
 def _absolute(labels, predictions):
     return tf.abs(_difference(labels, predictions))
 
@@ -128,9 +132,9 @@ KINDS = {
     ),
     # On several maps with the decoder, where segmentation takes the coarsest alone.
     "dense_regression": Kind(
-        lambda name, **options: DenseRegression(name, **{"shape": (4, 4), "decoder": 3, **options}),
+        lambda name, **options: DenseRegression(name, **{"shape": (4, 4), **options}),
         _floats(4, 4),
-        _squared,
+        _squared_pixels,
         parts=True,
         linear=False,
     ),

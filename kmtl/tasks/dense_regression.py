@@ -139,16 +139,21 @@ class DenseRegression(PixelHead, Task):
             truth = np.asarray(label, dtype="float64")
             maps.insert(0, np.where(self.present(truth), truth, np.nan))
         known = np.concatenate([one[np.isfinite(one)] for one in maps])
-        scale = {"vmin": known.min(), "vmax": known.max()} if known.size else {}
+        ends = (known.min(), known.max()) if known.size else (0.0, 1.0)
         # Further tasks' maps come further right.
-        left = 1.05 + 0.85 * sum(one.get_label() == "scale" for one in axis.child_axes)
+        left = 1.05 + 0.5 * sum(one.get_label() == "scale" for one in axis.child_axes)
         for place, one in enumerate(maps):
-            beside = axis.inset_axes((left, 0.52 * (len(maps) - 1 - place), 0.48, 0.48))
-            image = beside.imshow(one, cmap="viridis", interpolation="nearest", **scale)
+            beside = axis.inset_axes((left, 0.1 + 0.46 * (len(maps) - 1 - place), 0.44, 0.44))
+            image = beside.imshow(one, cmap="viridis", interpolation="nearest", vmin=ends[0], vmax=ends[1])
             beside.set_xticks([])
             beside.set_yticks([])
-        bar = axis.inset_axes((left + 0.52, 0.0, 0.05, 0.52 * len(maps) - 0.04), label="scale")
-        axis.figure.colorbar(image, cax=bar).ax.tick_params(labelsize=6)
+        bar = axis.inset_axes((left, 0.02, 0.44, 0.05), label="scale")
+        axis.figure.colorbar(image, cax=bar, orientation="horizontal", ticks=ends)
+        digits = decimals(ends)
+        bar.set_xticklabels([short_numbers(ends[0], digits), f"{short_numbers(ends[1], digits)} {self.unit}".rstrip()])
+        bar.tick_params(labelsize=6)
+        for text, side in zip(bar.get_xticklabels(), ("left", "right"), strict=True):
+            text.set_horizontalalignment(side)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
