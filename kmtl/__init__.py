@@ -24,6 +24,7 @@ from kmtl.tasks import (
     Classification,
     Detection,
     HeteroscedasticRegression,
+    DenseRegression,
     MultiLabel,
     OrdinalRegression,
     PoissonRegression,
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "DenseRegression",
     "Detection",
     "HeteroscedasticRegression",
     "JointLoss",

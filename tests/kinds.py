@@ -11,6 +11,7 @@ from detections import draw_labels, modern_loss
 from kmtl.tasks import (
     BinaryClassification,
     Classification,
+    DenseRegression,
     Detection,
     HeteroscedasticRegression,
     MultiLabel,
@@ -97,6 +98,10 @@ def _squared(labels, predictions):
     return tf.square(_difference(labels, predictions))
 
 
+def _squared_pixels(labels, predictions):
+    return tf.reshape(_squared(labels, predictions), (tf.shape(labels)[0], -1))
+
+
 def _absolute(labels, predictions):
     return tf.abs(_difference(labels, predictions))
 
@@ -175,7 +180,7 @@ KINDS = {
     ),
     "two_labels": Kind(TwoLabels, _integers(2, 2), _state, linear=False),
     "segmentation": Kind(
-        lambda name, **options: Segmentation(name, 3, **{"shape": (4, 4), **options}),
+        lambda name, **options: Segmentation(name, 3, **{"shape": (4, 4), "decoder": None, **options}),
         _integers(3, 4, 4),
         _pixels,
         parts=True,
@@ -192,5 +197,13 @@ KINDS = {
     "poisson": Kind(PoissonRegression, _counts, _poisson, linear=False),
     "quantiles": Kind(QuantileRegression, _floats(), _quantiles, linear=False),
     "heteroscedastic": Kind(HeteroscedasticRegression, _floats(), _normal, linear=False),
+    # On several maps with the decoder, where segmentation takes the coarsest alone.
+    "dense_regression": Kind(
+        lambda name, **options: DenseRegression(name, **{"shape": (4, 4), **options}),
+        _floats(4, 4),
+        _squared_pixels,
+        parts=True,
+        linear=False,
+    ),
     "vector": Kind(lambda name, **options: Regression(name, shape=2, **options), _floats(2), _squared, parts=True),
 }
