@@ -54,7 +54,7 @@ def test_a_served_text_gets_its_class_and_its_tags_by_name(tmp_path):
 
 @pytest.mark.long
 def test_the_rule_of_bio_is_kept_by_files_for_phones_too():
-    """What a user's own converter makes of `decide`: no loop of TensorFlow's, no operation that LiteRT or ONNX lacks."""
+    """What a user's own converter makes of `decide`: it holds no loop, and no operation that LiteRT or ONNX lacks."""
     task = kmtl.Tagging("slots", ["O", "B-artist", "I-artist", "B-city", "I-city"], tokens=TOKENS)
     outputs = np.random.default_rng(0).dirichlet(np.full(5, 0.5), (3, TOKENS)).astype("float32")
     expected = keras.ops.convert_to_numpy(task.decide(outputs))
@@ -71,6 +71,6 @@ def test_the_rule_of_bio_is_kept_by_files_for_phones_too():
     found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     np.testing.assert_array_equal(found, expected)
     converter, runtime = pytest.importorskip("tf2onnx.convert"), pytest.importorskip("onnxruntime")
-    proto, _ = converter.from_function(decide, [tf.TensorSpec((None, TOKENS, 5), name="values")], opset=17)
+    proto, _ = converter.from_function(decide, form, opset=17)
     session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_array_equal(session.run(None, {session.get_inputs()[0].name: outputs})[0], expected)
