@@ -81,6 +81,14 @@ def test_export_forms(run, tmp_path):
 
 
 @pytest.mark.long
+def test_intent_and_slots(run, tmp_path):
+    printed = run("intent_and_slots")
+    assert re.search(r"on 20 test sentences: intent \d\.\d{4}, slots F1 \d\.\d{4}", printed)
+    assert len(re.findall(r"^'.*': (?:PlayMusic|GetWeather)\(.*\)$", printed, re.MULTILINE)) == 3
+    assert (tmp_path / "intent_and_slots" / "1" / "saved_model.pb").exists()
+
+
+@pytest.mark.long
 def test_trade_off(run, tmp_path):
     printed = run("trade_off")
     for words in ("21 points in", "steps make the favoured task worse", "knee: {'digit':", "with each request"):
