@@ -3,11 +3,25 @@
 from kmtl.trunks.backbone import backbone
 from kmtl.trunks.convnet import convnet
 from kmtl.trunks.features import pool
+from kmtl.trunks.fine_tuning import WarmUpLinearDecay, layer_wise
 from kmtl.trunks.inception import inception
 from kmtl.trunks.options import Options
+from kmtl.trunks.pretrained_text import pretrained_text
 from kmtl.trunks.resnet import resnet
 from kmtl.trunks.text import text
 from kmtl.trunks.vgg import vgg
 from kmtl.trunks.vocabulary import vocabulary, word_counts
 
-__all__ = ["Options", "backbone", "convnet", "inception", "pool", "resnet", "text", "vgg", "vocabulary", "word_counts"]
+__all__ = [
+    "Options",
+    "backbone",
+    "convnet",
+    "inception",
+    "pool",
+    "pretrained_text",
+    "resnet",
+    "text",
+    "vgg",
+    "vocabulary",
+    "word_counts",
+]
