@@ -14,9 +14,11 @@ from kmtl.trunks.vocabulary import vocabulary, word_counts
 
 __all__ = [
     "Options",
+    "WarmUpLinearDecay",
     "backbone",
     "convnet",
     "inception",
+    "layer_wise",
     "pool",
     "pretrained_text",
     "resnet",
