@@ -4,9 +4,11 @@ from kmtl.trunks.backbone import backbone
 from kmtl.trunks.columns import Columns
 from kmtl.trunks.convnet import convnet
 from kmtl.trunks.features import pool
+from kmtl.trunks.fine_tuning import WarmUpLinearDecay, layer_wise
 from kmtl.trunks.inception import inception
 from kmtl.trunks.log_mel import LogMel
 from kmtl.trunks.options import Options
+from kmtl.trunks.pretrained_text import pretrained_text
 from kmtl.trunks.resnet import resnet
 from kmtl.trunks.sound import sound
 from kmtl.trunks.stages import stages
@@ -19,10 +21,13 @@ __all__ = [
     "Columns",
     "LogMel",
     "Options",
+    "WarmUpLinearDecay",
     "backbone",
     "convnet",
     "inception",
+    "layer_wise",
     "pool",
+    "pretrained_text",
     "resnet",
     "sound",
     "stages",

@@ -94,7 +94,7 @@ def _checked(
 ) -> Vocabulary:
     """Returns the vocabulary, or refuses all that is wrong."""
     with Refusals("text") as refusals:
-        _check_texts(refusals, texts)
+        check_texts(refusals, texts)
         known = checked_vocabulary(refusals, words, standardize)
         for argument, value in sizes.items():
             attempt(refusals, size, argument, value)
@@ -106,10 +106,10 @@ def _checked(
     return known
 
 
-def _check_texts(refusals: Refusals, texts: Any) -> None:
+def check_texts(refusals: Refusals, texts: Any) -> None:
     """Records an input that is no text, or not one text an example."""
     example = 'keras.Input((), dtype="string")'
-    check_symbolic("text", texts, argument="texts", example=example)
+    check_symbolic(refusals.owner, texts, argument="texts", example=example)
     if texts.dtype != "string":
         refusals.add("texts", "must hold text", texts.dtype, f"Pass {example}.")
     elif len(texts.shape) != 1:
