@@ -13,7 +13,7 @@ import kmtl
 import kmtl.export
 from kmtl.evidence import calibrate, conformal
 from kmtl.evidence.calibration_fits import best_temperature, best_threshold, calibration_error, f1, log_loss, tempered
-from kmtl.evidence.conformal import quantile
+from kmtl.evidence.conformal_scores import quantile
 from kmtl.tasks.logits import logits_layer
 
 RANDOM = np.random.default_rng(0)
