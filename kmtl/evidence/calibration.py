@@ -64,7 +64,8 @@ def calibrate(
 
     Raises:
         ValueError: If a task is unknown, or named and not to be calibrated; if the data does not fit or has no labels
-            for a task, or too few for its uncertainty; if a threshold is asked of a score that is the same for every row; nothing is changed then.
+            for a task, or too few for its uncertainty; if a threshold is asked of a score that is the same for every
+            row; nothing is changed then.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
 
