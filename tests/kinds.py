@@ -178,6 +178,12 @@ KINDS = {
     "ordinal": Kind(
         lambda name, **options: OrdinalRegression(name, 4, **options), _integers(4), _questions, linear=False
     ),
+    "cumulative": Kind(
+        lambda name, **options: OrdinalRegression(name, 4, link="cumulative", **options),
+        _integers(4),
+        _cross_entropy,
+        linear=False,
+    ),
     "two_labels": Kind(TwoLabels, _integers(2, 2), _state, linear=False),
     "segmentation": Kind(
         lambda name, **options: Segmentation(name, 3, **{"shape": (4, 4), "decoder": None, **options}),

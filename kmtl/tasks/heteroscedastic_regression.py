@@ -19,8 +19,8 @@ from kmtl.tasks.spread import Spread, softplus_inverse
 # Of the label's standard deviation: what a head is never surer than.
 _LEAST = 1e-3
 _START = softplus_inverse(1.0 - _LEAST)
-# The shares of labels whose intervals are told, the widest first, and the one that "coverage" counts.
-_SHARES, _COVERED = (0.95, 0.9, 0.8, 0.5), 0.9
+# The shares of labels whose intervals are told; "coverage" counts the first.
+_SHARES = (0.9, 0.8, 0.5)
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
@@ -183,7 +183,7 @@ class HeteroscedasticRegression(Task):
     def metric_of_outputs(self, name: str) -> Callable[[Any, Any], Any] | None:
         """Scores of mean and deviation together, and the share of labels in the interval of 90 %."""
         if name == "coverage":
-            return functools.partial(within, half_width(_COVERED))
+            return functools.partial(within, half_width(_SHARES[0]))
         found = {"crps": normal_crps, "nll": normal_log_loss}
         return found.get(name) or super().metric_of_outputs(name)
 
@@ -214,7 +214,7 @@ class HeteroscedasticRegression(Task):
         return values[..., 0], values[..., 0], values[..., 1]
 
     def intervals(self, outputs: Any) -> dict[float, tuple[Any, Any]]:
-        """The middle of the normal distribution that holds 95, 90, 80 and 50 % of it."""
+        """The middle of the normal distribution that holds 90, 80 and 50 % of it."""
         values = np.asarray(outputs, "float64").reshape(len(outputs), -1, 2)
         mean, deviation = values[..., 0], values[..., 1]
         widths = {share: half_width(share) * deviation for share in _SHARES}
@@ -229,6 +229,10 @@ class HeteroscedasticRegression(Task):
         values = np.asarray(outputs, "float64")
         gaps = (np.asarray(labels, "float64").reshape(values.shape[:-1]) - values[..., 0]) / values[..., 1]
         return float(np.sqrt(np.nanmean(gaps**2)))
+
+    def with_spread(self, outputs: Any, factor: float) -> Any:
+        """Outputs of the same means and so many times the deviations."""
+        return np.asarray(outputs, "float64") * np.array([1.0, factor])
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
