@@ -1,5 +1,6 @@
 """Datasets with named labels, some of them missing."""
 
+from kmtl.data.augmentation import augment
 from kmtl.data.built_in.catalogue import names, tasks
 from kmtl.data.built_in.loading import load
 from kmtl.data.built_in.preparing import register
@@ -17,6 +18,7 @@ from kmtl.data.sources import from_arrays, from_folder, from_frame
 
 __all__ = [
     "Pairs",
+    "augment",
     "check_shards",
     "from_arrays",
     "from_folder",

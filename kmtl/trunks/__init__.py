@@ -1,4 +1,4 @@
-"""Shared encoders: functions from an image, a table or a sound to features: a vector, a map or a sequence."""
+"""Shared encoders: functions from an image or a text to features: a vector `(batch, width)`, a map or a sequence."""
 
 from kmtl.trunks.backbone import backbone
 from kmtl.trunks.columns import Columns
@@ -9,8 +9,11 @@ from kmtl.trunks.log_mel import LogMel
 from kmtl.trunks.options import Options
 from kmtl.trunks.resnet import resnet
 from kmtl.trunks.sound import sound
+from kmtl.trunks.stages import stages
 from kmtl.trunks.table import table
+from kmtl.trunks.text import text
 from kmtl.trunks.vgg import vgg
+from kmtl.trunks.vocabulary import vocabulary, word_counts
 
 __all__ = [
     "Columns",
@@ -22,6 +25,10 @@ __all__ = [
     "pool",
     "resnet",
     "sound",
+    "stages",
     "table",
+    "text",
     "vgg",
+    "vocabulary",
+    "word_counts",
 ]

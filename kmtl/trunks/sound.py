@@ -62,7 +62,7 @@ def sound(
     spectrum = Spectrum(rate, bands, frame, step, low, high)
     with Refusals(_OWNER) as refusals:
         shortest = spectrum.length if spectrum.check(refusals) else 0
-        check_symbolic(_OWNER, waveform, argument="waveform", fix="Pass keras.Input((samples,)).")
+        check_symbolic(_OWNER, waveform, argument="waveform", example="keras.Input((samples,))")
         _check_waveform(refusals, waveform, shortest)
         if not callable(trunk):
             refusals.add("trunk", "must be a function from an image to features", words(type(trunk).__name__))

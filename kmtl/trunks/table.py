@@ -107,7 +107,7 @@ def _check_inputs(refusals: Refusals, inputs: Any, columns: Any) -> None:
         if key not in inputs:
             refusals.add("inputs", "must hold every column", words(f"none named {key!r}"))
             continue
-        check_symbolic(_OWNER, inputs[key], argument=f"inputs[{key!r}]", fix="Pass columns.inputs().")
+        check_symbolic(_OWNER, inputs[key], argument=f"inputs[{key!r}]", example="columns.inputs()")
         found, dtype = inputs[key], DTYPES[column.kind]
         if tuple(found.shape) != (None,) or found.dtype != dtype:
             got = words(f"{found.dtype} of shape {tuple(found.shape)}")
