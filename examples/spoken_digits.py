@@ -60,7 +60,7 @@ def tasks():
     ]
 
 
-def compare(data, epochs, seeds):
+def compare(data, epochs, seeds, folder):
     """Each task alone, all jointly, and all jointly for as long as the single models take together."""
     images, labels, split = data
     rows, held_out = (
@@ -115,11 +115,12 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, help="folder with fsdd_mel64.npz; made-up tones without")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each model")
+    parser.add_argument("--folder", type=pathlib.Path, help="where finished runs are kept; they are not repeated")
     parser.add_argument("--smoke", action="store_true", help="few recordings, one epoch")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     options = parser.parse_args()
     data = recordings(options.data, options.smoke)
-    found = compare(data, 1 if options.smoke else options.epochs, options.seeds)
+    found = compare(data, 1 if options.smoke else options.epochs, options.seeds, options.folder)
     print(found)
     if options.write:
         given = f"--data FOLDER --epochs {options.epochs} --seeds {options.seeds} --write"

@@ -46,31 +46,29 @@ def test_a_table_is_served_and_refused_where_the_page_says(page, tmp_path):
     model, columns = page["model"], page["columns"]
     arrays = columns.arrays(page["test"])
     told = kmtl.export.check(model, kmtl.export.saved_model(model, tmp_path / "table"), arrays)
-    assert told.passed
-    with pytest.raises(ValueError, match="must use LiteRT's built-in ops"):
-        kmtl.export.litert(model, tmp_path / "table.tflite")
-    with pytest.raises(ValueError, match="must use operations that ONNX has, got LookupTableFindV2"):
-        kmtl.export.onnx(model, tmp_path / "table.onnx")
+    assert told.worst < 1e-5
+    for write in (kmtl.export.litert, kmtl.export.onnx):
+        with pytest.raises(ValueError, match=r"must read numbers, got text in \['job'\]"):
+            write(model, tmp_path / "file")
 
 
 def test_what_is_missing_takes_no_part(page):
     fusion, rows = page["fusion"], {name: array[:8].copy() for name, array in page["rows"].items()}
-    both_there, no_picture, no_table = 2, 4, 1
-    expected = fusion.predict(rows, verbose=0)["height"]
-    # Without a picture the table alone speaks, and without the table the picture alone.
+    whole, no_table, no_picture = 2, 1, 4
+    rows["note"][[whole, no_table, no_picture]] = "feels well"
+    expected = fusion.predict(rows, verbose=0)["height"].ravel()
     assert not rows["image"][no_picture].any()
     assert (rows["job"][no_table], rows["region"][no_table]) == ("", -1)
+    # Without its table a row is read by its picture, and whatever is taken from a whole one changes it.
     rows["image"][no_table] = 1.0 - rows["image"][no_table]
-    for name in ("age", "job", "region", "income"):
-        rows[name][both_there] = rows[name][no_table]
-    changed = fusion.predict(rows, verbose=0)["height"]
-    assert changed[no_picture] == expected[no_picture]
-    assert changed[no_table] != expected[no_table]
-    assert changed[both_there] != expected[both_there]
-    for name, array in rows.items():
-        array[:] = 0.0 if name == "image" else page["rows"][name][no_table]
-    empty = fusion.predict(rows, verbose=0)["height"]
-    assert np.unique(empty).size == 1
+    rows["note"][whole] = ""
+    changed = fusion.predict(rows, verbose=0)["height"].ravel()
+    assert (changed != expected)[[whole, no_table]].all()
+    assert changed[no_picture] == pytest.approx(expected[no_picture], rel=1e-6)
+    # With nothing at all every row is alike.
+    nothing = {name: np.repeat(array[no_table : no_table + 1], 8) for name, array in rows.items() if name != "image"}
+    empty = {**nothing, "note": np.array([""] * 8), "image": np.zeros_like(rows["image"])}
+    assert np.ptp(fusion.predict(empty, verbose=0)["height"]) == 0
 
 
 def test_the_sound_is_learned_and_its_files_are_alike(page, tmp_path):
@@ -79,4 +77,5 @@ def test_the_sound_is_learned_and_its_files_are_alike(page, tmp_path):
     assert page["bands"].shape == (1, 32, 30, 1)
     assert json.loads(next(page["folder"].rglob("kmtl.json")).read_text())["inputs"]["waveform"]["rate"] == page["RATE"]
     for write, name in ((kmtl.export.litert, "sound.tflite"), (kmtl.export.onnx, "sound.onnx")):
-        assert kmtl.export.check(page["listener"], write(page["listener"], tmp_path / name), waves[:8]).passed
+        told = kmtl.export.check(page["listener"], write(page["listener"], tmp_path / name), waves[:8])
+        assert told.worst < 1e-4
