@@ -87,7 +87,8 @@ def compare(data, epochs, seeds, folder):
         "joint": kmtl.training.Joint(),
         "joint, equal cost": kmtl.training.Joint(epochs=3.0, build=lambda chosen: build(chosen, 3 * steps)),
     }
-    return kmtl.evidence.compare(build, tasks(), rows, held_out, epochs=epochs, seeds=seeds, recipes=recipes, verbose=0)
+    options = {"epochs": epochs, "seeds": seeds, "recipes": recipes, "folder": folder, "verbose": 0}
+    return kmtl.evidence.compare(build, tasks(), rows, held_out, **options)
 
 
 def page(found, data, command, seeds):
