@@ -139,6 +139,25 @@ def test_click_and_purchase(run_here):
         assert len(rows[row]) == 6
 
 
+@pytest.mark.long
+def test_census_income(run_here):
+    names, rows = run_here("census_income")
+    people = names["people"](None, smoke=True)
+    assert not set(names["NO_INPUTS"]) & set(names["columns_of"](people, names["NO_INPUTS"]))
+    for row in ("each alone", "joint", "joint, equal cost"):
+        assert len(rows[row]) >= 4
+
+
+@pytest.mark.long
+def test_spoken_digits(run_here):
+    names, rows = run_here("spoken_digits")
+    images, labels, split = names["made_up"](120)
+    assert (images.shape, set(split)) == ((120, 64, 63, 1), {0, 2})
+    assert 0.2 < np.isnan(labels["pitch"]).mean() < 0.4
+    for row in ("each alone", "joint", "joint, equal cost"):
+        assert len(rows[row]) >= 5
+
+
 def test_every_example_is_run():
     # That of the server runs against a stand-in for it, in tests/export/serving.
     here = pathlib.Path(__file__).read_text()
