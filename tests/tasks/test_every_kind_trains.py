@@ -152,7 +152,11 @@ def test_a_gramian_balancer_weighs_it_too(name):
 # Of a class, of yes or no, and of numbers tests/feeding/test_feeds.py tells it.
 @pytest.mark.parametrize(
     "name",
-    ["segmentation", *cases(["multilabel", "ordinal", "dense_regression"]), *cases(["classification", "binary", "vector"], others="slow")],
+    [
+        "segmentation",
+        *cases(["multilabel", "ordinal", "dense_regression"]),
+        *cases(["classification", "binary", "vector"], others="slow"),
+    ],
 )
 def test_streams_train_as_arrays_do(name):
     """Batches of a dataset and of a generator, with class weights where it has classes."""
