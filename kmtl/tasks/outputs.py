@@ -11,7 +11,7 @@ from keras import ops
 from kmtl._checks import refusal
 from kmtl.tasks.class_names import named_classes
 from kmtl.tasks.feature_forms import check_form
-from kmtl.tasks.labels import Label
+from kmtl.tasks.moved_labels import MovedLabel
 from kmtl.tasks.shapes import known_shape
 from kmtl.tasks.short_numbers import decimals, short_numbers
 from kmtl.tasks.thresholds import checked_threshold
@@ -20,7 +20,7 @@ from kmtl.tasks.thresholds import checked_threshold
 _PARTS = ("head", "hidden_layers", "output", "dense", "regularizer", "fused_output")
 
 
-class Output(Label):
+class Output(MovedLabel):
     """The output's side of a task; every kind of task has one, and says below only what differs."""
 
     activation: ClassVar[str | None] = None
