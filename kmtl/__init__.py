@@ -22,9 +22,9 @@ from kmtl.search import from_data as weighting
 from kmtl.tasks import (
     BinaryClassification,
     Classification,
+    DenseRegression,
     Detection,
     HeteroscedasticRegression,
-    DenseRegression,
     MultiLabel,
     OrdinalRegression,
     PoissonRegression,

@@ -192,6 +192,14 @@ KINDS = {
         parts=True,
         linear=False,
     ),
+    # On several maps with the decoder, where segmentation takes the coarsest alone.
+    "dense_regression": Kind(
+        lambda name, **options: DenseRegression(name, **{"shape": (4, 4), **options}),
+        _floats(4, 4),
+        _squared_pixels,
+        parts=True,
+        linear=False,
+    ),
     "tagging": Kind(
         lambda name, **options: Tagging(name, TAGS, **{"tokens": 4, **options}),
         _sequences,
@@ -203,13 +211,5 @@ KINDS = {
     "poisson": Kind(PoissonRegression, _counts, _poisson, linear=False),
     "quantiles": Kind(QuantileRegression, _floats(), _quantiles, linear=False),
     "heteroscedastic": Kind(HeteroscedasticRegression, _floats(), _normal, linear=False),
-    # On several maps with the decoder, where segmentation takes the coarsest alone.
-    "dense_regression": Kind(
-        lambda name, **options: DenseRegression(name, **{"shape": (4, 4), **options}),
-        _floats(4, 4),
-        _squared_pixels,
-        parts=True,
-        linear=False,
-    ),
     "vector": Kind(lambda name, **options: Regression(name, shape=2, **options), _floats(2), _squared, parts=True),
 }

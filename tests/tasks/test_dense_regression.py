@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from mistakes import Case, check_refused, parameters
 
 import kmtl
 from kmtl.losses import group_tasks
@@ -67,6 +68,52 @@ def test_absent_labels_take_the_output_s_places_and_others_are_refused():
     with pytest.raises(ValueError, match=form.format("depth")):
         model.fit(pixels, {"depth": LABELS, "mask": labels["mask"][..., :4]}, verbose=0)
     assert model.optimizer.iterations == 0
+
+
+PIXELS = GENERATOR.random((3, 4, 4, 1), dtype="float32")
+GOOD = {"mask": (PIXELS[..., 0] > 0.5).astype("int32"), "depth": PIXELS[..., 0] + 1}
+
+
+@pytest.fixture(scope="module")
+def model():
+    image = keras.Input((4, 4, 1), name="image")
+    tasks = [DenseRegression("depth", shape=(4, 4), ignore=0), kmtl.Segmentation("mask", 2, shape=(4, 4), ignore=255)]
+    made = kmtl.MultiTaskModel.from_features(image, image, tasks)
+    made.compile("sgd", run_eagerly=True)
+    return made
+
+
+def wrong(name, says, **changes):
+    return Case(name, lambda model: model.fit(PIXELS, {**GOOD, **changes}, verbose=0), says)
+
+
+MISTAKES = [
+    wrong(
+        "mask of another size", "`y['mask']` must have shape (batch, 4, 4), got (3, 4, 5)", mask=np.ones((3, 4, 5), int)
+    ),
+    wrong("depth of another size", "`y['depth']` must have shape (batch, 4, 4), got (3, 4, 5)", depth=LABELS),
+    wrong("one-hot mask", "`y['mask']` | looks one-hot | numpy.argmax", mask=np.eye(2, dtype=int)[GOOD["mask"]]),
+    wrong("floats for classes", "`y['mask']` must be integers | float32 | Cast to int", mask=GOOD["depth"]),
+    wrong(
+        "mask ignored everywhere", "`y['mask']` must have a label somewhere | none in 3", mask=np.full((3, 4, 4), 255)
+    ),
+    wrong("no depth anywhere", "`y['depth']` must have a label somewhere | none in 3", depth=0 * GOOD["depth"]),
+    wrong(
+        "class out of range", "`y['mask']` must lie in 0..1, or be -1 where missing, got 1..2", mask=GOOD["mask"] + 1
+    ),
+    wrong("infinite depth", "`y['depth']` must be finite or NaN, got 48 infinite", depth=GOOD["depth"] * np.inf),
+    wrong("constant depth", "`y['depth']` must vary | standardize=False", depth=np.ones((3, 4, 4))),
+    Case(
+        "weights of another size",
+        lambda model: model.fit(PIXELS, GOOD, sample_weight={"depth": np.ones((3, 4, 5))}, verbose=0),
+        "`sample_weight['depth']` must",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", parameters(pixels=MISTAKES))
+def test_labels_that_are_no_such_maps_are_refused(case, model):
+    check_refused(case, model)
 
 
 def test_outputs_come_back_in_the_label_s_unit():

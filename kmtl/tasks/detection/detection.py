@@ -172,6 +172,11 @@ class Detection(BoxLabel, Task):
         """Rows, columns and channels."""
         return (*self.grid, self.units)
 
+    def chosen_map(self, maps: Sequence[Any]) -> Any:
+        """The map of the grid's size; all of them where none has it, to be refused."""
+        fitting = [one for one in maps if tuple(one.shape[1:3]) == self.grid]
+        return fitting[0] if fitting else list(maps)
+
     def check_features(self, features: Any, owner: str) -> None:
         """Refuses maps of which none has the grid's size."""
         maps = _listed(features)
