@@ -120,8 +120,8 @@ def diou(one: Any, other: Any) -> Any:
 
     Source: Zheng et al., "Distance-IoU Loss", AAAI 2020.
 
-    >>> float(diou(ops.array([0.0, 0.0, 1.0, 1.0]), ops.array([1.0, 0.0, 2.0, 1.0])))
-    -0.2
+    >>> float(diou(ops.array([0.0, 0.0, 2.0, 2.0]), ops.array([2.0, 2.0, 4.0, 4.0])))
+    -0.25
     """
     apart = (one[..., :2] + one[..., 2:] - other[..., :2] - other[..., 2:]) / 2.0
     diagonal = ops.sum(ops.square(_hull(one, other)), axis=-1)
@@ -137,8 +137,8 @@ def ciou(one: Any, other: Any) -> Any:
 
     Source: Zheng et al., "Distance-IoU Loss", AAAI 2020.
 
-    >>> float(ciou(ops.array([0.0, 0.0, 1.0, 1.0]), ops.array([1.0, 0.0, 2.0, 1.0])))
-    -0.2
+    >>> float(ciou(ops.array([0.0, 0.0, 2.0, 2.0]), ops.array([0.0, 0.0, 2.0, 2.0])))
+    1.0
     """
     sides = [box[..., 2:] - box[..., :2] for box in (one, other)]
     # Of no width and no height there is no angle, and no slope.

@@ -32,7 +32,8 @@ class Detection(BoxLabel, Task):
     boxes. The label is a float array `(rows, 5)`: four numbers of a box, then the number of its class. Unused rows are
     -1; a label of only such rows is there and says "no object"; a missing label is NaN. `labels` packs lists of boxes.
 
-    The head is a 3x3 convolution and a 1x1 convolution on the map of the grid's size. The output is float32
+    The head is a 3x3 convolution and a 1x1 convolution on the map of the grid's size, of several maps
+    (`kmtl.trunks.stages`) on the one that has it. The output is float32
     `(height, width, 5 * boxes_per_cell + classes)`: for each box centre x, centre y, width and height in fractions of
     the whole picture, and its confidence in 0..1; then the probability of each class in the cell. `read` makes a list
     of boxes of it, here and in exported files.
@@ -173,15 +174,13 @@ class Detection(BoxLabel, Task):
         return (*self.grid, self.units)
 
     def chosen_map(self, maps: Sequence[Any]) -> Any:
-        """The map of the grid's size; all of them where none has it, to be refused."""
-        fitting = [one for one in maps if tuple(one.shape[1:3]) == self.grid]
-        return fitting[0] if fitting else list(maps)
+        """The map of the grid's size; all of them, to be refused, where none is."""
+        return next((one for one in maps if tuple(one.shape[1:3]) == self.grid), maps)
 
     def check_features(self, features: Any, owner: str) -> None:
         """Refuses maps of which none has the grid's size."""
-        maps = _listed(features)
-        for one in maps:
-            super().check_features(one, owner)
+        super().check_features(features, owner)
+        maps = features if isinstance(features, list | tuple) else [features]
         if not any(tuple(one.shape[1:3]) == self.grid for one in maps):
             found = ", ".join(str(tuple(one.shape[1:3])) for one in maps)
             rule = f"must be a map of {self.grid}, the grid of task {self.name!r}"
@@ -191,8 +190,7 @@ class Detection(BoxLabel, Task):
             raise ValueError(refusal(owner, "features", rule, words(found), fix))
 
     def hidden_layers(self, features: Any) -> Any:
-        """Builds 3x3 convolutions on the map of the grid's size."""
-        features = next(one for one in _listed(features) if tuple(one.shape[1:3]) == self.grid)
+        """Builds 3x3 convolutions on the map."""
         for index, channels in enumerate(self.hidden, start=1):
             name = f"{self.name}_hidden_{index}"
             layer = keras.layers.Conv2D(
@@ -295,8 +293,3 @@ class Detection(BoxLabel, Task):
             "iou_threshold": self.iou_threshold,
             "most": self.most,
         }
-
-
-def _listed(features: Any) -> list[Any]:
-    """One map, or several from fine to coarse, as a list."""
-    return list(features) if isinstance(features, list | tuple) else [features]

@@ -140,8 +140,8 @@ class Layout:
     def encoded(self, labels: Any) -> Any:
         """The output that labels ask for: a cell's first boxes are the objects whose centres it holds, in their order.
 
-        Confidence is 1 of those and 0 of the others, which lie in the middle of the cell and have no size; the probability
-        of a class is its share of the cell's objects. Objects beyond `boxes` are left out.
+        Confidence is 1 of those and 0 of the others, which lie in the middle of the cell and have no size; the
+        probability of a class is its share of the cell's objects. Objects beyond `boxes` are left out.
 
         Args:
             labels: `(batch, rows, 5)`.

@@ -59,8 +59,13 @@ def test_options_survive_the_file():
 def test_of_several_maps_it_takes_the_one_of_its_grid():
     task = kmtl.Detection("boxes", 2, grid=(4, 2), hidden=())
     maps = [keras.Input((2 * side, side, 3)) for side in (4, 2, 1)]
-    task.check_features(maps, "demo")
-    assert keras.Model(maps[1], task.head(maps)).output_shape == (None, 4, 2, 12)
+    assert task.chosen_map(maps) is maps[1]
+    image = keras.Input((8, 4, 3), name="image")
+    fine, coarse = (keras.layers.Conv2D(3, 1, strides=stride)(image) for stride in (1, 2))
+    model = kmtl.MultiTaskModel.from_features(image, {"map": [image, fine, coarse]}, [task])
+    assert model.output["boxes"].shape == (None, 4, 2, 12)
+    with pytest.raises(ValueError, match=r"got \(8, 4\), \(8, 4\)\. Give the task grid=\(8, 4\)"):
+        kmtl.MultiTaskModel.from_features(image, {"map": [image, fine]}, [task])
     image = keras.Input((8, 8, 3), name="image")
     with pytest.raises(ValueError, match=r"must be a map of \(4, 2\), the grid of task 'boxes', got \(8, 8\)\. Give"):
         kmtl.MultiTaskModel.from_features(image, image, [task])

@@ -16,7 +16,7 @@ from kmtl.tasks.detection.matching import responsible
 BOXES = st.lists(st.tuples(*[st.floats(0.0, 1.0, width=32)] * 4, st.integers(0, 2)), max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(BOXES, st.integers(1, 4), st.integers(1, 4), st.integers(1, 3))
 def test_what_is_encoded_is_decoded(rows, height, width, boxes):
     layout = Layout(height, width, boxes, classes=3)

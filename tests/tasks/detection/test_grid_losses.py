@@ -94,6 +94,7 @@ def task_layer(task):
     return keras.Model(features, task.head(features)).layers[-1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", NAMES)
 def test_a_step_against_the_slope_lowers_it_and_it_compiles(loss):
     task = task_of(loss, hidden=())
