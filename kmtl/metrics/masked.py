@@ -141,8 +141,8 @@ class TaskMetrics(keras.metrics.Metric):
 
     @staticmethod
     def _mean(row: Reported) -> Any:
-        """The function whose mean the metric is, or None."""
-        return row.task.mean_metrics.get(row.metric) if isinstance(row.metric, str) else None
+        """The function whose mean the metric is, or None; see `kmtl.tasks.Task.mean_metrics`."""
+        return _whole(row) or (row.task.mean_metrics.get(row.metric) if isinstance(row.metric, str) else None)
 
     def update_state(self, examples: Sequence[Examples]) -> None:
         """Adds a batch.
@@ -161,13 +161,14 @@ class TaskMetrics(keras.metrics.Metric):
 
     def _group_means(self, group: TaskGroup, seen: Examples) -> dict[str, tuple[Any, Any]]:
         """Sums and counts of a group's mean metrics, by key; one call serves alike tasks."""
-        calls: dict[tuple[Any, bool], dict[str, str]] = {}
+        calls: dict[tuple[Any, bool, bool], dict[str, str]] = {}
         for row in self.means:
             if row.task.name in group.names:
-                calls.setdefault((self._mean(row), row.weighted), {})[row.task.name] = row.key
+                form = (self._mean(row), row.weighted, _whole(row) is not None)
+                calls.setdefault(form, {})[row.task.name] = row.key
         parts = {}
-        for (function, weighted), keys in calls.items():
-            totals, counts = map(ops.unstack, _masked_sums(group, function, seen, weighted=weighted))
+        for (function, weighted, whole), keys in calls.items():
+            totals, counts = map(ops.unstack, _masked_sums(group, function, seen, weighted=weighted, whole=whole))
             places = [group.names.index(name) for name in keys]
             parts.update({key: (totals[p], counts[p]) for key, p in zip(keys.values(), places, strict=True)})
         return parts
@@ -210,11 +211,16 @@ def _element_weights(seen: Examples, *, weighted: bool) -> Any:
     return mask * weight
 
 
-def _masked_sums(group: TaskGroup, function: Any, seen: Examples, *, weighted: bool) -> tuple[Any, Any]:
+def _whole(row: Reported) -> Any:
+    """A metric's function of labels and whole outputs, where the kind has one by its name."""
+    return row.task.metric_of_outputs(row.metric) if isinstance(row.metric, str) else None
+
+
+def _masked_sums(group: TaskGroup, function: Any, seen: Examples, *, weighted: bool, whole: bool) -> tuple[Any, Any]:
     """Sums and counts of a function of each element that is there, `(G,)` each."""
     mask = _element_weights(seen, weighted=weighted)
-    labels, outputs = seen.labels, group.first.metric_outputs(seen.predictions)
-    if len(labels.shape) == len(outputs.shape):
+    labels, outputs = seen.labels, seen.predictions if whole else group.first.metric_outputs(seen.predictions)
+    if not whole and len(labels.shape) == len(outputs.shape):
         labels, outputs = ops.expand_dims(labels, -1), ops.expand_dims(outputs, -1)
     # Keras's accuracies keep the last axis and its errors average over it: of size 1, it may be either.
     values = ops.reshape(ops.cast(function(labels, outputs), "float32"), ops.shape(mask)) * mask

@@ -41,6 +41,7 @@ def standardized(words: Any, standardize: str | None) -> Any:
         standardize: One of `STANDARDIZATIONS`, which mean what they mean to `keras.layers.TextVectorization`, but that
             letters beyond ASCII have a lower case too; or None.
     """
+    words = tf.convert_to_tensor(words, tf.string)
     if standardize is None:
         return words
     if "lower" in standardize:
