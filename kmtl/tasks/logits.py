@@ -96,8 +96,9 @@ def _activation(layer: Any) -> str:
 
 
 def _before(layer: Any) -> Any:
-    """The layer that a layer of one use takes its input from."""
+    """The layer that a layer of one use takes its input from; a mask may come beside it."""
     try:
-        return layer_behind(layer.input)
+        given = layer.input
     except (AttributeError, ValueError):  # of several uses Keras knows no one input
         return None
+    return layer_behind(given[0] if isinstance(given, list) else given)

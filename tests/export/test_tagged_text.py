@@ -59,9 +59,8 @@ def test_the_rule_of_bio_is_kept_by_files_for_phones_too():
     outputs = np.random.default_rng(0).dirichlet(np.full(5, 0.5), (3, TOKENS)).astype("float32")
     expected = keras.ops.convert_to_numpy(task.decide(outputs))
     assert (expected != outputs.argmax(axis=-1)).any()
-    decide = tf.function(
-        lambda values: {"tags": task.decide(values)}, [tf.TensorSpec((None, TOKENS, 5), name="values")]
-    )
+    form = [tf.TensorSpec((None, TOKENS, 5), name="values")]
+    decide = tf.function(lambda values: {"tags": task.decide(values)}, form)
     content = tf.lite.TFLiteConverter.from_concrete_functions([decide.get_concrete_function()]).convert()
     interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(model_content=content)
     interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], outputs.shape)
