@@ -34,7 +34,9 @@ MOODS = {
 }
 FRAMES = ["{} {}", "honestly {} {}", "i think {} {} these days", "friends say {} {}", "so {} {} , wow", "today {} {}"]
 USUAL = {"banking": 0.35, "energy": 0.2, "cars": 0.1}  # share of negative posts
-DAYS, SURGE, SURGING, A_DAY, THRESHOLD, RATE, SETTLING = 120, 90, "cars", 80, 5.0, 0.1, 30
+DAYS, A_DAY = 120, 80
+SURGE, SURGING, SURGED = 90, "cars", 0.35  # no worse than banking ever is
+THRESHOLD, RATE, SETTLING = 5.0, 0.1, 30
 
 
 def posts(number, topic, negative, generator):
@@ -89,7 +91,7 @@ def main():
     generator = np.random.default_rng(1)
     shares = np.zeros((3, DAYS))
     stream = [
-        posts(A_DAY, topic, 0.4 if topic == SURGING and day >= SURGE else USUAL[topic], generator)
+        posts(A_DAY, topic, SURGED if topic == SURGING and day >= SURGE else USUAL[topic], generator)
         for day in range(DAYS)
         for topic in TOPICS
     ]
@@ -104,14 +106,12 @@ def main():
         for day in range(DAYS)
         if z[day] > THRESHOLD
     ]
-    print(
-        f"{len(stream) * A_DAY:,} posts in {DAYS} days, {right:.3f} of the moods right; from day {SURGE} on four tenths"
-    )
-    print(f"of the posts on {SURGING} are negative, as many as the usual third on banking ever are")
+    print(f"{len(stream) * A_DAY:,} posts in {DAYS} days, {right:.3f} of the moods right; negative are {USUAL},")
+    print(f"from day {SURGE} on {SURGED} of those on {SURGING}")
     for day, name, z in sorted(alarms):
         print(f"day {day:3}  {name:8} {z:5.1f} standard deviations above its history")
     early = [day for day, name, _ in alarms if day < SURGE or name != SURGING]
-    print(f"false alarms  {len(early):.1f}")
+    print(f"alarms without a surge  {len(early):.1f}")
 
 
 if __name__ == "__main__":
