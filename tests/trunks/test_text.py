@@ -133,6 +133,22 @@ def test_it_takes_text_in_a_process_of_tensorflow_alone(model, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_numbers_of_words_are_those_of_the_graph(model):
+    """The same weights then give the same numbers where no text is read."""
+    found = trunks.word_numbers([*TEXTS, "A zzz FOX"], WORDS, tokens=6)
+    np.testing.assert_array_equal(found, part(model, "lookup")(tf.constant([*TEXTS, "A zzz FOX"])))
+    if model.name == "convolution":
+        return
+    numbers = keras.Input((6,), dtype="int32", name="words")
+    sequence = trunks.text(numbers, WORDS, tokens=6, width=8, encoder=model.name, heads=2, pooling=None)
+    again = keras.Model(numbers, [sequence, trunks.pool(sequence, units=None)])
+    again.set_weights(model.get_weights())
+    for one, other in zip(again(found[:-1]), run(model), strict=False):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    with pytest.raises(ValueError, match=r"(?s)`texts` must have shape \(batch, 5\).*`affixes` must be False: numbers"):
+        trunks.text(numbers, WORDS, tokens=5, affixes=True)
+
+
 def test_half_precision_is_near_full(model):
     keras.config.set_dtype_policy("mixed_float16")
     try:
