@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kmtl import trunks
-from kmtl.trunks.tokenization import SplitWords
+from kmtl.trunks.tokenization import SplitWords, affixes
 
 TEXTS = ["a red fox", "A blue fox , ok", "red", "", "très BIEN\u00a0ça va", "fox " * 5]
 WORDS = ["a", "red", "fox", "très", "ça"]
@@ -86,6 +86,18 @@ def test_padding_has_no_gradient_and_an_empty_text_a_finite_one(model):
     assert np.isfinite(gradient).all()
     assert not gradient[0].any()
     assert gradient[1:4].any(axis=1).all()
+
+
+def test_order_counts(model):
+    one, other = run(model, ["a red fox", "fox red a"])[1]
+    assert not np.allclose(one, other, atol=1e-3)
+
+
+def test_letters_of_words():
+    """The first one, two and three, the last ones, and the shape, each under a mark of its own."""
+    found = affixes(tf.constant(["FOx12-é", "b"])).numpy().tolist()
+    assert [part.decode() for part in found[0]] == ["0F", "1FO", "2FOx", "3é", "4-é", "52-é", "6Aa9-a"]
+    assert [part.decode() for part in found[1]] == ["0b", "1b\3", "2b\3\3", "3b", "4\2b", "5\2\2b", "6a"]
 
 
 def test_words_are_looked_up_in_lower_case_and_the_unknown_is_one(model):
