@@ -158,6 +158,41 @@ def test_spoken_digits(run_here):
         assert len(rows[row]) >= 5
 
 
+def test_emobank(run_here):
+    names, _ = run_here("emobank")
+    labels = {name: np.array([1.0, 2.0, 4.0]) for name in names["SCALES"]} | {"genre": np.array([0, 1, 1])}
+    outputs = {name: -3 * values[:, None] for name, values in labels.items() if name != "genre"}
+    outputs["genre"] = np.eye(2)[[0, 1, 0]]
+    expected = pytest.approx([-1, -1, -1, 2 / 3])
+    assert list(names["scores"](outputs, labels).values()) == expected
+
+
+@pytest.mark.long
+def test_financial_opinion(run_here):
+    names, rows = run_here("financial_opinion")
+    assert rows["alarms without a surge"] == [0.0]
+    quiet = np.random.default_rng(5).normal(0.3, 0.03, 200)
+    assert names["deviations"](quiet).max() < names["THRESHOLD"]
+    # Whatever a topic's usual share: what counts is its own history.
+    loud = np.where(np.arange(200) == 150, 0.55, quiet)
+    assert np.argmax(names["deviations"](loud)) == np.argmax(names["deviations"](loud + 5)) == 150
+    assert names["deviations"](loud)[150] > names["THRESHOLD"]
+
+
+@pytest.mark.long
+def test_answer_matching(run_here):
+    names, rows = run_here("answer_matching")
+    assert rows["chance"] == pytest.approx([1 / 6, 1 / 48, 3 / 48], abs=1e-3)
+    assert rows["dual encoder"][0] > 0.3
+    assert rows["dual encoder"][1] > 0.05
+    # The row's own answer, and the other row's that is the same one, of three.
+    outputs = np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 0.0], [0.0, 1.5, 0.0]], "float32")
+    labels = np.array([[1.0, 1.0], [1.0, 1.0], [2.0, 2.0]], "float32")
+    found = names["InBatchSoftmax"]("equal").call(labels, outputs)
+    share = np.exp(0.5) * 2 / (np.exp(0.5) * 2 + np.exp(1.5))
+    np.testing.assert_allclose(found, -np.log([share, 2 / 3, 1 / 3]), rtol=1e-5)
+
+
 def test_every_example_is_run():
     # That of the server runs against a stand-in for it, in tests/export/serving.
     here = pathlib.Path(__file__).read_text()

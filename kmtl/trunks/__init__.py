@@ -15,7 +15,7 @@ from kmtl.trunks.stages import stages
 from kmtl.trunks.table import table
 from kmtl.trunks.text import text
 from kmtl.trunks.vgg import vgg
-from kmtl.trunks.vocabulary import vocabulary, word_counts
+from kmtl.trunks.vocabulary import vocabulary, word_counts, word_numbers
 
 __all__ = [
     "Columns",
@@ -36,4 +36,5 @@ __all__ = [
     "vgg",
     "vocabulary",
     "word_counts",
+    "word_numbers",
 ]
