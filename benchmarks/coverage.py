@@ -129,8 +129,8 @@ def main():
     given = parser.parse_args()
     note = (
         f"Census-Income (KDD), the test file; {ROWS} people trained on for {EPOCHS} epochs, {{1}} people calibrated on,"
-        f" {{2}} tested. Means over {given.seeds} seeds, each in brackets; one standard error of a share of so many people"
-        " is 0.2 %. Targets are no inputs. Calibration error: 15 bins of equal width."
+        f" {{2}} tested. Means over {given.seeds} seeds, each in brackets; one standard error of a share of so many is"
+        " 0.2 %. Targets are no inputs. Calibration error: 15 bins of equal width."
     )
     parts = census(given.data)
     command = "python benchmarks/coverage.py --data FOLDER --write"

@@ -227,7 +227,7 @@ class HeteroscedasticRegression(Task):
         prediction does, is taken. Where errors are normal that is the likeliest factor, the root of the mean of `z^2`,
         too; where a few are large, it is not ruled by them.
 
-        Source: Lei et al., "Distribution-Free Predictive Inference for Regression", JASA 113, 2018, section 5.2.
+        Source: Lei et al., "Distribution-Free Predictive Inference for Regression", JASA 113, 2018: locally weighted.
         """
         values = np.asarray(outputs, "float64")
         gaps = (np.asarray(labels, "float64").reshape(values.shape[:-1]) - values[..., 0]) / values[..., 1]

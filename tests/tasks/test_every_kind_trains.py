@@ -152,7 +152,12 @@ def test_a_gramian_balancer_weighs_it_too(name):
 # Of a class, of yes or no, and of numbers tests/feeding/test_feeds.py tells it.
 @pytest.mark.parametrize(
     "name",
-    ["segmentation", *cases(["multilabel", "ordinal"]), *cases(["classification", "binary", "vector"], others="slow")],
+    [
+        "segmentation",
+        *cases(["multilabel", "ordinal"]),
+        *cases(["classification", "binary", "vector"], others="slow"),
+        *cases(["poisson", "quantiles", "heteroscedastic"], others="slow"),
+    ],
 )
 def test_streams_train_as_arrays_do(name):
     """Batches of a dataset and of a generator, with class weights where it has classes."""
@@ -200,7 +205,7 @@ print(json.dumps(found))
 @pytest.mark.long
 def test_two_replicas_are_one_device():
     # The others train on two replicas in tests/distribution/features.py.
-    names = ["multilabel", "ordinal", "segmentation"]
+    names = ["multilabel", "ordinal", "segmentation", "poisson", "quantiles", "heteroscedastic"]
     code = REPLICAS.format(paths=[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])], names=names)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
