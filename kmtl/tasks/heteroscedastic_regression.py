@@ -79,8 +79,8 @@ class HeteroscedasticRegression(Task):
     The label is a float, NaN where missing; single elements of a vector may be missing. The output holds two numbers
     an element in the label's unit, `(..., 2)`. It begins at mean and deviation of the training labels, and is never
     surer than a thousandth of the latter. Loss: the negative log-likelihood of the standardised label under a normal
-    distribution, see `NormalLikelihood`; it falls below 0 where a model is good, which `balancers` that take a
-    logarithm of losses count as failures.
+    distribution, see `NormalLikelihood`. It falls below 0 where a model is good; balancers that take its logarithm
+    take it less the least that it can be.
 
     Metrics: `"mae"` of the mean, and `"crps"`, the continuous ranked probability score, both in the label's unit.
     `"nll"`, in nats and of the label's unit, and `"coverage"`, the share of labels in the interval that is to hold
@@ -154,6 +154,14 @@ class HeteroscedasticRegression(Task):
     def default_loss(self) -> Any:
         """The likelihood."""
         return NormalLikelihood(self.beta)
+
+    @property
+    def lowest_loss(self) -> float:
+        """The loss of a label that is its mean, at the deviation where that is least."""
+        least = math.log(_LEAST)
+        if self.beta:
+            least = max(least, -0.5 * math.log(2.0 * math.pi) - 0.5 / self.beta)
+        return math.exp(2.0 * self.beta * least) * (least + 0.5 * math.log(2.0 * math.pi))
 
     def label_losses(self, loss: Any, labels: Any, predictions: Any, present: Any) -> tuple[Any, Any]:
         """One loss an example: the mean over the elements that are there."""

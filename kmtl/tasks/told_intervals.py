@@ -16,6 +16,11 @@ class IntervalOutput(Output):
     # Whether the numbers of an output hang together, so that no plain layer with an activation gives one.
     constrained: ClassVar[bool] = False
 
+    @property
+    def lowest_loss(self) -> float:
+        """What the kind's own loss cannot go below: 0, unless it is the likelihood of a density."""
+        return 0.0
+
     def metric_of_outputs(self, name: str) -> Callable[[Any, Any], Any] | None:
         """A function whose mean over the labels is a metric by this name, where it needs more than `metric_outputs`.
 

@@ -40,6 +40,18 @@ def test_beta_weighs_the_slopes_by_a_power_of_the_variance(beta):
         np.testing.assert_allclose(slopes[:, 0], -gap, rtol=1e-5)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.1, 0.5, 1.0])
+def test_balancers_that_take_a_logarithm_know_the_least_that_the_loss_can_be(beta):
+    task = kmtl.HeteroscedasticRegression("size", beta=beta)
+    deviations = np.geomspace(1e-3, 10.0, 20001).astype("float32")
+    outputs = np.stack([np.zeros_like(deviations), deviations], axis=1)
+    least = NormalLikelihood(beta).call(np.zeros_like(deviations), outputs).numpy().min()
+    assert task.lowest_loss == pytest.approx(least, rel=1e-4)
+    balancer = kmtl.balancers.get("gls", lower_bounds={"ant": 2.0})
+    balancer.prepare([task, kmtl.Regression("ant")])
+    np.testing.assert_allclose(balancer.bounds(2), [least, 2.0], rtol=1e-4)
+
+
 @pytest.mark.parametrize("shape", [(), (3,)])
 def test_it_begins_at_mean_and_deviation_of_the_labels(shape):
     count = int(np.prod(shape))
