@@ -22,6 +22,7 @@ from kmtl.search import from_data as weighting
 from kmtl.tasks import (
     BinaryClassification,
     Classification,
+    Detection,
     HeteroscedasticRegression,
     MultiLabel,
     OrdinalRegression,
@@ -29,6 +30,7 @@ from kmtl.tasks import (
     QuantileRegression,
     Regression,
     Segmentation,
+    Tagging,
     Task,
 )
 
@@ -37,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "Detection",
     "HeteroscedasticRegression",
     "JointLoss",
     "JointMetric",
@@ -47,6 +50,7 @@ __all__ = [
     "QuantileRegression",
     "Regression",
     "Segmentation",
+    "Tagging",
     "Task",
     "balancers",
     "callbacks",

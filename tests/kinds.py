@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from detections import draw_labels, modern_loss
 
 from kmtl.tasks import (
     BinaryClassification,
     Classification,
+    Detection,
     HeteroscedasticRegression,
     MultiLabel,
     OrdinalRegression,
@@ -18,6 +20,7 @@ from kmtl.tasks import (
     Regression,
     Relation,
     Segmentation,
+    Tagging,
     Task,
     TwoLabels,
 )
@@ -68,9 +71,22 @@ def _pixels(labels, predictions):
     return -tf.reshape(tf.math.log(chosen), (tf.shape(labels)[0], -1))
 
 
+def _tokens(labels, predictions):
+    return -tf.math.log(tf.gather(predictions, tf.cast(labels, tf.int32), batch_dims=2))
+
+
 def _binary(labels, predictions):
     labels = tf.reshape(labels, tf.shape(predictions))
     return -(labels * tf.math.log(predictions) + (1 - labels) * tf.math.log(1 - predictions))
+
+
+def _objects(name: str, **options) -> Task:
+    return Detection(name, 2, **{"grid": 2, "hidden": 4, **options})
+
+
+def _grid(labels, predictions):
+    pairs = zip(np.asarray(labels), np.asarray(predictions), strict=True)
+    return np.array([[modern_loss(_objects("zebra"), label, output)] for label, output in pairs])
 
 
 def _difference(labels, predictions):
@@ -122,6 +138,17 @@ def _integers(classes: int, *shape: int):
     return lambda generator, n: generator.integers(0, classes, (n, *shape)).astype("int32")
 
 
+def _sequences(generator, n):
+    """Tags of two types in four tokens, an I-x behind another tag made a B-x: numbers of `TAGS`."""
+    labels = generator.integers(0, len(TAGS), (n, 4)).astype("int32")
+    for place in range(4):
+        before = labels[:, place - 1] if place else np.zeros(n, "int32")
+        # I-a and I-b are the even numbers above 0, their B-x the numbers before.
+        begins = (labels[:, place] % 2 == 0) & (labels[:, place] > 0) & ((before + 1) // 2 != labels[:, place] // 2)
+        labels[:, place] -= begins
+    return labels
+
+
 def _counts(generator, n):
     return generator.poisson(3.0, n).astype("float32")
 
@@ -129,6 +156,8 @@ def _counts(generator, n):
 def _floats(*shape: int):
     return lambda generator, n: generator.normal(3.0, 2.0, (n, *shape)).astype("float32")
 
+
+TAGS = ("O", "B-a", "I-a", "B-b", "I-b")
 
 #: Kinds of which other tests tell: a loss that is taken between rows (tests/sharing/test_pair_relation.py), a label
 #: that `LabelFusion` makes of others (tests/tasks/test_combinations.py).
@@ -158,6 +187,14 @@ KINDS = {
         parts=True,
         linear=False,
     ),
+    "tagging": Kind(
+        lambda name, **options: Tagging(name, TAGS, **{"tokens": 4, **options}),
+        _sequences,
+        _tokens,
+        parts=True,
+        linear=False,
+    ),
+    "detection": Kind(_objects, lambda generator, n: draw_labels(generator, n, 3, 2), _grid, linear=False),
     "poisson": Kind(PoissonRegression, _counts, _poisson, linear=False),
     "quantiles": Kind(QuantileRegression, _floats(), _quantiles, linear=False),
     "heteroscedastic": Kind(HeteroscedasticRegression, _floats(), _normal, linear=False),

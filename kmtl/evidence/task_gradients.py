@@ -88,6 +88,8 @@ def guessing_level(model: Any, name: str, labels: Sequence[Mapping[str, Any]], w
         weights: `{task: sample weights}` of each batch.
     """
     task = model.tasks[name]
+    if None in task.label_shape[task.dense_axes :]:
+        return float("nan")  # A list of any length: no constant is the best for all.
     loss = next(group.loss for group in model.setup.groups if name in group.names)
     group = TaskGroup([task], loss, model.scalers)
     known = [part[name] for part in labels]

@@ -107,7 +107,9 @@ class TaskMetrics(keras.metrics.Metric):
     elements of a vector label that are there; a metric of whole vectors, as
     cosine similarity or a function of the user's own, sees the labels whose
     every element is there. Of a task on a map or a sequence each pixel or token is a
-    label. A metric of a task that no example was labelled for is NaN, not 0.
+    label; a metric whose attribute `whole_examples` is True sees whole examples instead: labels with the task's
+    missing value where there is none, outputs, and a weight a place. A metric of a task that no example was labelled
+    for is NaN, not 0.
 
     Args:
         groups: The tasks as the losses group them.
@@ -240,13 +242,17 @@ def _is_elementwise(metric: Any) -> bool:
 
 
 def _of_task(group: TaskGroup, seen: Examples, row: Reported, metric: Any) -> tuple[Any, Any, Any]:
-    """One task's labels, predictions and weights as a Keras metric takes them: one row an element, or a label."""
+    """One task's labels, predictions and weights as a Keras metric takes them: one row an element, a label, or more."""
     mask = _element_weights(seen, weighted=row.weighted)
-    tensors = [seen.labels, row.task.metric_outputs(seen.predictions), mask]
+    whole = getattr(metric, "whole_examples", False)
+    labels = ops.where(seen.present, seen.labels, row.task.missing) if whole else seen.labels
+    tensors = [labels, row.task.metric_outputs(seen.predictions), mask]
     if len(group.tasks) > 1:
         place = group.names.index(row.task.name)
         tensors = [tensor[:, place] for tensor in tensors]
     truth, outputs, mask = tensors
+    if whole:
+        return truth, outputs, mask
     # Pixels and tokens become rows.
     for _ in range(row.task.dense_axes):
         truth, outputs, mask = (_rows(tensor) for tensor in (truth, outputs, mask))

@@ -2,6 +2,7 @@
 
 from kmtl.tasks.base import Task
 from kmtl.tasks.classification import BinaryClassification, Classification, MultiLabel
+from kmtl.tasks.detection import Detection
 from kmtl.tasks.final_activations import is_logits, takes_logits, with_activations
 from kmtl.tasks.fused import FusedHeads
 from kmtl.tasks.heads import build_heads, check_factors, features_by_task
@@ -14,6 +15,7 @@ from kmtl.tasks.regression import Regression
 from kmtl.tasks.relation import Relation, RelationLoss, relation_logits
 from kmtl.tasks.segmentation import Segmentation
 from kmtl.tasks.standardization import Unstandardize
+from kmtl.tasks.tagging import Tagging
 from kmtl.tasks.task_space import TaskSpace, renamed
 from kmtl.tasks.two_label_states import TwoLabelLikelihood, TwoLabelStates, marginal_logits
 from kmtl.tasks.two_labels import TwoLabels
@@ -21,6 +23,7 @@ from kmtl.tasks.two_labels import TwoLabels
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "Detection",
     "FusedHeads",
     "HeteroscedasticRegression",
     "MultiLabel",
@@ -31,6 +34,7 @@ __all__ = [
     "Relation",
     "RelationLoss",
     "Segmentation",
+    "Tagging",
     "Task",
     "TaskSpace",
     "TwoLabelLikelihood",

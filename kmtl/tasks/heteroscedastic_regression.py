@@ -107,7 +107,7 @@ class HeteroscedasticRegression(Task):
     default_metrics: ClassVar[tuple[str, ...]] = ("mae", "crps")
     mean_metrics = dict.fromkeys(("mae", "mean_absolute_error"), keras.metrics.mean_absolute_error)
     keeps_loss: ClassVar[bool] = True
-    constrained: ClassVar[bool] = True
+    own_output_layer: ClassVar[bool] = True
 
     def __init__(
         self,

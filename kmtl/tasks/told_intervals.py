@@ -13,8 +13,8 @@ from kmtl.tasks.tempering import tempered
 class IntervalOutput(Output):
     """An output that may tell how uncertain it is; every kind of task is one, and says below only what differs."""
 
-    # Whether the numbers of an output hang together, so that no plain layer with an activation gives one.
-    constrained: ClassVar[bool] = False
+    # Whether the numbers of an output hang together, so that a layer of the kind makes it and no dense one may.
+    own_output_layer: ClassVar[bool] = False
 
     @property
     def lowest_loss(self) -> float:
