@@ -37,9 +37,8 @@ def calibrate(
     that are divided; there the decision, the median, may move.
 
     A task that tells how uncertain its values are gets one factor on that uncertainty, which is a number in its head's
-    last layer: the deviations of a `HeteroscedasticRegression` by that under which the labels are likeliest, the
-    distances of quantiles from the one nearest the median by that under which the outermost two hold as many labels as
-    they are to. The values themselves stay what they were.
+    last layer, so that the interval that stands for it holds as many labels as it is to: of a `QuantileRegression` that
+    between its outermost quantiles, of a `HeteroscedasticRegression` that of 90 %. The values stay what they were.
 
     With `thresholds`, each task that answers yes or no gets the probability above which it says yes, one a label of a
     `MultiLabel`. It becomes part of the task: `decide`, reports, decoded exports and `kmtl.json` follow it. Metrics

@@ -163,7 +163,7 @@ class QuantileRegression(Task):
     default_metrics: ClassVar[tuple[str, ...]] = ("pinball", "mae")
     mean_metrics = dict.fromkeys(("mae", "mean_absolute_error"), keras.metrics.mean_absolute_error)
     keeps_loss: ClassVar[bool] = True
-    constrained: ClassVar[bool] = True
+    own_output_layer: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -13,8 +13,13 @@ from kmtl.tasks.tempering import tempered
 class IntervalOutput(Output):
     """An output that may tell how uncertain it is; every kind of task is one, and says below only what differs."""
 
-    # Whether the numbers of an output hang together, so that no plain layer with an activation gives one.
-    constrained: ClassVar[bool] = False
+    # Whether the numbers of an output hang together, so that a layer of the kind makes it and no dense one may.
+    own_output_layer: ClassVar[bool] = False
+
+    @property
+    def lowest_loss(self) -> float:
+        """What the kind's own loss cannot go below: 0, unless it is the likelihood of a density."""
+        return 0.0
 
     def metric_of_outputs(self, name: str) -> Callable[[Any, Any], Any] | None:
         """A function whose mean over the labels is a metric by this name, where it needs more than `metric_outputs`.

@@ -157,6 +157,7 @@ def test_a_gramian_balancer_weighs_it_too(name):
         "detection",
         *cases(["multilabel", "ordinal", "tagging", "dense_regression"]),
         *cases(["classification", "binary", "vector"], others="slow"),
+        *cases(["poisson", "quantiles", "heteroscedastic"], others="slow"),
     ],
 )
 def test_streams_train_as_arrays_do(name):
@@ -206,8 +207,9 @@ print(json.dumps(found))
 def test_two_replicas_are_one_device():
     # The others train on two replicas in tests/distribution/features.py.
     names = ["multilabel", "ordinal", "segmentation", "tagging", "detection", "dense_regression"]
+    names += ["poisson", "heteroscedastic"]
     code = REPLICAS.format(paths=[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])], names=names)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert list(found) == names

@@ -103,6 +103,21 @@ def test_what_is_no_count_is_refused_before_training():
     ]
 
 
+def test_a_head_of_ones_own_that_may_fall_below_0_is_refused_and_gets_its_exponential():
+    row = keras.Input((2,), name="row")
+    plain = keras.Model(row, {"claims": keras.layers.Dense(1, name="claims")(row)})
+    task = kmtl.PoissonRegression("claims")
+    with pytest.raises(
+        ValueError, match=r"must be the count to be expected, got logits: its last layer has no exponen"
+    ):
+        kmtl.MultiTaskModel.from_model(plain, [task])
+    found = kmtl.MultiTaskModel.from_model(plain, [task], from_logits=True)
+    x = np.float32([[1.0, 2.0]])
+    np.testing.assert_allclose(found(x)["claims"], np.exp(plain(x)["claims"]), rtol=1e-6)
+    positive = keras.Model(row, {"claims": keras.layers.Dense(1, "softplus", name="claims")(row)})
+    kmtl.MultiTaskModel.from_model(positive, [task])
+
+
 def test_recipes_that_take_any_value_for_an_output_refuse_it():
     from kmtl.training.classical import refuse_task
 
