@@ -60,7 +60,7 @@ def tasks():
     ]
 
 
-def compare(data, epochs, seeds, folder):
+def compare(data, options):
     """Each task alone, all jointly, and all jointly for as long as the single models take together."""
     images, labels, split = data
     rows, held_out = (
@@ -73,13 +73,16 @@ def compare(data, epochs, seeds, folder):
         )
         for part in (0, 2)
     )
+    epochs = 1 if options.smoke else options.epochs
     steps = epochs * len(rows)
 
     def build(chosen, steps=steps):
         picture = keras.Input(images.shape[1:], name="picture")
         features = kmtl.trunks.convnet(picture, widths=(8, 16, 32, 64), pool_first=True, units=64, dropout=0.2)
         model = kmtl.MultiTaskModel.from_features(picture, features, chosen)
-        model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)))
+        model.compile(
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)), run_eagerly=options.smoke
+        )
         return model
 
     recipes = {
@@ -87,8 +90,8 @@ def compare(data, epochs, seeds, folder):
         "joint": kmtl.training.Joint(),
         "joint, equal cost": kmtl.training.Joint(epochs=3.0, build=lambda chosen: build(chosen, 3 * steps)),
     }
-    options = {"epochs": epochs, "seeds": seeds, "recipes": recipes, "folder": folder, "verbose": 0}
-    return kmtl.evidence.compare(build, tasks(), rows, held_out, **options)
+    budget = {"epochs": epochs, "seeds": options.seeds, "folder": options.folder}
+    return kmtl.evidence.compare(build, tasks(), rows, held_out, recipes=recipes, verbose=0, **budget)
 
 
 def page(found, data, command, seeds):
@@ -121,7 +124,7 @@ def main():
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     options = parser.parse_args()
     data = recordings(options.data, options.smoke)
-    found = compare(data, 1 if options.smoke else options.epochs, options.seeds, options.folder)
+    found = compare(data, options)
     print(found)
     if options.write:
         given = f"--data FOLDER --epochs {options.epochs} --seeds {options.seeds} --write"

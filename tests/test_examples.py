@@ -35,7 +35,7 @@ def run_here(monkeypatch, capsys):
     def found(name):
         monkeypatch.setattr(sys, "argv", [f"{name}.py", "--smoke"])
         names = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
-        rows = (re.split(r" {2,}", line) for line in capsys.readouterr().out.splitlines())
+        rows = (re.split(r" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines())
         return names, {row[0]: [float(number) for cell in row[1:] for number in NUMBER.findall(cell)] for row in rows}
 
     return found
