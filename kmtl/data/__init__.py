@@ -13,6 +13,7 @@ from kmtl.data.partition.split import split
 from kmtl.data.shards.from_shards import from_shards
 from kmtl.data.shards.verifying import check_shards
 from kmtl.data.shards.writing import write_shards
+from kmtl.data.sounds import read_wav
 from kmtl.data.sources import from_arrays, from_folder, from_frame
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "names",
     "only",
     "pairs",
+    "read_wav",
     "register",
     "split",
     "split_by_task",

@@ -108,7 +108,7 @@ def _mean_loss(group: TaskGroup, output: Any, labels: Any, weights: Any) -> floa
     """Mean loss of one output for all labels of a batch; NaN without a label."""
     task = group.first
     places = labels.shape[: 1 + task.dense_axes]
-    outputs = np.broadcast_to(np.asarray(output, "float32"), (*places, len(output)))
+    outputs = np.broadcast_to(np.asarray(output, "float32"), (*places, *np.shape(output)))
     given = {} if weights is None else {task.name: weights}
     sums, counts = group.sums(group.examples({task.name: labels}, {task.name: outputs}, given))
     count = float(counts[0])

@@ -66,7 +66,7 @@ class TaskGraph(keras.Model):
             got = words(str(error).splitlines()[0].rstrip("."))
             raise ValueError(refusal("MultiTaskModel", "outputs", rule, got, fix)) from error
         self.attach("tasks", named)
-        layers = {layer.name: layer for layer in every_layer(self) if isinstance(layer, Unstandardize)}
+        layers = {layer.name: layer for layer in every_layer(self) if isinstance(layer, Unstandardize) and layer.learns}
         self.attach("scalers", {name: layers[name] for name in named if name in layers})
 
     def attach(self, name: str, value: Any) -> None:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import nnls
-from sklearn.linear_model import LogisticRegression, Ridge
 
 _STEPS = 1000
 # How much more than all rows together the sum of the weights counts.
@@ -53,6 +51,8 @@ def ridge(columns: Any, values: Any, penalty: float, weights: Any = None) -> Lin
     >>> abs(ridge(np.hstack([y, noise]), y, 1e-9).weights.round(6)).ravel().tolist()
     [1.0, 0.0]
     """
+    from sklearn.linear_model import Ridge
+
     mean, scale = standardization(columns)
     standardized = (columns - mean) / scale
     kernels, biases = [], []
@@ -77,6 +77,8 @@ def logistic(columns: Any, labels: Any, classes: int, penalty: float, weights: A
     Returns:
         A map to one logit a class.
     """
+    from sklearn.linear_model import LogisticRegression
+
     mean, scale = standardization(columns)
     there = labels >= 0
     standardized, known = ((columns - mean) / scale)[there], labels[there]
@@ -114,6 +116,8 @@ def convex(predictions: Sequence[Any], values: Any, weights: Any = None) -> Any:
     >>> convex([y + 1, y - 1, 0 * y], y).round(6).tolist()
     [0.5, 0.5, 0.0]
     """
+    from scipy.optimize import nnls
+
     there = ~np.isnan(values)
     factor = np.sqrt(np.ones(len(values)) if weights is None else weights)[:, None] * np.ones_like(values)
     table = np.stack([(one * factor)[there] for one in predictions], axis=1).astype("float64")

@@ -26,8 +26,12 @@ def dataset(seed=0):
 def build(tasks):
     image = keras.Input((4, 4, 1), name="image")
     features = keras.layers.Conv2D(3, 3, strides=2, padding="same", activation="tanh")(image)
-    both = {"map": features, "vector": keras.layers.GlobalAveragePooling2D()(features)}
-    model = kmtl.MultiTaskModel.from_features(image, both, tasks)
+    every = {
+        "map": features,
+        "sequence": keras.layers.Reshape((4, -1))(features),
+        "vector": keras.layers.GlobalAveragePooling2D()(features),
+    }
+    model = kmtl.MultiTaskModel.from_features(image, every, tasks)
     model.compile("adam", run_eagerly=True)
     return model
 
@@ -65,7 +69,7 @@ def test_a_sample_tells_and_draws_what_the_task_does(model, axes, name):
         assert line == task.describe(label[place], outputs[task.name][place])
         # The second example has no label.
         assert ("?" in line) == (place == 1)
-        if task.dense_axes:
+        if task.dense_axes == 2:
             decided = keras.ops.convert_to_numpy(task.decide(outputs[task.name]))
             np.testing.assert_array_equal(axis.images[1].get_array(), decided[place])
             assert bool(axis.collections) == (place != 1)

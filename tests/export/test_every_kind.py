@@ -25,7 +25,8 @@ def model():
     features = keras.layers.Conv2D(6, 5, strides=4, padding="same", activation="relu")(image)
     vector = keras.layers.Dense(6, activation="tanh")(keras.layers.Flatten()(features))
     tasks = [kind.make(name) for name, kind in ROWS.items()]
-    made = with_scales(kmtl.MultiTaskModel.from_features(image, {"vector": vector, "map": features}, tasks))
+    every = {"vector": vector, "map": features, "sequence": keras.layers.Reshape((4, -1))(features)}
+    made = with_scales(kmtl.MultiTaskModel.from_features(image, every, tasks))
     for weight in made.trainable_weights:
         weight.assign(weight + 0.4 * keras.random.normal(weight.shape, seed=len(weight.shape)))
     return made
@@ -70,7 +71,9 @@ def test_a_saved_model_gives_and_reads_what_the_task_does(model, images, outputs
     if task.decides:
         decided = found[f"{name}_label"].numpy()
         assert decided.shape == (COUNT, *task.label_shape)
-        np.testing.assert_array_equal(decided, keras.ops.convert_to_numpy(task.decide(raw)))
+        numbers = keras.ops.convert_to_numpy(task.decide(raw))
+        named = numbers if task.label_names is None else np.array(task.label_names, "S")[numbers]
+        np.testing.assert_array_equal(decided, named)
         assert len(np.unique(decided)) > 1
     elif name in found:
         assert found[name].shape == (COUNT, *task.label_shape)
@@ -81,7 +84,7 @@ def test_a_saved_model_gives_and_reads_what_the_task_does(model, images, outputs
         "kind": task.kind,
         "shape": list(task.output_shape),
         "meaning": task.meaning,
-        "label_names": None,
+        "label_names": None if task.label_names is None else list(task.label_names),
         "unit": "",
         "threshold": task.threshold,
     }

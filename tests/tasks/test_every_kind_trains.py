@@ -1,6 +1,6 @@
 """Every kind of task in a model: one row of the table in tests/kinds.py a kind, and nothing else.
 
-The model has the kind and a companion behind one small trunk, which gives a vector and a map.
+The model has the kind and a companion behind one small trunk, which gives a vector, a map and a sequence.
 """
 
 import json
@@ -155,7 +155,7 @@ def test_a_gramian_balancer_weighs_it_too(name):
     [
         "segmentation",
         "detection",
-        *cases(["multilabel", "ordinal"]),
+        *cases(["multilabel", "ordinal", "tagging"]),
         *cases(["classification", "binary", "vector"], others="slow"),
     ],
 )
@@ -205,7 +205,7 @@ print(json.dumps(found))
 @pytest.mark.long
 def test_two_replicas_are_one_device():
     # The others train on two replicas in tests/distribution/features.py.
-    names = ["multilabel", "ordinal", "segmentation", "detection"]
+    names = ["multilabel", "ordinal", "segmentation", "tagging", "detection"]
     code = REPLICAS.format(paths=[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])], names=names)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -39,7 +39,7 @@ def restored(task):
     return keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(task))))
 
 
-FEATURES = {"vector": (6,), "map": (2, 2, 6)}
+FEATURES = {"vector": (6,), "sequence": (4, 6), "map": (2, 2, 6)}
 
 
 def head_of(task):
@@ -162,12 +162,13 @@ def test_decisions_have_the_shape_of_labels_and_are_what_is_read(kind):
     if not task.decides:
         assert task.decide(outputs) is None
         if "" in read:
-            np.testing.assert_array_equal(read[""].reshape(5, -1), outputs.reshape(5, -1))
+            np.testing.assert_array_equal(read[""].reshape(5, -1), task.metric_outputs(outputs).reshape(5, -1))
             assert read[""].shape == (5, *task.label_shape)
         return
     decided = ops.convert_to_numpy(task.decide(ops.array(outputs)))
     assert (decided.dtype, decided.shape) == ("int64", (5, *task.label_shape))
-    np.testing.assert_array_equal(read["label"], decided)
+    named = decided if task.label_names is None else np.array(task.label_names, "S")[decided]
+    np.testing.assert_array_equal(read["label"], named)
     assert read["probability"].shape == decided.shape
     assert ((read["probability"] > 0) & (read["probability"] <= 1)).all()
 
