@@ -13,6 +13,7 @@ FORMATS = (
 )
 # Keeps a quotient finite; far below the area of the smallest box, in pictures as in cells.
 _TINY = 1e-12
+_FLAT = 1e-7
 
 
 def to_corners(boxes: Any, bounding_box_format: str, image_shape: tuple[int, int] | None = None) -> Any:
@@ -139,7 +140,9 @@ def ciou(one: Any, other: Any) -> Any:
     >>> float(ciou(ops.array([0.0, 0.0, 1.0, 1.0]), ops.array([1.0, 0.0, 2.0, 1.0])))
     -0.2
     """
-    angles = [ops.arctan2(box[..., 2] - box[..., 0], box[..., 3] - box[..., 1]) for box in (one, other)]
+    sides = [box[..., 2:] - box[..., :2] for box in (one, other)]
+    # Of no width and no height there is no angle, and no slope.
+    angles = [ops.arctan2(side[..., 0], ops.maximum(side[..., 1], _FLAT)) for side in sides]
     shape = 4.0 / math.pi**2 * ops.square(angles[0] - angles[1])
     factor = ops.stop_gradient(shape / ops.maximum(1.0 - iou(one, other) + shape, _TINY))
     return diou(one, other) - factor * shape

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
 
 from kmtl._checks import Refusals, is_number, near, refusal, require, sizes, whole, words
 from kmtl.tasks.base import Task
 from kmtl.tasks.class_names import named_classes
 from kmtl.tasks.class_options import checked_names
-from kmtl.tasks.detection.average_precision import MeanAveragePrecision
+from kmtl.tasks.detection.average_precision import RANKED_FROM, MeanAveragePrecision
 from kmtl.tasks.detection.box_label import BoxLabel, check_format
+from kmtl.tasks.detection.coco_evaluation import AveragePrecision, average_precision
 from kmtl.tasks.detection.drawn_boxes import draw_boxes, line_of_boxes
 from kmtl.tasks.detection.grid_losses import LOSSES, GridLoss
 from kmtl.tasks.detection.grid_output import GridOutput, first_biases
@@ -120,9 +122,12 @@ class Detection(BoxLabel, Task):
 
     def _checked_loss(self, loss: Any) -> Any:
         """Returns the loss, or refuses one that neither kmtl nor Keras knows."""
-        if isinstance(loss, str) and loss not in LOSSES and not hasattr(keras.losses, loss):
-            raise ValueError(refusal(self.owner, "loss", "must be a Keras loss", loss, near(loss, LOSSES)))
-        return super()._checked_loss(loss)
+        try:
+            return super()._checked_loss(loss)
+        except ValueError as error:
+            if not isinstance(loss, str):
+                raise
+            raise ValueError(refusal(self.owner, "loss", "must be a Keras loss", loss, near(loss, LOSSES))) from error
 
     # The loss and the metric.
 
@@ -136,6 +141,24 @@ class Detection(BoxLabel, Task):
         if name == "map50":
             return MeanAveragePrecision(self.layout, suppression=self.iou_threshold, most=self.most, name=name)
         return super().own_metric(name)
+
+    def average_precision(self, labels: Any, outputs: Any) -> AveragePrecision:
+        """Mean average precision at an overlap of 0.5 and from 0.5 to 0.95, exactly as COCO has it, and of each class.
+
+        It is that of `pycocotools`, which everybody's figures come from; boxes of a score from 0.01 on are ranked.
+
+        Args:
+            labels: `(examples, rows, 5)`; examples without a label are left out.
+            outputs: `(examples, height, width, channels)`.
+
+        Raises:
+            ImportError: If `pycocotools` is not installed: `pip install 'kmtl[detection]'`.
+        """
+        labels = np.asarray(labels, "float32")
+        there = ~np.isnan(labels).any(axis=(1, 2))
+        found = self.kept(np.asarray(outputs)[there], RANKED_FROM)
+        names = [self.class_name(number) for number in range(self.classes)]
+        return average_precision(self.owner, self.layout.objects(labels[there]), found, names)
 
     # The head and the output.
 

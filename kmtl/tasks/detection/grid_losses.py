@@ -17,6 +17,7 @@ _SMALL = 1e-7
 _COORDINATES, _NO_OBJECT = 5.0, 0.5
 # Of a box against a confidence and a class: an overlap's slope is small beside a logarithm's.
 _OVERLAP = 2.0
+_CONFIDENCE = 1.0
 
 
 def article_loss(layout: Layout, labels: Any, outputs: Any) -> Any:
@@ -76,7 +77,7 @@ def modern_loss(layout: Layout, labels: Any, outputs: Any) -> Any:
     entropy = -wanted * ops.log(given + _SMALL) - (1.0 - wanted) * ops.log(1.0 - given + _SMALL)
     of_boxes = ops.sum(ops.square(given - wanted) * entropy, axis=(1, 2))
     number = ops.maximum(ops.sum(ops.cast(found.there, "float32"), axis=1), 1.0)
-    return (ops.sum(here * of_objects, axis=1) + of_boxes) / number
+    return (ops.sum(here * of_objects, axis=1) + _CONFIDENCE * of_boxes) / number
 
 
 @dataclasses.dataclass

@@ -29,7 +29,7 @@ def non_maximum_suppression(
     """Takes the box of the highest score, drops those of its class that overlap it by more, and so on.
 
     The first of equal scores comes first. Plain operations of known sizes and one loop, which ends when no box is left:
-    they are traced, and stored in every exported form.
+    they are traced, and stored in every exported form. (Keras's `argmax` has one that LiteRT and ONNX lack.)
 
     Args:
         corners: Left, top, right, bottom, `(batch, boxes, 4)`.
@@ -53,8 +53,8 @@ def non_maximum_suppression(
         return ops.logical_and(step < most, ops.any(left >= score_threshold))
 
     def take(step: Any, left: Any, boxes: Any, names: Any, values: Any) -> tuple[Any, ...]:
-        best = ops.one_hot(ops.argmax(left, axis=-1), left.shape[-1])
-        value = ops.max(left, axis=-1, keepdims=True)
+        value, place = ops.top_k(left, 1)
+        best = ops.one_hot(place[:, 0], left.shape[-1])
         box = ops.sum(ops.expand_dims(best, -1) * corners, axis=1, keepdims=True)
         name = ops.sum(ops.cast(best, "int32") * numbers, axis=1, keepdims=True)
         same = ops.equal(numbers, name) & (iou(box, corners) > iou_threshold)
