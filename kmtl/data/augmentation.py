@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kmtl._checks import Refusals, near, words
+from kmtl._checks import Refusals, known_keywords, near, words
 from kmtl.data.dataset_labels import check_known, dataset_label, label_specs
 from kmtl.data.image_layers import ImageLayer, image_layers
 from kmtl.data.mixing.proportions import is_whole
@@ -24,6 +24,7 @@ _UNKNOWN = 64
 _Moves = Mapping[str, Callable[[Any, Any, Any], Any]]
 
 
+@known_keywords
 def augment(
     dataset: tf.data.Dataset,
     layers: Any,
