@@ -105,7 +105,8 @@ def test_a_box_goes_where_its_rectangle_goes():
     images = np.zeros((8, *size, 1), "float32")
     images[:, 12:30, 20:30], images[:, 2:12, 52:64] = 1.0, 1.0
     boxes = keras.utils.bounding_boxes.convert_format(corners, "xyxy", form, *size)
-    labels = task.labels([boxes] * 6 + [[], None], [[0, 1]] * 6 + [[], None], most=3)
+    labels = task.labels([boxes] * 6 + [[], boxes], [[0, 1]] * 6 + [[], [0, 1]], most=3)
+    labels[7, 0] = np.nan  # A label with NaN in it is missing as a whole.
     masks = np.stack([images[..., 0] == 1, np.zeros((8, *size))], -1)
     masks[:, 2:12, 52:64] = [0, 1]
     mask = kmtl.Segmentation("mask", 3, shape=size)
