@@ -13,7 +13,7 @@ from keras import ops
 
 from kmtl.tasks import Task, TaskSpace, Unstandardize
 from kmtl.tasks.several_losses import SeveralLosses
-from kmtl.tasks.standardization import standardized
+from kmtl.tasks.standardization import standardized, standardized_labels
 
 # From this many alike tasks on, one loss call on stacked labels is cheaper than one call a task.
 _STACK_FROM = 4
@@ -155,7 +155,7 @@ class TaskGroup:
         truth, outputs = examples.labels, examples.predictions
         layers = [layer for layer in self.scalers if layer is not None]
         if layers:
-            truth, outputs = standardized(layers, truth, outputs)
+            truth, (outputs,) = standardized_labels(layers, truth), standardized(layers, outputs)
         if not isinstance(self.loss, SeveralLosses):
             return self.first.label_losses(self.loss, truth, outputs, examples.present)
         found = {

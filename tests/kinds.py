@@ -6,15 +6,21 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from detections import draw_labels, modern_loss
 
 from kmtl.tasks import (
     BinaryClassification,
     Classification,
+    Detection,
+    HeteroscedasticRegression,
     MultiLabel,
     OrdinalRegression,
+    PoissonRegression,
+    QuantileRegression,
     Regression,
     Relation,
     Segmentation,
+    Tagging,
     Task,
     TwoLabels,
 )
@@ -65,9 +71,22 @@ def _pixels(labels, predictions):
     return -tf.reshape(tf.math.log(chosen), (tf.shape(labels)[0], -1))
 
 
+def _tokens(labels, predictions):
+    return -tf.math.log(tf.gather(predictions, tf.cast(labels, tf.int32), batch_dims=2))
+
+
 def _binary(labels, predictions):
     labels = tf.reshape(labels, tf.shape(predictions))
     return -(labels * tf.math.log(predictions) + (1 - labels) * tf.math.log(1 - predictions))
+
+
+def _objects(name: str, **options) -> Task:
+    return Detection(name, 2, **{"grid": 2, "hidden": 4, **options})
+
+
+def _grid(labels, predictions):
+    pairs = zip(np.asarray(labels), np.asarray(predictions), strict=True)
+    return np.array([[modern_loss(_objects("zebra"), label, output)] for label, output in pairs])
 
 
 def _difference(labels, predictions):
@@ -87,6 +106,26 @@ def _huber(labels, predictions):
     return tf.where(size <= 0.3, 0.5 * size**2, 0.3 * size - 0.5 * 0.3**2)
 
 
+def _poisson(labels, predictions):
+    """Minus the logarithm of Poisson's probability, less that of the likeliest rate, which is the count itself."""
+    labels = tf.reshape(labels, tf.shape(predictions))
+    drawn = tf.where(labels > 0, labels * tf.math.log(tf.maximum(labels, 1e-30)), 0) - labels
+    return (predictions - labels * tf.math.log(predictions)) + drawn
+
+
+def _quantiles(labels, predictions):
+    gap = tf.reshape(labels, (-1, 1)) - predictions
+    levels = tf.constant([0.05, 0.5, 0.95], gap.dtype)
+    return tf.reduce_mean(tf.where(gap > 0, levels * gap, (levels - 1) * gap), axis=1, keepdims=True)
+
+
+def _normal(labels, predictions):
+    mean, variance = predictions[..., 0], predictions[..., 1] ** 2
+    labels = tf.reshape(labels, tf.shape(mean))
+    values = 0.5 * (tf.math.log(2 * np.pi * variance) + (labels - mean) ** 2 / variance)
+    return tf.reshape(values, (tf.shape(labels)[0], -1))
+
+
 def _distance(name: str, **options) -> Task:
     return Regression(name, **{"loss": "mae", **options})
 
@@ -99,9 +138,26 @@ def _integers(classes: int, *shape: int):
     return lambda generator, n: generator.integers(0, classes, (n, *shape)).astype("int32")
 
 
+def _sequences(generator, n):
+    """Tags of two types in four tokens, an I-x behind another tag made a B-x: numbers of `TAGS`."""
+    labels = generator.integers(0, len(TAGS), (n, 4)).astype("int32")
+    for place in range(4):
+        before = labels[:, place - 1] if place else np.zeros(n, "int32")
+        # I-a and I-b are the even numbers above 0, their B-x the numbers before.
+        begins = (labels[:, place] % 2 == 0) & (labels[:, place] > 0) & ((before + 1) // 2 != labels[:, place] // 2)
+        labels[:, place] -= begins
+    return labels
+
+
+def _counts(generator, n):
+    return generator.poisson(3.0, n).astype("float32")
+
+
 def _floats(*shape: int):
     return lambda generator, n: generator.normal(3.0, 2.0, (n, *shape)).astype("float32")
 
+
+TAGS = ("O", "B-a", "I-a", "B-b", "I-b")
 
 #: Kinds of which other tests tell: a loss that is taken between rows (tests/sharing/test_pair_relation.py), a label
 #: that `LabelFusion` makes of others (tests/tasks/test_combinations.py).
@@ -125,5 +181,16 @@ KINDS = {
         parts=True,
         linear=False,
     ),
+    "tagging": Kind(
+        lambda name, **options: Tagging(name, TAGS, **{"tokens": 4, **options}),
+        _sequences,
+        _tokens,
+        parts=True,
+        linear=False,
+    ),
+    "detection": Kind(_objects, lambda generator, n: draw_labels(generator, n, 3, 2), _grid, linear=False),
+    "poisson": Kind(PoissonRegression, _counts, _poisson, linear=False),
+    "quantiles": Kind(QuantileRegression, _floats(), _quantiles, linear=False),
+    "heteroscedastic": Kind(HeteroscedasticRegression, _floats(), _normal, linear=False),
     "vector": Kind(lambda name, **options: Regression(name, shape=2, **options), _floats(2), _squared, parts=True),
 }

@@ -4,12 +4,15 @@ import zlib
 
 import keras
 import numpy as np
+import scipy.special
+from detections import average_precision
 from kinds import KINDS
 
 import kmtl
 
 # One row of the table a class of kmtl's.
-NAMES = ["classification", "binary", "multilabel", "vector", "ordinal", "segmentation"]
+NAMES = ["classification", "binary", "multilabel", "vector", "ordinal", "segmentation", "tagging", "detection"]
+NAMES += ["poisson", "quantiles", "heteroscedastic"]
 COUNT = 16
 
 
@@ -34,28 +37,77 @@ def compiled(name, *, balancer="equal", optimizer="adam", run_eagerly=True):
     task = KINDS[name].make("zebra")
     image = keras.Input((4, 4, 1), name="image")
     features = keras.layers.Conv2D(3, 3, strides=2, padding="same", activation="tanh", name="trunk")(image)
-    both = {"map": features, "vector": keras.layers.GlobalAveragePooling2D()(features)}
-    model = kmtl.MultiTaskModel.from_features(image, both, [task, kmtl.Regression("ant")])
+    every = {
+        "map": features,
+        "sequence": keras.layers.Reshape((4, -1))(features),
+        "vector": keras.layers.GlobalAveragePooling2D()(features),
+    }
+    model = kmtl.MultiTaskModel.from_features(image, every, [task, kmtl.Regression("ant")])
     model.compile(
         optimizer, balancer=balancer, run_eagerly=run_eagerly, weighted_metrics={"zebra": list(task.default_metrics)}
     )
     return model
 
 
+def pinball(truth, quantiles):
+    """The mean over the quantiles."""
+    levels = enumerate((0.05, 0.5, 0.95))
+    return np.mean(
+        [np.maximum(t * (truth - q), (t - 1) * (truth - q)) for p, t in levels for q in [quantiles[:, p]]], 0
+    )
+
+
+def crps(truth, normal):
+    """The integral over all thresholds of the squared error of the probability to be below."""
+    steps = np.linspace(-12, 12, 20001)
+    at = normal[:, :1] + normal[:, 1:] * steps
+    return np.trapezoid((scipy.special.ndtr(steps) - (at >= truth[:, None])) ** 2, at, axis=1)
+
+
+#: A score a label, by kind and metric, of labels and outputs that are there.
+SCORES = {
+    "poisson": {
+        "mae": lambda truth, rates: np.abs(truth - rates[:, 0]),
+        "poisson_deviance": lambda truth, rates: (
+            2 * (scipy.special.xlogy(truth, truth / rates[:, 0]) - truth + rates[:, 0])
+        ),
+    },
+    "quantiles": {"pinball": pinball, "mae": lambda truth, quantiles: np.abs(truth - quantiles[:, 1])},
+    "heteroscedastic": {"crps": crps, "mae": lambda truth, normal: np.abs(truth - normal[:, 0])},
+}
+
+
 def by_numpy(task, labels, outputs, weights=None):
     """The kind's own metrics over what is labelled."""
+    if task.kind == "detection":
+        rows = np.flatnonzero(~np.isnan(labels[:, 0, 0]))
+        each = np.ones(len(labels)) if weights is None else weights
+        return {"map50": average_precision(task, labels[rows], outputs[rows], each[rows])}
     there = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
     weight = np.ones(len(labels)) if weights is None else weights
     weight = np.broadcast_to(weight.reshape(-1, *[1] * (labels.ndim - 1)), labels.shape)[there]
     if task.kind == "regression":
         return {"mae": np.average(np.abs(labels - outputs)[there], weights=weight)}
+    if task.kind in SCORES:
+        truth, given = labels[there].astype("float64"), outputs[there].astype("float64")
+        return {name: np.average(score(truth, given), weights=weight) for name, score in SCORES[task.kind].items()}
+    if task.kind == "tagging":
+        right = (labels == outputs.argmax(axis=-1))[there]
+        return {"accuracy": np.average(right, weights=weight), "span_f1": span_f1(task, labels, outputs, weights)}
+    return of_decisions(task, labels[there], decided(task, labels, outputs)[there], weight)
+
+
+def decided(task, labels, outputs):
+    """The class of each element of the labels."""
     if task.kind in ("binary", "multilabel"):
-        decided = outputs.reshape(labels.shape) > 0.5
-    elif task.kind == "ordinal":
-        decided = (np.cumsum(outputs, axis=1)[:, :-1] < 0.5).sum(axis=1)
-    else:
-        decided = outputs.argmax(axis=-1)
-    truth, guess = labels[there], decided[there]
+        return outputs.reshape(labels.shape) > 0.5
+    if task.kind == "ordinal":
+        return (np.cumsum(outputs, axis=1)[:, :-1] < 0.5).sum(axis=1)
+    return outputs.argmax(axis=-1)
+
+
+def of_decisions(task, truth, guess, weight):
+    """Metrics of classes that are decided."""
     values = {"accuracy": np.average(truth == guess, weights=weight)}
     if task.kind == "ordinal":
         values["mae"] = np.average(np.abs(truth - guess), weights=weight)
@@ -64,3 +116,32 @@ def by_numpy(task, labels, outputs, weights=None):
         either = [weight[(truth == c) | (guess == c)].sum() for c in range(task.classes)]
         values["mean_iou"] = np.mean([b / e for b, e in zip(both, either, strict=True) if e > 0])
     return values
+
+
+def span_f1(task, labels, outputs, weights=None):
+    """F1 of entities as sets, each weighing what its example does, of the decided tags at the labelled tokens."""
+    decided = keras.ops.convert_to_numpy(task.decide(outputs))
+    both = true = guessed = 0.0
+    for row, (label, guess) in enumerate(zip(labels, decided, strict=True)):
+        weight = 1.0 if weights is None else float(weights[row])
+        sets = [entities([task.class_name(int(tag)) for tag in tags[label >= 0]]) for tags in (label, guess)]
+        both += weight * len(sets[0] & sets[1])
+        true, guessed = true + weight * len(sets[0]), guessed + weight * len(sets[1])
+    return 2 * both / max(true + guessed, 1e-9)
+
+
+def entities(tags):
+    """The entities of one sequence, by the CoNLL evaluation's two questions at every token: does one start, or go on?
+
+    `(type, first token, last token)` each.
+    """
+    found, start = set(), None
+    for place, tag in enumerate([*tags, "O"]):
+        letter, _, kind = tag.partition("-")
+        goes_on = start is not None and letter == "I" and kind == start[0]
+        if start is not None and not goes_on:
+            found.add((*start, place - 1))
+            start = None
+        if letter in "BI" and not goes_on:
+            start = (kind, place)
+    return found

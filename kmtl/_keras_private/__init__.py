@@ -2,6 +2,7 @@
 
 from kmtl._keras_private.functional import (
     Path,
+    call_again,
     first_reader,
     layer_behind,
     model_path,
@@ -34,6 +35,7 @@ __all__ = [
     "accept_trainable",
     "apply_summed",
     "built_variables",
+    "call_again",
     "check_strategy",
     "copy_slots",
     "copy_state",

@@ -97,6 +97,12 @@ def _node_of(tensor: Any) -> Any:
     return history.operation._inbound_nodes[history.node_index]
 
 
+def call_again(node: Any, operation: Any) -> list[Any]:
+    """Calls an operation on what a call of another one was given; returns its outputs, flat."""
+    given, named = node.arguments.fill_in({id(tensor): tensor for tensor in node.input_tensors})
+    return keras.tree.flatten(operation(*given, **named))
+
+
 def model_path(model: Any) -> Path:
     """The whole of a functional model."""
     return path(keras.tree.flatten(model.output), {id(tensor) for tensor in model.inputs})

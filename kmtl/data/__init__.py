@@ -1,5 +1,6 @@
 """Datasets with named labels, some of them missing."""
 
+from kmtl.data.augmentation import augment
 from kmtl.data.built_in.catalogue import names, tasks
 from kmtl.data.built_in.loading import load
 from kmtl.data.built_in.preparing import register
@@ -12,10 +13,12 @@ from kmtl.data.partition.split import split
 from kmtl.data.shards.from_shards import from_shards
 from kmtl.data.shards.verifying import check_shards
 from kmtl.data.shards.writing import write_shards
+from kmtl.data.sounds import read_wav
 from kmtl.data.sources import from_arrays, from_folder, from_frame
 
 __all__ = [
     "Pairs",
+    "augment",
     "check_shards",
     "from_arrays",
     "from_folder",
@@ -28,6 +31,7 @@ __all__ = [
     "names",
     "only",
     "pairs",
+    "read_wav",
     "register",
     "split",
     "split_by_task",

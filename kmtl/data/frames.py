@@ -12,6 +12,7 @@ from kmtl.data.columns import as_numbers, checked_weights, label_array, narrowed
 from kmtl.data.label_images import file_names, is_image
 from kmtl.tasks import Task
 from kmtl.tasks.shapes import known_shape
+from kmtl.trunks import Columns
 
 
 def check_frame(refusals: Refusals, argument: str, frame: Any) -> None:
@@ -31,6 +32,12 @@ def check_frame(refusals: Refusals, argument: str, frame: Any) -> None:
 
 def feature_arrays(refusals: Refusals, frame: Any, features: Any) -> Any:
     """Returns numeric columns as one float32 matrix `(rows, columns)`, or one a name for a mapping."""
+    if isinstance(features, Columns):
+        try:
+            return features.arrays(frame)
+        except ValueError as error:
+            refusals.messages.append(str(error))
+            return {}
     if isinstance(features, Mapping):
         return {name: _input(refusals, frame, names) for name, names in features.items()}
     return _matrix(refusals, frame, _listed(features))
@@ -58,6 +65,8 @@ def feature_columns(features: Any) -> list[str]:
     >>> feature_columns({"body": ["height", "weight"], "age": "age"})
     ['height', 'weight', 'age']
     """
+    if isinstance(features, Columns):
+        return list(features)
     groups = features.values() if isinstance(features, Mapping) else [features]
     return [column for group in groups for column in _listed(group)]
 

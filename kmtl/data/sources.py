@@ -15,6 +15,7 @@ from kmtl.data.task_names import task_list
 from kmtl.feeding.errors import register_explanation
 from kmtl.feeding.order import Order
 from kmtl.tasks import Task
+from kmtl.trunks import Columns
 
 
 @known_keywords
@@ -74,7 +75,7 @@ def from_frame(
     frame: Any,
     tasks: Iterable[Task],
     *,
-    features: Sequence[str] | Mapping[str, str | Sequence[str]],
+    features: Sequence[str] | Mapping[str, str | Sequence[str]] | Columns,
     columns: Mapping[str, Any] | None = None,
     batch_size: int | None = 64,
     shuffle: bool = False,
@@ -91,7 +92,8 @@ def from_frame(
         tasks: The tasks. A label stands in the column of the task's name, those of a
             `MultiLabel` also in the columns of its label names.
         features: Numeric columns, as one float32 input of shape `(columns,)`; or a mapping of input name to columns, of
-            which a single one by its name may hold text: an input of shape `()`.
+            which a single one by its name may hold text: an input of shape `()`. Or `kmtl.trunks.Columns`: an input a
+            column, of numbers and categories, which may be missing.
         columns: Other label columns by task: a name; for a vector, a list; None for a task without labels here.
         batch_size: Examples a batch; the last one may be shorter. None gives single examples.
         shuffle: Whether every pass has an order of its own, over the whole set.

@@ -198,7 +198,7 @@ def _wanted(task: Any, outputs: Any, given: int | None) -> Any:
 def _answers(task: Any, outputs: Any, wanted: Any, place: int) -> list[str]:
     """What is explained, in words, a picture."""
     if not task.decides:
-        values = np.asarray(task.metric_outputs(outputs)).reshape(len(outputs), -1)[:, place]
+        values = np.asarray(task.explained(outputs, None)).reshape(len(outputs), -1)[:, place]
         return [f"{value:.4g} {task.unit}".rstrip() for value in values]
     if task.chooses:
         return [task.class_name(int(number)) for number in wanted]

@@ -88,6 +88,8 @@ def guessing_level(model: Any, name: str, labels: Sequence[Mapping[str, Any]], w
         weights: `{task: sample weights}` of each batch.
     """
     task = model.tasks[name]
+    if None in task.label_shape[task.dense_axes :]:
+        return float("nan")  # A list of any length: no constant is the best for all.
     loss = next(group.loss for group in model.setup.groups if name in group.names)
     group = TaskGroup([task], loss, model.scalers)
     known = [part[name] for part in labels]
@@ -106,7 +108,7 @@ def _mean_loss(group: TaskGroup, output: Any, labels: Any, weights: Any) -> floa
     """Mean loss of one output for all labels of a batch; NaN without a label."""
     task = group.first
     places = labels.shape[: 1 + task.dense_axes]
-    outputs = np.broadcast_to(np.asarray(output, "float32"), (*places, len(output)))
+    outputs = np.broadcast_to(np.asarray(output, "float32"), (*places, *np.shape(output)))
     given = {} if weights is None else {task.name: weights}
     sums, counts = group.sums(group.examples({task.name: labels}, {task.name: outputs}, given))
     count = float(counts[0])

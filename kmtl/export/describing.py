@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from kmtl import _checks
+from kmtl._keras_private import model_path
 
 FILE = "kmtl.json"
 _FORMAT = 1
@@ -55,8 +56,9 @@ def description(
 
     Returns:
         The keys `format`, `name`, `made` (versions, time in UTC), `tasks` (by name: kind, shape of one output, what its
-        numbers mean, label names, unit, threshold of a yes), `inputs` (by name: shape, dtype), `parameters`,
-        `balancer`, `loss_weights`, `metrics`, `about`.
+        numbers mean, label names, unit, threshold of a yes), `inputs` (by name: shape, dtype, and what layers that
+        read it tell by an attribute `about_input`, as the rate of a sound), `parameters`, `balancer`, `loss_weights`,
+        `metrics`, `about`.
 
     >>> row = keras.Input((4,), name="row")
     >>> model = keras.Model(row, {"width": keras.layers.Dense(2)(row)})
@@ -72,7 +74,12 @@ def description(
         "made": _made(),
         "tasks": {task: _task(tasks.get(task), tensor) for task, tensor in outputs.items()},
         "inputs": {
-            tensor.name: {"shape": [None, *tensor.shape[1:]], "dtype": str(tensor.dtype)} for tensor in model.inputs
+            tensor.name: {
+                "shape": [None, *tensor.shape[1:]],
+                "dtype": str(tensor.dtype),
+                **_told_by_readers(model, tensor),
+            }
+            for tensor in model.inputs
         },
         "parameters": keras.Model(model.inputs, dict(outputs)).count_params(),
         "balancer": type(model.balancer).__name__ if compiled else None,
@@ -80,6 +87,15 @@ def description(
         "metrics": {key: _number(value) for key, value in (metrics or {}).items()},
         "about": {"": about} if isinstance(about, str) else dict(about or {}),
     }
+
+
+def _told_by_readers(model: Any, tensor: Any) -> dict[str, Any]:
+    """What the layers that read an input tell of it."""
+    told: dict[str, Any] = {}
+    for node in model_path(model).nodes:
+        if any(one is tensor for one in node.input_tensors):
+            told |= getattr(node.operation, "about_input", {})
+    return told
 
 
 def _made() -> dict[str, str]:

@@ -16,6 +16,7 @@ from kmtl import _checks, _extras, _keras_private
 from kmtl._shown_path import ShownPath
 from kmtl.export import describing, placing, precision, signatures, stems
 
+_NO_TEXT = "ONNX splits no text: export a SavedModel, or let the model read the numbers of words."
 _REPLACE = "Do that step in the data, replace the layer, or export a SavedModel."
 
 
@@ -49,9 +50,9 @@ def onnx(
     Raises:
         ImportError: If a package of the extra is absent.
         OSError: If the disk is full or must not be written to; an old file stays what it was.
-        ValueError: If the model has no dict of outputs, an illegal task name, a task that bears an input's name, or an
-            operation that ONNX lacks, if a task is not there, or if `path` ends otherwise, is a folder or lies below a
-            file.
+        ValueError: If the model has no dict of outputs, an illegal task name, a task that bears an input's name, an
+            input of text, or an operation that ONNX lacks, if a task is not there, or if `path` ends otherwise, is a
+            folder or lies below a file.
 
     >>> import keras
     >>> image = keras.Input((2,), name="image")
@@ -71,6 +72,8 @@ def onnx(
         describing.refuse_description(refusals, metrics, None)
         for name in {tensor.name for tensor in model.inputs} & outputs.keys() if outputs else ():
             refusals.add("model", "must name no task as an input", name, "ONNX has one namespace: rename the Input.")
+        if outputs:
+            signatures.refuse_text(refusals, model, _NO_TEXT)
     told = describing.description(model, outputs, name=target.stem, metrics=metrics)
     with placing.explain_disk_errors("onnx", target.parent), placing.beside(target.parent) as scratch:
         finished = scratch / "model.onnx"

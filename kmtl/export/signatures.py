@@ -59,6 +59,13 @@ def refuse_unlearned(refusals: _checks.Refusals, model: Any, wanted: Iterable[st
         refusals.add("model", "must have learned the labels' mean and scale", got, fix)
 
 
+def refuse_text(refusals: _checks.Refusals, model: Any, fix: str) -> None:
+    """Records inputs that are text, for a runtime that splits none and looks no word up."""
+    texts = [tensor.name for tensor in model.inputs if tensor.dtype == "string"]
+    if texts:
+        refusals.add("model", "must read numbers", _checks.words(f"text in {texts}"), fix)
+
+
 def _refuse_names(refusals: _checks.Refusals, outputs: dict[str, Any]) -> None:
     """Records every task name that could not be the name of a signature beside the joint one."""
     for name in outputs:

@@ -211,12 +211,19 @@ def arrays_feed(
     labels, weights = complete_batch(x, y, sample_weight, tasks, owner, all_needed=all_needed, form=form, values=values)
     if values and not number_of_examples(x):
         raise ValueError(empty(owner))
-    if any(array.dtype.kind in "OSU" for array in keras.tree.flatten(x)):
-        # Keras takes no array of text to a device, and no tensor beside an array.
-        x = keras.tree.map_structure(tf.constant, x)
-    given = ArraysFeed(x, labels, weights, tasks=tasks)
+    given = ArraysFeed(with_text_as_tensors(x), labels, weights, tasks=tasks)
     given.absent = frozenset(name for name in tasks if as_mapping(y).get(name) is None)
     return given
+
+
+def with_text_as_tensors(x: Any) -> Any:
+    """Returns arrays as they are, or all as tensors where one holds text.
+
+    Keras takes no array of text to a device, and no tensor beside an array.
+    """
+    if any(getattr(getattr(array, "dtype", None), "kind", "") in "OSU" for array in keras.tree.flatten(x)):
+        return keras.tree.map_structure(tf.constant, x)
+    return x
 
 
 class PassedFeed(Feed):

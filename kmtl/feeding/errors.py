@@ -47,9 +47,11 @@ def explain_error(error: BaseException, dataset: Any) -> BaseException:
     >>> explain_error(ValueError("something else"), None)
     ValueError('something else')
     """
-    # What cannot be weakly referenced, as a plain iterator, was never registered.
-    known = type(dataset).__weakrefoffset__ != 0 and dataset is not None
-    explain = _EXPLANATIONS.get(dataset) if known else None
+    try:
+        explain = _EXPLANATIONS.get(dataset)
+    except TypeError:
+        # What cannot be weakly referenced or hashed, as a plain iterator or an array, was never registered.
+        explain = None
     return (explain and explain(error)) or error
 
 

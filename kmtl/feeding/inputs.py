@@ -90,9 +90,34 @@ class InputForm(NamedTuple):
         is_text = _kind(value) not in "iufbc"
         if is_text and name not in self.texts:
             refusals.add(argument, "must be numbers", words(f"dtype {value.dtype}"), "Cast it to float32.")
+        elif name in self.texts:
+            _check_text(refusals, argument, value)
         if shape is not None and (not shape or not _fits(shape[1:], wanted)):
             rule = f"must have shape {str((None, *wanted)).replace('None', 'batch', 1)}"
             refusals.add(argument, rule, shape)
+
+
+def _check_text(refusals: Refusals, argument: str, value: Any) -> None:
+    """Records what is no text: numbers, a value that is missing, bytes in another code than UTF-8."""
+    if _kind(value) not in "OSU":
+        refusals.add(argument, "must be text", words(f"dtype {value.dtype}"), "Make it text: x.astype(str).")
+    elif isinstance(value, np.ndarray) and value.dtype.kind != "U":
+        wrong = [(row, item) for row, item in enumerate(value.ravel().tolist()) if not _is_text(item)]
+        if wrong:
+            row, item = wrong[0]
+            got = words(f"{item!r} as value {row}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""))
+            refusals.add(argument, "must be text in UTF-8", got, 'A text that is missing is "".')
+
+
+def _is_text(item: Any) -> bool:
+    """Whether it is a string, or the bytes of one."""
+    if not isinstance(item, bytes):
+        return isinstance(item, str)
+    try:
+        item.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _shape(value: Any) -> tuple[int | None, ...] | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kmtl._checks import Refusals, refusal, whole, words
 from kmtl._replicas import of_first
-from kmtl.feeding.arrays import Feed, arrays_feed
+from kmtl.feeding.arrays import Feed, arrays_feed, with_text_as_tensors
 from kmtl.feeding.batches import as_mapping, number_of_examples
 from kmtl.feeding.datasets import is_dataset, size_of
 from kmtl.feeding.feed import feed, is_stream
@@ -74,7 +74,7 @@ class Inspection:
         """Refuses inputs alone that the model cannot take, or none at all; a stream's batches are Keras's to judge.
 
         Returns:
-            The inputs; an iterator, of which one batch was read, as the generator that Keras takes.
+            The inputs, text as tensors; an iterator, of which one batch was read, as the generator that Keras takes.
         """
         if hasattr(x, "__next__"):
             first = list(itertools.islice(x, 1))
@@ -92,7 +92,7 @@ class Inspection:
                     self.form.check(refusals, x)
                 if not refusals.messages and not number_of_examples(x):
                     refusals.messages.append(empty(owner))
-        return x
+        return x if is_stream(x) else with_text_as_tensors(x)
 
     def validation_feed(self, data: Any, steps: int | None, check: bool | int) -> Feed:
         """Checks validation data."""

@@ -5,11 +5,13 @@ from kmtl.metrics.delta_m import check_baselines, delta_m, is_divisor
 from kmtl.metrics.masked import Reported, TaskMetrics, reported, resolve
 from kmtl.metrics.report import ClassificationReport
 from kmtl.metrics.tracking import TaskLossTracker, without_empty_loss
+from kmtl.tasks.span_f1 import SpanF1
 
 __all__ = [
     "ClassificationReport",
     "ConflictTracker",
     "Reported",
+    "SpanF1",
     "TaskLossTracker",
     "TaskMetrics",
     "check_baselines",

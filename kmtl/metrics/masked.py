@@ -107,7 +107,9 @@ class TaskMetrics(keras.metrics.Metric):
     elements of a vector label that are there; a metric of whole vectors, as
     cosine similarity or a function of the user's own, sees the labels whose
     every element is there. Of a task on a map or a sequence each pixel or token is a
-    label. A metric of a task that no example was labelled for is NaN, not 0.
+    label; a metric whose attribute `whole_examples` is True sees whole examples instead: labels with the task's
+    missing value where there is none, outputs, and a weight a place. A metric of a task that no example was labelled
+    for is NaN, not 0.
 
     Args:
         groups: The tasks as the losses group them.
@@ -139,8 +141,8 @@ class TaskMetrics(keras.metrics.Metric):
 
     @staticmethod
     def _mean(row: Reported) -> Any:
-        """The function whose mean the metric is, or None."""
-        return row.task.mean_metrics.get(row.metric) if isinstance(row.metric, str) else None
+        """The function whose mean the metric is, or None; see `kmtl.tasks.Task.mean_metrics`."""
+        return _whole(row) or (row.task.mean_metrics.get(row.metric) if isinstance(row.metric, str) else None)
 
     def update_state(self, examples: Sequence[Examples]) -> None:
         """Adds a batch.
@@ -159,13 +161,14 @@ class TaskMetrics(keras.metrics.Metric):
 
     def _group_means(self, group: TaskGroup, seen: Examples) -> dict[str, tuple[Any, Any]]:
         """Sums and counts of a group's mean metrics, by key; one call serves alike tasks."""
-        calls: dict[tuple[Any, bool], dict[str, str]] = {}
+        calls: dict[tuple[Any, bool, bool], dict[str, str]] = {}
         for row in self.means:
             if row.task.name in group.names:
-                calls.setdefault((self._mean(row), row.weighted), {})[row.task.name] = row.key
+                form = (self._mean(row), row.weighted, _whole(row) is not None)
+                calls.setdefault(form, {})[row.task.name] = row.key
         parts = {}
-        for (function, weighted), keys in calls.items():
-            totals, counts = map(ops.unstack, _masked_sums(group, function, seen, weighted=weighted))
+        for (function, weighted, whole), keys in calls.items():
+            totals, counts = map(ops.unstack, _masked_sums(group, function, seen, weighted=weighted, whole=whole))
             places = [group.names.index(name) for name in keys]
             parts.update({key: (totals[p], counts[p]) for key, p in zip(keys.values(), places, strict=True)})
         return parts
@@ -208,11 +211,16 @@ def _element_weights(seen: Examples, *, weighted: bool) -> Any:
     return mask * weight
 
 
-def _masked_sums(group: TaskGroup, function: Any, seen: Examples, *, weighted: bool) -> tuple[Any, Any]:
+def _whole(row: Reported) -> Any:
+    """A metric's function of labels and whole outputs, where the kind has one by its name."""
+    return row.task.metric_of_outputs(row.metric) if isinstance(row.metric, str) else None
+
+
+def _masked_sums(group: TaskGroup, function: Any, seen: Examples, *, weighted: bool, whole: bool) -> tuple[Any, Any]:
     """Sums and counts of a function of each element that is there, `(G,)` each."""
     mask = _element_weights(seen, weighted=weighted)
-    labels, outputs = seen.labels, group.first.metric_outputs(seen.predictions)
-    if len(labels.shape) == len(outputs.shape):
+    labels, outputs = seen.labels, seen.predictions if whole else group.first.metric_outputs(seen.predictions)
+    if not whole and len(labels.shape) == len(outputs.shape):
         labels, outputs = ops.expand_dims(labels, -1), ops.expand_dims(outputs, -1)
     # Keras's accuracies keep the last axis and its errors average over it: of size 1, it may be either.
     values = ops.reshape(ops.cast(function(labels, outputs), "float32"), ops.shape(mask)) * mask
@@ -234,13 +242,17 @@ def _is_elementwise(metric: Any) -> bool:
 
 
 def _of_task(group: TaskGroup, seen: Examples, row: Reported, metric: Any) -> tuple[Any, Any, Any]:
-    """One task's labels, predictions and weights as a Keras metric takes them: one row an element, or a label."""
+    """One task's labels, predictions and weights as a Keras metric takes them: one row an element, a label, or more."""
     mask = _element_weights(seen, weighted=row.weighted)
-    tensors = [seen.labels, row.task.metric_outputs(seen.predictions), mask]
+    whole = getattr(metric, "whole_examples", False)
+    labels = ops.where(seen.present, seen.labels, row.task.missing) if whole else seen.labels
+    tensors = [labels, row.task.metric_outputs(seen.predictions), mask]
     if len(group.tasks) > 1:
         place = group.names.index(row.task.name)
         tensors = [tensor[:, place] for tensor in tensors]
     truth, outputs, mask = tensors
+    if whole:
+        return truth, outputs, mask
     # Pixels and tokens become rows.
     for _ in range(row.task.dense_axes):
         truth, outputs, mask = (_rows(tensor) for tensor in (truth, outputs, mask))

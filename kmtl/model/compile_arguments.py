@@ -121,16 +121,11 @@ def _losses(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -> dict[s
     losses = {}
     for name, task in tasks.items():
         chosen = given.get(name)
-        try:
-            losses[name] = _resolved(task, chosen)
-        except (ValueError, TypeError) as error:
-            if isinstance(chosen, Mapping):
-                refusals.add("loss", f"of {name!r} must be losses by name", list(chosen), f"It says: {error}")
-            else:
-                refusals.add("loss", f"of {name!r} must be a Keras loss", chosen, near(str(chosen), _LOSSES))
+        found = _resolved(refusals, task, chosen)
+        if found is None:
             continue
-        several = isinstance(losses[name], SeveralLosses)
-        for one in losses[name].losses.values() if several else [losses[name]]:
+        losses[name] = found
+        for one in found.losses.values() if isinstance(found, SeveralLosses) else [found]:
             if wrong := summed(one):
                 refusals.add("loss", f"of {name!r} {wrong[0]}", wrong[1], wrong[2])
             if chosen is not None or task.loss is not None or task.losses is not None:
@@ -138,13 +133,25 @@ def _losses(refusals: Refusals, tasks: Mapping[str, Task], given: Any) -> dict[s
     return losses
 
 
-def _resolved(task: Task, chosen: Any) -> Any:
-    """The loss or the several losses of a task."""
-    if chosen is None:
-        return task.resolved_loss()
-    if isinstance(chosen, Mapping) and "class_name" not in chosen:
-        return SeveralLosses(task.checked_losses(chosen) or {})
-    return keras.losses.get(chosen)
+def _resolved(refusals: Refusals, task: Task, chosen: Any) -> Any:
+    """The loss or the several losses of a task; None where what was chosen is refused."""
+    argument = f"of {task.name!r}"
+    if chosen is not None and task.keeps_loss:
+        fix = "Give a dict {task: loss} of the others."
+        refusals.add("loss", f"{argument} must be left out: its kind has one of its own", words(task.owner), fix)
+        return None
+    try:
+        if chosen is None:
+            return task.resolved_loss()
+        if isinstance(chosen, Mapping) and "class_name" not in chosen:
+            return SeveralLosses(task.checked_losses(chosen) or {})
+        return keras.losses.get(chosen)
+    except (ValueError, TypeError) as error:
+        if isinstance(chosen, Mapping):
+            refusals.add("loss", f"{argument} must be losses by name", list(chosen), f"It says: {error}")
+        else:
+            refusals.add("loss", f"{argument} must be a Keras loss", chosen, near(str(chosen), _LOSSES))
+        return None
 
 
 def _weighed(refusals: Refusals, losses: dict[str, Any], given: Any) -> tuple[dict[str, Any], Any]:
@@ -251,7 +258,7 @@ def _metrics(refusals: Refusals, argument: str, tasks: Mapping[str, Task], given
 
 def _is_metric(refusals: Refusals, argument: str, task: Task, metric: Any) -> bool:
     """Whether it is a metric that can be taken of the task's labels; records it if not."""
-    if isinstance(metric, str) and metric in task.default_metrics:
+    if isinstance(metric, str) and (metric in task.default_metrics or task.metric_of_outputs(metric)):
         return True
     try:
         resolved = resolve(task, metric)

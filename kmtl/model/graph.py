@@ -1,5 +1,6 @@
 """The graph of a model with one named output a task: what tasks share, what each owns, where it forks."""
 
+import functools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -65,7 +66,7 @@ class TaskGraph(keras.Model):
             got = words(str(error).splitlines()[0].rstrip("."))
             raise ValueError(refusal("MultiTaskModel", "outputs", rule, got, fix)) from error
         self.attach("tasks", named)
-        layers = {layer.name: layer for layer in every_layer(self) if isinstance(layer, Unstandardize)}
+        layers = {layer.name: layer for layer in every_layer(self) if isinstance(layer, Unstandardize) and layer.learns}
         self.attach("scalers", {name: layers[name] for name in named if name in layers})
 
     def attach(self, name: str, value: Any) -> None:
@@ -83,7 +84,8 @@ class TaskGraph(keras.Model):
             inputs: Keras inputs.
             features: KerasTensor, as `kmtl.trunks` returns; or `{"vector": ..., "map": ..., "sequence": ...}`, of
                 which each task takes the one that its kind wants. A `kmtl.sharing.Fork` is put behind each that
-                several tasks take. Or `{task: such a tensor}`, which is taken as it is.
+                several tasks take. Or `{task: such a tensor}`, which is taken as it is. In place of a map may stand a
+                list of maps from fine to coarse, as `kmtl.trunks.stages` makes it.
             tasks: The tasks, in order.
             fuse: Whether alike heads are computed as one kernel; see `kmtl.tasks.build_heads`.
             name: Of the model.
@@ -229,13 +231,16 @@ def every_layer(model: Any) -> Iterator[Any]:
 def _forked(features: dict[str, Any]) -> dict[str, Any]:
     """Puts a fork behind each of the tensors that more than one task takes."""
     takers: dict[int, list[str]] = {}
-    for name, tensor in features.items():
-        takers.setdefault(id(tensor), []).append(name)
-    copies = dict(features)
-    for names in takers.values():
-        if len(names) > 1:
-            copies.update(Fork(names)(features[names[0]]))
-    return copies
+    tensors = {id(tensor): tensor for tensor in keras.tree.flatten(features)}
+    for name, taken in features.items():
+        for tensor in keras.tree.flatten(taken):
+            takers.setdefault(id(tensor), []).append(name)
+    copies = {key: Fork(names)(tensors[key]) for key, names in takers.items() if len(names) > 1}
+
+    def own(name: str, tensor: Any) -> Any:
+        return copies[id(tensor)][name] if id(tensor) in copies else tensor
+
+    return {name: keras.tree.map_structure(functools.partial(own, name), taken) for name, taken in features.items()}
 
 
 def usable_cut(model: Any, shared: Sequence[Any]) -> Any:

@@ -18,12 +18,12 @@ class Addition(NamedTuple):
 
     Attributes:
         task: The task.
-        layer: The layer of the model whose output the head reads; of a fork, a copy of its own. None of a product of
-            other tasks, which has no head.
+        layers: The layers of the model whose outputs the head reads, one, or of several maps as many, from fine to
+            coarse; of a fork, a copy of its own. None of a product of other tasks, which has no head.
     """
 
     task: Task
-    layer: Any
+    layers: Sequence[Any]
 
 
 class Change(NamedTuple):
@@ -96,7 +96,8 @@ class _Copying:
         self.old: dict[int, Any] = {}
         self.new: dict[int, Any] = {}
         self.heads: dict[int, list[str]] = {}
-        self.features: Any = None
+        # What the new task's head reads, by id of the model's layer.
+        self.features: dict[int, Any] = {}
 
     def run(self) -> Copy:
         """Makes the copy."""
@@ -112,11 +113,13 @@ class _Copying:
     def _added_output(self, added: Addition, copy: Any, outputs: Mapping[str, Any]) -> Any:
         """The output of the new task."""
         self._check_layer_names(copy, added.task.name)
-        if added.layer is None:
+        if not added.layers:
             return added.task.product([outputs[name] for name in added.task.product_of])
-        if isinstance(added.layer, keras.layers.InputLayer):
-            self.features = next(one for one in copy.inputs if one.name == added.layer.output.name)
-        return added.task.head(self.features)
+        for layer in added.layers:
+            if isinstance(layer, keras.layers.InputLayer):
+                self.features[id(layer)] = next(one for one in copy.inputs if one.name == layer.output.name)
+        features = keras.tree.flatten([self.features[id(layer)] for layer in added.layers])
+        return added.task.head(added.task.chosen_map(features) if len(features) > 1 else features[0])
 
     def _layer_names(self) -> dict[str, str]:
         """New names of the layers that are a renamed task's own and bear its name."""
@@ -190,7 +193,7 @@ class _Copying:
 
     def _new_heads(self, layer: Any) -> list[str]:
         """The new task's name, if its head gets its features from a layer."""
-        return [self.added.task.name] if self.added is not None and layer is self.added.layer else []
+        return [self.added.task.name] if self.added is not None and layer in self.added.layers else []
 
     # A call more.
 
@@ -205,7 +208,8 @@ class _Copying:
         old = self.old[id(layer)]
         if id(layer) not in self.heads:
             outputs = layer(*args, **kwargs)
-            self.features = outputs if self._new_heads(old) else self.features
+            if self._new_heads(old):
+                self.features[id(old)] = outputs
             return outputs
         heads = self.heads[id(layer)]
         if isinstance(layer, keras.layers.Identity):
@@ -215,7 +219,7 @@ class _Copying:
             given = [one for name, one in zip(old.names, given, strict=True) if name in heads]
         outputs = layer(given, *args[1:], **kwargs)
         for name in self._new_heads(old):
-            self.features = outputs[name]
+            self.features[id(old)] = outputs[name]
         # What is left out is read by nobody, or is a copy of what a fork was given.
         rest = given if isinstance(old, Fork) else next(iter(outputs.values()))
         return {name: outputs[self.names[name]] if name in heads else rest for name in old.names}

@@ -1,6 +1,6 @@
 """A trained model with a task more, fewer, or by another name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from kmtl import balancers
@@ -15,7 +15,7 @@ from kmtl.model.carried_training import (
     known_variables,
 )
 from kmtl.model.compile import CompiledGraph
-from kmtl.model.feature_layer import feature_layer
+from kmtl.model.feature_layer import feature_layers
 from kmtl.model.graph import FUNCTIONAL_KEYS
 from kmtl.model.graph_copy import Addition, Change, Copy, copied_graph
 from kmtl.tasks import Task, check_factors, renamed
@@ -32,7 +32,7 @@ class ChangeableGraph(CompiledGraph):
     """
 
     @in_scope
-    def with_task(self, task: Task, *, features: str | None = None, balancer: Any = None) -> Self:
+    def with_task(self, task: Task, *, features: str | Sequence[str] | None = None, balancer: Any = None) -> Self:
         """Makes a model with one task more, at the end; this one stays as it is.
 
         A product of other tasks (`product_of`) multiplies their outputs. Any other head reads what the others
@@ -46,7 +46,7 @@ class ChangeableGraph(CompiledGraph):
         Args:
             task: The new task.
             features: Name of the layer that its head reads, where the model has several that its kind can take, or
-                only one task; of a fork, a copy of its own.
+                only one task; of a fork, a copy of its own. Of a head on maps also a list of names, fine to coarse.
             balancer: As in `compile`; None keeps the present one and its state.
 
         Returns:
@@ -74,9 +74,9 @@ class ChangeableGraph(CompiledGraph):
         require(task.name not in self.tasks, "with_task", "task", "must have a new name", task.name, "Rename it.")
         if task.product_of:
             self._check_product(task, features)
-            added = Addition(task, None)
+            added = Addition(task, [])
         else:
-            added = Addition(task, feature_layer(self, task, features))
+            added = Addition(task, feature_layers(self, task, features))
         return self._changed("with_task", {name: name for name in self.tasks}, added, balancer)
 
     def _check_product(self, task: Task, features: Any) -> None:

@@ -84,6 +84,9 @@ class AveragedHeads(keras.layers.Layer):
         require(mean in names, owner, "mean", "must be one of the tasks", mean, near(str(mean), names))
         with Refusals(owner) as refusals:
             for task in tasks:
+                if task.constrained:
+                    rule, got = "must have outputs that one dense layer gives", words(f"{task.owner}: {task.meaning}")
+                    refusals.add("tasks", rule, got, "Average the predictions of several models: Bagging.")
                 wants = (task.final_activation, task.output_shape)
                 if wants != (first.final_activation, first.output_shape):
                     rule = f"must want the output of {first.name!r}: {first.final_activation}, {first.output_shape}"

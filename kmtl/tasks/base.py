@@ -20,14 +20,14 @@ from kmtl.tasks.keras_losses import (
 )
 from kmtl.tasks.measures import ignored_class, one_hot, takes_one_hot
 from kmtl.tasks.metric_directions import better_end, metric_name
-from kmtl.tasks.outputs import Output
 from kmtl.tasks.reductions import mean_of_present, trailing
 from kmtl.tasks.several_losses import SeveralLosses
 from kmtl.tasks.shapes import elements_of
 from kmtl.tasks.task_space import Condition, checked_where
+from kmtl.tasks.told_intervals import IntervalOutput
 
 
-class Task(Output):
+class Task(IntervalOutput):
     """One named output of a model: how it is labelled, trained, measured and read.
 
     A task owns all that is particular to its kind, and every other part of kmtl asks it. `docs/tasks.md` shows a
@@ -63,6 +63,8 @@ class Task(Output):
     mean_metrics: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = {}
     # What multiplies exp(-s) where a balancer learns a variance: 1/2 for a Gaussian's squared error.
     uncertainty_factor: ClassVar[float] = 1.0
+    # Whether the output means what it says under the kind's own loss alone.
+    keeps_loss: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -84,6 +86,8 @@ class Task(Output):
         self.owner = f"{owner}({name!r})"
         self.loss = self._checked_loss(loss)
         self.losses = self.checked_losses(losses)
+        own = not self.keeps_loss or (loss is None and losses is None)
+        require(own, self.owner, "loss", "must be left out: the kind has one of its own", losses or loss)
         alone = losses is None or loss is None
         require(alone, self.owner, "loss", "must be left out beside `losses`", loss, "Name it in `losses`.")
         self.metrics = self._checked_metrics(metrics)

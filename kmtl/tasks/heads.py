@@ -5,8 +5,8 @@ from typing import Any
 
 from kmtl._checks import Refusals, near, near_match, refusal, words
 from kmtl.tasks.base import Task
+from kmtl.tasks.feature_forms import FEATURES, check_form
 from kmtl.tasks.fused import FusedHeads
-from kmtl.tasks.outputs import FEATURES
 
 # Below this many alike heads a fused kernel saves nothing and hides the names in `summary()`.
 FUSE_FROM = 4
@@ -17,7 +17,8 @@ def build_heads(features: Any, tasks: Iterable[Task], *, fuse: bool | str = "aut
 
     Args:
         features: KerasTensor, as `(batch, width)`; or `{"vector": ..., "map": ..., "sequence": ...}`, of which each
-            task takes the one that its kind wants; or `{task: such a tensor}`, as a fork makes it.
+            task takes the one that its kind wants; or `{task: such a tensor}`, as a fork makes it. In place of a map
+            there may be a list of maps from fine to coarse, of which a task takes what its `chosen_map` says.
         tasks: The tasks, in order.
         fuse: `"auto"` computes four or more heads of one form as one kernel;
             True does so from two on, False never.
@@ -74,7 +75,8 @@ def features_by_task(features: Any, tasks: Sequence[Task], owner: str = "build_h
         owner: For the messages.
 
     Returns:
-        `{task name: tensor}`, in task order; without those whose output is a product of others'.
+        `{task name: tensor}`, in task order, of several maps a list; without those whose output is a product of
+        others'.
 
     Raises:
         ValueError: If a task gets none or such as its head cannot take.
@@ -85,6 +87,9 @@ def features_by_task(features: Any, tasks: Sequence[Task], owner: str = "build_h
     else:
         found = _of_mapping(features, wanting, {task.name for task in tasks}, owner)
     for task in wanting:
+        if task.features == "map" and isinstance(found[task.name], list | tuple):
+            check_form(task.name, task.features, found[task.name], owner)
+            found[task.name] = task.chosen_map(list(found[task.name]))
         task.check_features(found[task.name], owner)
     return found
 

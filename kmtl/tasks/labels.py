@@ -31,6 +31,8 @@ class Label:
     classes: int = 0
     label_names: tuple[str, ...] | None = None
     class_weight: dict[int, float] | str | None = None
+    # What to do about labels of unlike lengths, which are no array.
+    way_out_of_lists: ClassVar[str] = "pad labels of unlike lengths"
 
     @property
     def label_shape(self) -> tuple[int | None, ...]:
@@ -115,7 +117,7 @@ class Label:
         elif kind not in "iufb":
             fix = "Encode names as numbers first."
             if kind == "O":
-                fix = f"Encode names as numbers first, None as {self.missing}; pad labels of unlike lengths."
+                fix = f"Encode names as numbers first, None as {self.missing}; {self.way_out_of_lists}."
             refusals.add(label, "must be numbers", words(str(np.dtype(dtype))), fix)
         if not self.fits(tuple(shape)):
             wanted = ", ".join(["batch", *("any" if size is None else str(size) for size in self.label_shape)])

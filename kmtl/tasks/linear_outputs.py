@@ -50,7 +50,7 @@ def linear_output(task: Task, output: Any, copies: MutableMapping[int, Any]) -> 
         output = layer.input
         layer = layer_behind(output)
     if isinstance(layer, Unstandardize):
-        return LinearOutput(layer.input, Unstandardize(name=task.name))
+        return LinearOutput(layer.input, _again(layer, {"name": task.name}))
     if _is_activation(layer):
         return LinearOutput(layer.input, _again(layer, {"name": task.name}))
     if not isinstance(layer, (FusedHeads, *_KERNELS)):

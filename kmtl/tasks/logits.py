@@ -8,12 +8,13 @@ import keras
 
 from kmtl._keras_private import layer_behind
 from kmtl.tasks.fused import FusedHeads
+from kmtl.tasks.masked_logits import MaskedLogits
 from kmtl.tasks.upsampling import BilinearUpSampling
 
 _ENDS = ("softmax", "sigmoid")
 _KERNELS = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Conv1D, keras.layers.Conv2D)
-# A factor passes through all of these.
-_RESHAPING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Identity)
+# A factor passes through all of these; logits behind the end of a text are no layer's.
+_RESHAPING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Identity, MaskedLogits)
 _ENLARGING = (keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.Resizing, BilinearUpSampling)
 
 

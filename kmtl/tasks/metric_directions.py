@@ -4,9 +4,11 @@ from typing import Any
 
 # What tells a metric's better end: a piece of its name, or one whole word of it.
 _HIGHER = ("accuracy", "precision", "recall", "sensitivity", "specificity", "similarity", "correlation", "io_u")
-_HIGHER_WORDS = frozenset({"acc", "auc", "auroc", "dice", "f1", "fbeta", "iou", "miou", "r2"})
+_HIGHER_WORDS = frozenset({"acc", "auc", "auroc", "dice", "f1", "fbeta", "iou", "map", "map50", "miou", "r2"})
 _LOWER = ("loss", "error", "crossentropy", "hinge", "divergence", "poisson", "huber", "log_cosh", "delta_m")
-_LOWER_WORDS = frozenset({"bce", "ce", "kld", "logcosh", "mae", "mape", "mse", "msle", "rmse"})
+_LOWER_WORDS = frozenset(
+    {"bce", "ce", "crps", "kld", "logcosh", "mae", "mape", "mse", "msle", "nll", "pinball", "rmse"}
+)
 
 
 def better_end(name: str) -> str | None:

@@ -10,23 +10,17 @@ from keras import ops
 
 from kmtl._checks import refusal
 from kmtl.tasks.class_names import named_classes
-from kmtl.tasks.labels import Label
+from kmtl.tasks.feature_forms import check_form
+from kmtl.tasks.moved_labels import MovedLabel
 from kmtl.tasks.shapes import known_shape
 from kmtl.tasks.short_numbers import decimals, short_numbers
 from kmtl.tasks.thresholds import checked_threshold
 
-_FORMS = {"vector": "(batch, width)", "sequence": "(batch, tokens, width)", "map": "(batch, height, width, channels)"}
-_FIXES = {
-    "vector": "Pool or flatten the trunk's output first, as kmtl.trunks does.",
-    "sequence": "Build a text trunk with pooling=None.",
-    "map": "Build the trunk with pooling=None.",
-}
-FEATURES = frozenset(_FORMS)
 # The methods that build a dense head.
 _PARTS = ("head", "hidden_layers", "output", "dense", "regularizer", "fused_output")
 
 
-class Output(Label):
+class Output(MovedLabel):
     """The output's side of a task; every kind of task has one, and says below only what differs."""
 
     activation: ClassVar[str | None] = None
@@ -67,22 +61,27 @@ class Output(Label):
         """Refuses features that the head cannot take.
 
         Args:
-            features: KerasTensor.
+            features: KerasTensor, or a list of maps that `chosen_map` gave.
             owner: For the message.
         """
-        rank = _FORMS[self.features].count(",") + 1
-        shape: tuple[Any, ...] = tuple(getattr(features, "shape", ()))
-        if len(shape) != rank or shape[-1] is None:
-            rule = f"must be a KerasTensor of shape {_FORMS[self.features]}"
-            rule += "" if self.features == "vector" else f" for task {self.name!r}"
-            got = getattr(features, "shape", features)
-            raise ValueError(refusal(owner, "features", rule, got, _FIXES[self.features]))
+        check_form(self.name, self.features, features, owner)
+
+    def chosen_map(self, maps: Sequence[Any]) -> Any:
+        """Chooses what the head takes of a trunk's maps.
+
+        Args:
+            maps: KerasTensors `(batch, height, width, channels)`, from fine to coarse.
+
+        Returns:
+            One map, or a list of them from fine to coarse; here the coarsest, as `pooling=None` gives it.
+        """
+        return maps[-1]
 
     def head(self, features: Any) -> Any:
         """Builds the head on the features and returns the named output.
 
         Args:
-            features: KerasTensor, as `features` says: `(batch, width)` for a vector.
+            features: KerasTensor, as `features` says: `(batch, width)` for a vector; or what `chosen_map` gave.
 
         Returns:
             KerasTensor of shape `(batch, *output_shape)`, float32.

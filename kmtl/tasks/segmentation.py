@@ -7,18 +7,23 @@ import keras
 import numpy as np
 from keras import ops
 
-from kmtl._checks import is_whole, require, sizes, whole
+from kmtl._checks import is_whole, require, whole
 from kmtl.tasks.base import Task
 from kmtl.tasks.class_options import checked_class_weight, checked_names, likeliest
-from kmtl.tasks.upsampling import BilinearUpSampling
+from kmtl.tasks.decoding import PixelHead
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
-class Segmentation(Task):
+class Segmentation(PixelHead, Task):
     """One class out of several for every pixel; the output is a probability a pixel and class.
 
     The label is an image of integers in `0 .. classes - 1`, -1 where a pixel has none. The head is a 1x1 convolution
-    on the map of a trunk (`pooling=None`), whose logits are enlarged to the label's size. Loss: sparse categorical
+    on the map of a trunk (`pooling=None`), whose logits are enlarged to the label's size. On several maps
+    (`kmtl.trunks.stages`) a decoder stands before it, which goes from the coarsest map `c_n` to the finest:
+
+        d_n = conv3x3(c_n'),    d_i = conv3x3(enlarged(d_(i+1)) + c_i'),    c' = conv1x1(c)
+
+    each 3x3 convolution with a relu, the enlargements bilinear. Loss: sparse categorical
     cross-entropy, the mean over the labelled pixels of the global batch; metrics: mean intersection over union of the
     classes, and the share of pixels that are right. Class weights weigh pixels; a sample weight is one an image, or
     one a pixel.
@@ -27,7 +32,10 @@ class Segmentation(Task):
         name: Key of the task in outputs, labels, weights and logs.
         classes: Number of classes, at least 2.
         shape: Height and width of the label; None where they vary, and then `upsampling` counts.
-        upsampling: How many times the label is larger than the map; unused with `shape`.
+        upsampling: How many times the label is larger than the (finest) map; unused with `shape`.
+        decoder: Channels of each stage of the decoder; `"auto"` is 32 on several maps, and no decoder on one; None or
+            0 takes the coarsest map alone, without a decoder. Maps finer than the label are left out.
+        merge: `"sum"`, as in a feature pyramid, or `"concatenation"`, as in a U-Net: twice the weights.
         ignore: Another label value of pixels that have none, as 255.
         label_names: A name for each class, for reports and exported files.
         class_weight: Weight of each class's pixels in training: a dict or `"balanced"`.
@@ -35,7 +43,9 @@ class Segmentation(Task):
             `Task`.
 
     Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, its
-    FCN-32s, whose last enlargement is bilinear and fixed, too.
+    FCN-32s, whose last enlargement is bilinear and fixed, too; Lin et al., "Feature Pyramid Networks for Object
+    Detection", CVPR 2017, and Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image
+    Segmentation", MICCAI 2015, of which the decoder is a small form: no normalisation, one convolution a stage.
 
     >>> task = Segmentation("mask", classes=3, shape=(32, 32))
     >>> task.label_shape, task.output_shape, task.features, task.metric_names()
@@ -60,6 +70,8 @@ class Segmentation(Task):
         *,
         shape: Sequence[int] | None = None,
         upsampling: int = 1,
+        decoder: int | str | None = "auto",
+        merge: str = "sum",
         ignore: int | None = None,
         label_names: Sequence[str] | None = None,
         class_weight: Mapping[int, float] | str | None = None,
@@ -67,19 +79,12 @@ class Segmentation(Task):
     ) -> None:
         super().__init__(name, **options)
         self.classes = whole(self.owner, "classes", classes, 2)
-        self.shape = None if shape is None else sizes(self.owner, "shape", shape)
-        require(self.shape is None or len(self.shape) == 2, self.owner, "shape", "must be (height, width)", shape)
-        self.upsampling = whole(self.owner, "upsampling", upsampling, 1)
+        self.take_head_options(shape, upsampling, decoder, merge)
         free = ignore is None or (is_whole(ignore) and not 0 <= ignore < self.classes)
         require(free, self.owner, "ignore", f"must be a whole number outside of 0..{self.classes - 1}", ignore)
         self.ignore = ignore
         self.label_names = checked_names(self, label_names, self.classes)
         self.class_weight = checked_class_weight(self, class_weight, self.classes)
-
-    @property
-    def label_shape(self) -> tuple[int | None, ...]:
-        """Height and width."""
-        return self.shape or (None, None)
 
     @property
     def loss_shape(self) -> tuple[int | None, ...]:
@@ -106,36 +111,10 @@ class Segmentation(Task):
         there = super().present(labels)
         return there if self.ignore is None else there & (labels != self.ignore)
 
-    def hidden_layers(self, features: Any) -> Any:
-        """Builds 1x1 convolutions between the map and the output."""
-        for index, channels in enumerate(self.hidden, start=1):
-            features = self._pointwise(channels, f"{self.name}_hidden_{index}", activation="relu")(features)
-        if self.dropout:
-            features = keras.layers.SpatialDropout2D(self.dropout, name=f"{self.name}_dropout")(features)
-        return features
-
-    def _pointwise(self, channels: int, name: str, **options: Any) -> Any:
-        """Makes a 1x1 convolution."""
-        return keras.layers.Conv2D(channels, 1, kernel_regularizer=self.regularizer(), name=name, **options)
-
     def output(self, features: Any) -> Any:
         """Builds the classes' logits, enlarges them, and turns them into probabilities."""
-        logits = self._pointwise(self.classes, f"{self.name}_logits", dtype="float32")(features)
-        size, name = tuple(logits.shape[1:3]), f"{self.name}_enlarged"
-        if self.shape is None:
-            factors: tuple[int, ...] | None = (self.upsampling, self.upsampling)
-        elif size == self.shape:
-            factors = (1, 1)
-        else:
-            even = None not in size and all(a % b == 0 for a, b in zip(self.shape, size, strict=True))
-            factors = tuple(a // b for a, b in zip(self.shape, size, strict=True)) if even else None
-        if factors is None:
-            logits = keras.layers.Resizing(*(self.shape or ()), dtype="float32", name=name)(logits)
-        elif None in size and self.upsampling > 1:
-            logits = BilinearUpSampling(self.upsampling, dtype="float32", name=name)(logits)
-        elif factors != (1, 1):
-            logits = keras.layers.UpSampling2D(factors, interpolation="bilinear", dtype="float32", name=name)(logits)
-        return keras.layers.Softmax(dtype="float32", name=self.name)(logits)
+        logits = self.pointwise(self.classes, f"{self.name}_logits", dtype="float32")(features)
+        return keras.layers.Softmax(dtype="float32", name=self.name)(self.in_label_size(logits))
 
     def own_metric(self, name: str) -> Any:
         """Mean intersection over union of the classes, besides the share of pixels that are right."""
@@ -183,7 +162,6 @@ class Segmentation(Task):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        shape = None if self.shape is None else list(self.shape)
-        own = {"classes": self.classes, "shape": shape, "upsampling": self.upsampling, "ignore": self.ignore}
+        own = {"classes": self.classes, **self.head_options(), "ignore": self.ignore}
         names = {"label_names": self.label_names, "class_weight": self.class_weight}
         return {**super().get_config(), **own, **names}

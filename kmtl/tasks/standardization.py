@@ -22,15 +22,22 @@ class Unstandardize(keras.layers.Layer):
     55.0
     """
 
+    # Whether the statistics are to be learned from labels; a kind's own layer may be told to keep 0 and 1.
+    learns = True
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the statistics, one an element."""
-        shape = (input_shape[-1],)
+        """Makes the statistics, one an element of the label."""
+        shape = (self.elements(input_shape),)
         self.mean = self.add_weight(shape=shape, initializer="zeros", trainable=False, name="mean")
         self.scale = self.add_weight(shape=shape, initializer="ones", trainable=False, name="scale")
         self.learned = self.add_weight(shape=(), initializer="zeros", trainable=False, name="learned")
+
+    def elements(self, input_shape: tuple[int | None, ...]) -> int | None:
+        """How many elements a label has: as many as there are inputs, unless a kind's own layer knows better."""
+        return input_shape[-1]
 
     def call(self, inputs: Any) -> Any:
         """Applies scale and mean."""
@@ -51,24 +58,44 @@ class Unstandardize(keras.layers.Layer):
         self.learned.assign(1.0)
 
     @property
+    def of_labels(self) -> tuple[Any, Any]:
+        """What is taken from labels, and what they are divided by then, to be on the scale of the loss."""
+        # TensorFlow stacks no Keras variables.
+        return self.mean.value, self.scale.value
+
+    @property
+    def of_outputs(self) -> tuple[Any, Any]:
+        """The same of outputs."""
+        return self.of_labels
+
+    @property
     def is_learned(self) -> bool:
         """Whether the statistics come from labels."""
         return bool(self.learned.numpy() > 0)
 
 
-def standardized(layers: Sequence[Any], *values: Any) -> tuple[Any, ...]:
-    """Puts labels or predictions on the scale that a loss is taken on.
+def standardized(layers: Sequence[Any], *outputs: Any) -> tuple[Any, ...]:
+    """Puts outputs on the scale that a loss is taken on.
 
     Args:
         layers: `Unstandardize` layers of one task, or of alike ones in order.
-        *values: Tensors in the labels' units, `(batch, [group,] units)` each.
+        *outputs: Tensors in the labels' units, `(batch, [group,] *output_shape)` each.
     """
-    mean, scale = _stack([layer.mean for layer in layers]), _stack([layer.scale for layer in layers])
-    return tuple((value - mean) / scale for value in values)
+    shift, factor = (_stack(list(values)) for values in zip(*(layer.of_outputs for layer in layers), strict=True))
+    return tuple((output - shift) / factor for output in outputs)
 
 
-def _stack(variables: list[Any]) -> Any:
-    """Puts the variables of alike tasks side by side; one stays as it is."""
-    # TensorFlow stacks no Keras variables.
-    values = [variable.value for variable in variables]
+def standardized_labels(layers: Sequence[Any], labels: Any) -> Any:
+    """Puts labels on the scale that a loss is taken on.
+
+    Args:
+        layers: As of `standardized`.
+        labels: In their units, `(batch, [group,] *loss_shape)`.
+    """
+    shift, factor = (_stack(list(values)) for values in zip(*(layer.of_labels for layer in layers), strict=True))
+    return (labels - shift) / factor
+
+
+def _stack(values: list[Any]) -> Any:
+    """Puts the statistics of alike tasks side by side; those of one stay as they are."""
     return values[0] if len(values) == 1 else ops.stack(values)

@@ -52,3 +52,26 @@ class BilinearUpSampling(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
         return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable(package="kmtl")
+class ResizingLike(keras.layers.Layer):
+    """Brings a map to the height and width of another one, bilinearly, as `Resizing` does for known sizes.
+
+    Shapes: `(batch, height, width, channels)` and `(batch, other height, other width, any)` in, `(batch, other height,
+    other width, channels)` out.
+
+    >>> ResizingLike()([ops.ones((1, 2, 2, 3)), ops.ones((1, 5, 3, 1))]).shape
+    TensorShape([1, 5, 3, 3])
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Enlarges the first map."""
+        tensor, like = inputs
+        values = ops.image.resize(tensor, ops.shape(like)[1:3], interpolation="bilinear", data_format="channels_last")
+        return ops.cast(values, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """Height and width of the other map."""
+        (batch, _, _, channels), like = input_shape
+        return (batch, *like[1:3], channels)

@@ -143,7 +143,7 @@ def _copy(estimator: Any) -> Any:
 def refuse_task(refusals: Refusals, task: Task) -> bool:
     """Records a task that no classical predictor serves; tells whether it did."""
     elements = task.label_shape or (1,)
-    values = not task.decides and elements == (task.units,)
+    values = not task.decides and task.final_activation is None and elements == (task.units,)
     classes = task.decides and task.outputs_of(np.zeros((1, *task.label_shape, task.classes or 1))) is not None
     if not task.dense_axes and (values or classes):
         return False

@@ -169,6 +169,10 @@ et al., Extracting and Composing Robust Features with Denoising Autoencoders, IC
         if self.by == "task" and len(work.tasks) < 2:
             fix = "For one task on several inputs, by='input'."
             refusals.add("tasks", "must be two or more with by='task'", words(f"{work.names}"), fix)
+        wanted = {task.name: task.features for task in work.tasks if not task.product_of}
+        if len(set(wanted.values())) > 1:
+            fix = "Train the tasks of each kind of features in a run of their own."
+            refusals.add("tasks", "must read one kind of features, which the fused trunks give", wanted, fix)
 
     def run(self, work: Work) -> Any:
         """Trains the stages."""

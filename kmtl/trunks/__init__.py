@@ -1,11 +1,34 @@
-"""Shared encoders: functions from an image to features: a vector `(batch, width)`, a map or a sequence."""
+"""Shared encoders: functions from an image or a text to features: a vector `(batch, width)`, a map or a sequence."""
 
 from kmtl.trunks.backbone import backbone
+from kmtl.trunks.columns import Columns
 from kmtl.trunks.convnet import convnet
 from kmtl.trunks.features import pool
 from kmtl.trunks.inception import inception
+from kmtl.trunks.log_mel import LogMel
 from kmtl.trunks.options import Options
 from kmtl.trunks.resnet import resnet
+from kmtl.trunks.sound import sound
+from kmtl.trunks.stages import stages
+from kmtl.trunks.table import table
+from kmtl.trunks.text import text
 from kmtl.trunks.vgg import vgg
+from kmtl.trunks.vocabulary import vocabulary, word_counts
 
-__all__ = ["Options", "backbone", "convnet", "inception", "pool", "resnet", "vgg"]
+__all__ = [
+    "Columns",
+    "LogMel",
+    "Options",
+    "backbone",
+    "convnet",
+    "inception",
+    "pool",
+    "resnet",
+    "sound",
+    "stages",
+    "table",
+    "text",
+    "vgg",
+    "vocabulary",
+    "word_counts",
+]

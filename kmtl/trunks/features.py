@@ -69,17 +69,29 @@ def end_of_trunk(tensor: Any, options: Options) -> Any:
     if options.pooling is not None:
         tensor = to_vector(tensor, options.pooling, name=options.name)
     if options.width is not None:
-        layer = keras.layers.Dense(
-            options.width,
-            use_bias=options.normalization is None,
-            kernel_initializer="he_normal",
-            kernel_regularizer=options.regularizer(),
-            name=options.part("features"),
-        )
-        name = options.part("features_norm")
-        tensor = normalize(layer(tensor), options.normalization, name=name, synchronized=options.synchronized)
-        tensor = apply_activation(tensor, options, "features")
+        tensor = dense(tensor, options.width, options, "features")
     return dropped(tensor, options.dropout, options.part("dropout")) if options.dropout else tensor
+
+
+def dense(tensor: Any, width: int, options: Options, part: str) -> Any:
+    """Puts a dense layer behind features, normalised and activated; a normalisation brings the bias.
+
+    Args:
+        tensor: `(batch, width)`.
+        width: Of what comes out.
+        options: What the trunk's layers share.
+        part: Name of the layer within the trunk.
+    """
+    layer = keras.layers.Dense(
+        width,
+        use_bias=options.normalization is None,
+        kernel_initializer="he_normal",
+        kernel_regularizer=options.regularizer(),
+        name=options.part(part),
+    )
+    name = options.part(f"{part}_norm")
+    tensor = normalize(layer(tensor), options.normalization, name=name, synchronized=options.synchronized)
+    return apply_activation(tensor, options, part)
 
 
 def dropped(features: Any, rate: float, name: str) -> Any:

@@ -219,10 +219,12 @@ def check_image(refusals: Refusals, image: Any, options: Options) -> None:
         refusals.add("image", "must hold floats", image.dtype, fix)
 
 
-def check_symbolic(owner: str, tensor: Any, *, argument: str = "image") -> None:
+def check_symbolic(
+    owner: str, tensor: Any, *, argument: str = "image", example: str = "keras.Input((height, width, channels))"
+) -> None:
     """Refuses anything but a tensor of the functional API."""
     if not isinstance(tensor, keras.KerasTensor):
-        fix = "Pass keras.Input((height, width, channels)), or a layer's output."
+        fix = f"Pass {example}, or a layer's output."
         got = words(type(tensor).__name__)
         raise TypeError(refusal(owner, argument, "must be a KerasTensor", got, fix))
 

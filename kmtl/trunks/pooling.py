@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from kmtl.trunks.sequence_layers import TokenPooling
+
 POOLINGS = ("auto", "grid", "average", "max")
 
 CELLS = 4
@@ -64,6 +66,8 @@ def to_vector(tensor: Any, pooling: str, *, name: str) -> Any:
     times as long in a train step (24 ms against 3 on a 64x32x32x64 map, two cores) and exports as
     four poolings and two gathers.
 
+    Of a sequence the tokens count that its mask leaves.
+
     Args:
         tensor: `(batch, height, width, channels)`, `(batch, tokens, width)` or `(batch, width)`.
         pooling: `"auto"`, `"grid"`, `"average"` or `"max"`; the grid for a map alone.
@@ -77,10 +81,9 @@ def to_vector(tensor: Any, pooling: str, *, name: str) -> Any:
         return tensor
     if pooling == "grid" or (pooling == "auto" and rank == 4 and known_size(tensor)):
         return keras.layers.Flatten(data_format="channels_last", name=f"{name}_flatten")(_cells(tensor, name))
-    if rank == 4:
-        kind = keras.layers.GlobalMaxPooling2D if pooling == "max" else keras.layers.GlobalAveragePooling2D
-    else:
-        kind = keras.layers.GlobalMaxPooling1D if pooling == "max" else keras.layers.GlobalAveragePooling1D
+    if rank == 3:
+        return TokenPooling("max" if pooling == "max" else "average", name=f"{name}_pool")(tensor)
+    kind = keras.layers.GlobalMaxPooling2D if pooling == "max" else keras.layers.GlobalAveragePooling2D
     return kind(data_format="channels_last", name=f"{name}_pool")(tensor)
 
 

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from kmtl.data.built_in.digits import SPLIT_SIZES, draw_evenly, source_digits, split_sources
+from kmtl.data.built_in.scenes import INK, MOST_DIGITS, OVERLAP, box_of, shared
 from kmtl.data.built_in.transforms import draw, to_bytes
 from kmtl.data.digit_poses import digit_poses_dataset_builder as digit_poses
+from kmtl.data.digit_scenes import digit_scenes_dataset_builder as digit_scenes
 from kmtl.data.multi_digits import multi_digits_dataset_builder as multi_digits
 from kmtl.data.multi_digits.multi_digits_dataset_builder import enlarge
 
@@ -36,6 +39,19 @@ class MultiDigitsTest(tfds.testing.DatasetBuilderTestCase):
     @pytest.fixture(autouse=True)
     def few_examples(self, monkeypatch):
         monkeypatch.setattr(multi_digits, "SPLIT_SIZES", FEW)
+
+
+class DigitScenesTest(tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = digit_scenes.Builder
+    SPLITS = FEW
+    # Every split has scenes without a digit, which are all alike.
+    OVERLAPPING_SPLITS: ClassVar = list(FEW)
+    EXAMPLE_DIR = str(Path(__file__).parent)
+    SKIP_CHECKSUMS = True
+
+    @pytest.fixture(autouse=True)
+    def few_examples(self, monkeypatch):
+        monkeypatch.setattr(digit_scenes, "SCENES", FEW)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +83,15 @@ def test_the_sources_of_a_split_are_used_about_equally_often(read, name, key):
     for split, data in read(name).items():
         counts = np.unique_counts(data[key]).counts
         assert counts.sum() == SPLIT_SIZES[split]
+        assert counts.max() - counts.min() <= 1
+
+
+def test_splits_of_scenes_share_no_source_and_use_each_about_equally_often(read):
+    used = {split: data["sources"][data["sources"] >= 0] for split, data in read("digit_scenes").items()}
+    allowed = split_sources(source_digits()[1])
+    for split, sources in used.items():
+        found, counts = np.unique(sources, return_counts=True)
+        np.testing.assert_array_equal(found, allowed[split])
         assert counts.max() - counts.min() <= 1
 
 
@@ -120,6 +145,42 @@ def test_the_sum_is_that_of_the_two_digits(read):
         assert data["sum"].dtype == np.float32
         np.testing.assert_array_equal(data["sum"], data["left"] + data["right"])
         assert len(np.unique(data["sum"])) == 19
+
+
+def test_a_scene_is_what_its_labels_say(read):
+    digits = source_digits()[1]
+    for split, data in read("digit_scenes").items():
+        there = data["sources"] >= 0
+        numbers = np.bincount(data["count"])
+        assert (len(numbers), numbers.sum()) == (MOST_DIGITS + 1, digit_scenes.SCENES[split])
+        assert numbers.max() - numbers.min() <= 1
+        np.testing.assert_array_equal(data["count"], there.sum(axis=1))
+        classes = np.where(there, digits[data["sources"]], -1)
+        np.testing.assert_array_equal(data["boxes"][..., 4], classes)
+        assert (data["boxes"][~there] == -1).all()
+        np.testing.assert_array_equal(data["digits"], (classes[..., None] == np.arange(10)).any(axis=1))
+        np.testing.assert_array_equal(data["mask"] > 0, data["image"][..., 0] >= INK)
+
+
+def test_a_box_holds_the_pixels_of_its_digit(read):
+    data = read("digit_scenes")["test"]
+    sides = []
+    for boxes, mask in zip(data["boxes"], data["mask"], strict=True):
+        corners = boxes[boxes[:, 4] >= 0, :4] * 64
+        sides.extend(corners[:, 2:] - corners[:, :2])
+        inside = np.zeros_like(mask, dtype=bool)
+        for place, (left, top, right, bottom) in enumerate(corners.astype(int)):
+            inside[top:bottom, left:right] = True
+            others = np.delete(corners, place, axis=0)
+            touched = shared(corners[place], others) > 0
+            assert (shared(corners[place], others) <= OVERLAP).all()
+            if not touched.any():
+                own = np.pad(mask[top:bottom, left:right] == 1 + boxes[place, 4], 1) * INK
+                np.testing.assert_array_equal(box_of(own), [1, 1, 1 + right - left, 1 + bottom - top])
+        assert inside[mask > 0].all()
+    # A digit that fills its source has a side of 12 to 24 pixels, and a pixel more where interpolation spreads its ink.
+    assert 9 < np.max(sides, axis=1).min() < 14
+    assert 20 < np.max(sides) < 26
 
 
 def test_supervised_pairs_are_ready_for_fit(prepared):

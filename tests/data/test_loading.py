@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from kmtl.data.built_in.catalogue import find
+from kmtl.data.built_in.catalogue import find, tasks
 from kmtl.data.built_in.digits import source_digits
 from kmtl.data.built_in.examples import column
 from kmtl.data.built_in.loading import load
 from kmtl.data.built_in.transforms import ANGLES, SCALES, draw
 
-KNOWN = "Known: 'digit_poses', 'multi_digits', 'shapes3d', 'dsprites', 'celeb_a', 'oxford_iiit_pet'."
+KNOWN = "Known: 'digit_poses', 'multi_digits', 'digit_scenes', 'shapes3d', 'dsprites', 'celeb_a', 'oxford_iiit_pet'."
 PART = ("train[:600]", "validation[:60]", "test[:60]")
 EVERYTHING = ["scale", "digit", "position", "angle"]
 
@@ -59,6 +59,16 @@ def test_multi_digits_has_the_documented_form(loaded):
     assert images.shape == (2_000, 32, 32, 1)
     np.testing.assert_array_equal(labels["sum"], labels["left"] + labels["right"])
     assert len(train) == 10
+
+
+def test_digit_scenes_has_the_documented_form(loaded):
+    wanted = tasks("digit_scenes")
+    images, labels = epoch(loaded("digit_scenes", hide={"mask": 0.5})[0])
+    assert (images.shape, images.dtype) == ((600, 64, 64, 1), np.float32)
+    assert list(labels) == [task.name for task in wanted]
+    for task in wanted:
+        assert (labels[task.name].dtype.name, labels[task.name].shape[1:]) == (task.label_dtype, task.label_shape)
+    assert (labels["mask"] == -1).all(axis=(1, 2)).sum() == 300
 
 
 @pytest.mark.parametrize("fresh", [False, True])

@@ -19,13 +19,14 @@ ROWS = {f"{name}_task": kind for name, kind in KINDS.items()}
 
 @pytest.fixture(scope="module")
 def model():
-    """A trunk of a map of 4 x 4 and its mean; heads whose outputs differ between examples."""
+    """A trunk of a map of 2 x 2 and a vector; heads whose outputs differ between examples."""
     keras.utils.set_random_seed(4)
     image = keras.Input((8, 8, 1), name="image")
-    features = keras.layers.Conv2D(6, 3, strides=2, padding="same", activation="relu")(image)
+    features = keras.layers.Conv2D(6, 5, strides=4, padding="same", activation="relu")(image)
     vector = keras.layers.Dense(6, activation="tanh")(keras.layers.Flatten()(features))
     tasks = [kind.make(name) for name, kind in ROWS.items()]
-    made = with_scales(kmtl.MultiTaskModel.from_features(image, {"vector": vector, "map": features}, tasks))
+    every = {"vector": vector, "map": features, "sequence": keras.layers.Reshape((4, -1))(features)}
+    made = with_scales(kmtl.MultiTaskModel.from_features(image, every, tasks))
     for weight in made.trainable_weights:
         weight.assign(weight + 0.4 * keras.random.normal(weight.shape, seed=len(weight.shape)))
     return made
@@ -70,16 +71,20 @@ def test_a_saved_model_gives_and_reads_what_the_task_does(model, images, outputs
     if task.decides:
         decided = found[f"{name}_label"].numpy()
         assert decided.shape == (COUNT, *task.label_shape)
-        np.testing.assert_array_equal(decided, keras.ops.convert_to_numpy(task.decide(raw)))
+        numbers = keras.ops.convert_to_numpy(task.decide(raw))
+        named = numbers if task.label_names is None else np.array(task.label_names, "S")[numbers]
+        np.testing.assert_array_equal(decided, named)
         assert len(np.unique(decided)) > 1
-    else:
+    elif name in found:
         assert found[name].shape == (COUNT, *task.label_shape)
+    else:
+        assert len(np.unique(found[f"{name}_count"])) > 1
     told = json.loads((saved / "assets.extra" / "kmtl.json").read_text())["tasks"][name]
     assert told == {
         "kind": task.kind,
         "shape": list(task.output_shape),
         "meaning": task.meaning,
-        "label_names": None,
+        "label_names": None if task.label_names is None else list(task.label_names),
         "unit": "",
         "threshold": task.threshold,
     }

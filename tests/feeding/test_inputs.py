@@ -12,6 +12,7 @@ from kmtl.feeding import InputForm
 
 IMAGE = keras.Input((8, 8, 1), name="image")
 ROW = keras.Input((3,), name="row")
+TEXT = keras.Input((), dtype="string", name="text")
 BOTH = {"row": np.ones((4, 3)), "image": np.ones((4, 8, 8, 1))}
 
 
@@ -32,7 +33,9 @@ def messages(inputs, given):
         ([IMAGE, ROW], BOTH),
         ({"row": ROW, "image": IMAGE}, BOTH),
         (keras.Input((None, None, 3), name="any"), np.ones((2, 5, 7, 3))),
-        (keras.Input((), dtype="string", name="text"), np.array(["a", "b"])),
+        (TEXT, np.array(["a", "b"])),
+        (TEXT, np.array(["a", "é".encode()], dtype=object)),
+        (TEXT, tf.TensorSpec((None,), "string")),
         (ROW, tf.TensorSpec((None, 3))),
         (ROW, tf.TensorSpec((None, None))),
         (ROW, tf.TensorSpec(None)),
@@ -68,6 +71,18 @@ def test_what_keras_takes_passes(inputs, given):
         ),
         (ROW, tf.TensorSpec((None, 3), "string"), "fit: `x` must be numbers"),
         (ROW, np.array([None]), "fit: `x` must be numbers"),
+        (TEXT, np.arange(3), "fit: `x` must be text, got dtype int64."),
+        (TEXT, tf.TensorSpec((None,), "int32"), "fit: `x` must be text, got dtype"),
+        (
+            TEXT,
+            np.array(["a", None, np.nan], object),
+            "fit: `x` must be text in UTF-8, got None as value 1, and 1 more.",
+        ),
+        (
+            TEXT,
+            np.array([b"a", b"\xff"]),
+            r"fit: `x` must be text in UTF-8, got b'\xff' as value 1. A text that is missing",
+        ),
     ],
 )
 def test_what_keras_would_stumble_over_is_told(inputs, given, says):

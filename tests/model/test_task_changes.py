@@ -234,6 +234,31 @@ def test_a_head_reads_what_its_kind_wants():
         np.testing.assert_array_equal(outputs(grown, picture)[name], value)
 
 
+def test_a_head_on_several_maps_reads_those_that_its_kind_takes():
+    image = keras.Input((4, 4, 1), name="image")
+    fine = keras.layers.Conv2D(3, 1, name="fine")(image)
+    maps = [fine, keras.layers.Conv2D(2, 2, strides=2, name="coarse")(fine)]
+    old = kmtl.MultiTaskModel.from_features(image, maps, [pixels("mask"), pixels("edge")])
+    grown = old.with_task(pixels("depth")).with_task(kmtl.Segmentation("sky", 2, shape=(4, 4), decoder=None))
+    forks = {fork.input.shape[1]: fork.names for fork in grown.forks}
+    assert forks == {4: ["mask", "edge", "depth"], 2: ["mask", "edge", "depth", "sky"]}
+    ends = [
+        grown.get_layer(name).input for name in ("depth_decoder_1_lateral", "depth_decoder_2_lateral", "sky_logits")
+    ]
+    assert [tuple(end.shape[1:]) for end in ends] == [(4, 4, 3), (2, 2, 2), (2, 2, 2)]
+    # Named, where there is no fork.
+    alone = kmtl.MultiTaskModel.from_features(image, maps, [pixels("mask")])
+    added = alone.with_task(pixels("depth"), features=["fine", "coarse"])
+    assert added.get_layer("depth_decoder_1_lateral").input is added.get_layer("fine").output
+    with pytest.raises(
+        ValueError, match=r"^with_task: `features` must go from fine to coarse for task 'depth', got .*"
+    ):
+        alone.with_task(pixels("depth"), features=["coarse", "fine"])
+    picture = np.random.default_rng(0).random((2, 4, 4, 1), dtype="float32")
+    for name, value in outputs(old, picture).items():
+        np.testing.assert_array_equal(outputs(grown.without("sky"), picture)[name], value)
+
+
 def test_a_layer_may_be_named_where_none_or_several_fit():
     row, features = network()
     only = kmtl.MultiTaskModel.from_features(row, features, [kmtl.Regression("age")])

@@ -1,6 +1,6 @@
 """Every kind of task in a model: one row of the table in tests/kinds.py a kind, and nothing else.
 
-The model has the kind and a companion behind one small trunk, which gives a vector and a map.
+The model has the kind and a companion behind one small trunk, which gives a vector, a map and a sequence.
 """
 
 import json
@@ -51,7 +51,7 @@ def test_every_class_of_kmtl_has_a_row():
     assert {type(KINDS[name].make("zebra")) for name in NAMES} == classes - TOLD_ELSEWHERE
 
 
-@pytest.mark.parametrize("name", rows("ordinal", "segmentation"))
+@pytest.mark.parametrize("name", rows("ordinal", "segmentation", "detection"))
 def test_it_trains_under_a_loss_balancer_and_its_metrics_are_those_of_numpy(fitted, name):
     model, logs, before = fitted(name)
     moved = [np.abs(new.numpy() - old).max() for new, old in zip(model.trainable_variables, before, strict=True)]
@@ -69,7 +69,7 @@ def test_it_trains_under_a_loss_balancer_and_its_metrics_are_those_of_numpy(fitt
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", rows("ordinal", "segmentation"))
+@pytest.mark.parametrize("name", rows("ordinal", "segmentation", "detection"))
 def test_a_saved_model_predicts_the_same_and_trains_on_alike(fitted, name, tmp_path):
     model, _, _ = fitted(name)
     x, y, weights = examples(name)
@@ -117,7 +117,7 @@ def test_without_any_label_its_head_stands_still(name):
         np.testing.assert_array_equal(variable, value)
 
 
-@pytest.mark.parametrize("name", rows("ordinal", "segmentation"))
+@pytest.mark.parametrize("name", rows("ordinal", "segmentation", "detection"))
 def test_class_weights_are_the_sample_weights_that_they_stand_for(name):
     x, y, _ = examples(name)
     task = KINDS[name].make("zebra")
@@ -137,7 +137,7 @@ def test_class_weights_are_the_sample_weights_that_they_stand_for(name):
         np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", rows("ordinal", "segmentation"))
+@pytest.mark.parametrize("name", rows("ordinal", "segmentation", "detection"))
 def test_a_gramian_balancer_weighs_it_too(name):
     x, y, weights = examples(name)
     model = compiled(name, balancer="upgrad")
@@ -152,7 +152,12 @@ def test_a_gramian_balancer_weighs_it_too(name):
 # Of a class, of yes or no, and of numbers tests/feeding/test_feeds.py tells it.
 @pytest.mark.parametrize(
     "name",
-    ["segmentation", *cases(["multilabel", "ordinal"]), *cases(["classification", "binary", "vector"], others="slow")],
+    [
+        "segmentation",
+        "detection",
+        *cases(["multilabel", "ordinal", "tagging"]),
+        *cases(["classification", "binary", "vector"], others="slow"),
+    ],
 )
 def test_streams_train_as_arrays_do(name):
     """Batches of a dataset and of a generator, with class weights where it has classes."""
@@ -200,7 +205,7 @@ print(json.dumps(found))
 @pytest.mark.long
 def test_two_replicas_are_one_device():
     # The others train on two replicas in tests/distribution/features.py.
-    names = ["multilabel", "ordinal", "segmentation"]
+    names = ["multilabel", "ordinal", "segmentation", "tagging", "detection"]
     code = REPLICAS.format(paths=[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])], names=names)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -68,6 +68,49 @@ def test_maps_of_open_size_are_enlarged_as_keras_enlarges_known_ones(factor):
     np.testing.assert_array_equal(again(rows), model(rows))
 
 
+def dense(map, layer):
+    """A convolution with "same" padding, of a few lines."""
+    kernel, bias = (np.asarray(weight) for weight in layer.weights)
+    side = kernel.shape[0] // 2
+    padded = np.pad(map, [(0, 0), (side, side), (side, side), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[:2], axis=(1, 2))
+    return np.einsum("bhwcij,ijco->bhwo", windows, kernel) + bias
+
+
+@pytest.mark.parametrize(("merge", "finer"), [("sum", (7, 5)), ("concatenation", (8, 6)), ("sum", (None, None))])
+def test_a_decoder_goes_from_coarse_to_fine(merge, finer):
+    """By NumPy and Keras's own enlargement, layer by layer; sizes that are odd, whole factors, and open."""
+    keras.utils.set_random_seed(3)
+    task = Segmentation("mask", 2, shape=(14, 10), decoder=4, merge=merge)
+    maps = [keras.Input((*finer, 3)), keras.Input((None, None, 2) if None in finer else (4, 3, 2))]
+    model = keras.Model(maps, task.head(maps))
+    given = [
+        np.random.default_rng(0).normal(size=(2, *size))
+        for size in (((7, 5) if None in finer else finer) + (3,), (4, 3, 2))
+    ]
+    part = {layer.name.removeprefix("mask_decoder_"): layer for layer in model.layers if layer.weights}
+    low = np.maximum(dense(dense(given[1], part["2_lateral"]), part["2"]), 0)
+    low = keras.layers.Resizing(*given[0].shape[1:3])(low)
+    side = dense(given[0], part["1_lateral"])
+    joined = low + side if merge == "sum" else np.concatenate([low, side], axis=-1)
+    logits = dense(np.maximum(dense(np.asarray(joined), part["1"]), 0), part["mask_logits"])
+    expected = ops.softmax(keras.layers.Resizing(14, 10)(logits))
+    np.testing.assert_allclose(model(given), expected, atol=1e-5)
+
+
+def test_a_head_takes_the_maps_that_it_can_use():
+    maps = [keras.Input((side, side, 2)) for side in (16, 8, 4)]
+    assert Segmentation("mask", 2, shape=(32, 32)).chosen_map(maps) == maps
+    assert Segmentation("mask", 2).chosen_map(maps) == maps
+    # One finer than the label tells it nothing.
+    assert Segmentation("mask", 2, shape=(12, 12)).chosen_map(maps) == maps[1:]
+    assert Segmentation("mask", 2, shape=(2, 2)).chosen_map(maps) == maps[2:]
+    assert Segmentation("mask", 2, decoder=0).chosen_map(maps) is maps[-1]
+    # A kind that says nothing takes what a trunk gives by itself, and of one map there is no decoder.
+    assert kmtl.Regression("age").chosen_map(maps) is maps[-1]
+    assert [layer.name for layer in head_of(Segmentation("mask", 2), (4, 4, 2)).layers[1:]] == ["mask_logits", "mask"]
+
+
 def test_ignored_and_missing_pixels_are_the_same_to_loss_metrics_and_counts():
     generator = np.random.default_rng(0)
     task = Segmentation("mask", 3, shape=(5, 5), ignore=255)
@@ -131,6 +174,15 @@ def test_features_are_refused_with_the_way_out():
         build(image, vector, [mask, kmtl.Regression("age")])
     with pytest.raises(ValueError, match=r"must hold those of task 'mask', a 'map', got \['vector'\]\. Add 'map'"):
         build(image, {"vector": vector}, [mask, kmtl.Regression("age")])
+    coarse = keras.layers.MaxPooling2D()(image)
+    with pytest.raises(
+        ValueError, match=r"must go from fine to coarse for task 'mask', got heights and widths of \[\(4, 4"
+    ):
+        build(image, {"map": [coarse, image]}, [mask])
+    with pytest.raises(ValueError, match=r"must be a KerasTensor of shape .* for task 'mask', got \(None, 64\)"):
+        build(image, {"mask": [image, vector]}, [mask])
+    with pytest.raises(ValueError, match=r"`features` must be a KerasTensor of shape \(batch, width\)"):
+        build(image, [image, coarse], [kmtl.Regression("age")])
     with pytest.raises(ValueError, match=r"got \['map'\], the name of a task\. Rename the task"):
         build(image, {"vector": vector, "map": image}, [kmtl.Regression("map"), kmtl.Regression("age")])
     # Of a map alone every task that wants one is served, and a fork stands behind what several take.
@@ -162,6 +214,8 @@ def test_a_picture_gets_the_classes_and_the_outlines():
         ({"shape": (4, 0)}, "`shape` must hold positive whole numbers"),
         ({"ignore": 2}, r"`ignore` must be a whole number outside of 0\.\.2, got 2"),
         ({"upsampling": 0}, "`upsampling` must be a whole number of at least 1, got 0"),
+        ({"decoder": -1}, "`decoder` must be a number of channels, 'auto', or None for no decoder, got -1"),
+        ({"merge": "add"}, "`merge` must be 'sum' or 'concatenation', got 'add'"),
         ({"class_weight": {5: 1.0}}, r"`class_weight` must map classes 0\.\.2"),
     ],
 )
@@ -171,7 +225,17 @@ def test_bad_options_are_refused(options, rule):
 
 
 def test_options_survive_the_file():
-    task = Segmentation("mask", 3, shape=(4, 6), ignore=255, class_weight={1: 2.0}, label_names=["a", "b", "c"])
+    task = Segmentation(
+        "mask",
+        3,
+        shape=(4, 6),
+        decoder=8,
+        merge="concatenation",
+        ignore=255,
+        class_weight={1: 2.0},
+        label_names=["a", "b", "c"],
+    )
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(task))
     assert again == task
     assert (again.shape, again.ignore, again.class_weight) == ((4, 6), 255, {1: 2.0})
+    assert (again.decoder, again.merge) == (8, "concatenation")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kmtl._checks import Refusals, near, require
-from kmtl.data.built_in.rows import SLICED, Label, Row, box, category, flag, number, vector
+from kmtl.data.built_in.rows import SLICED, Label, Row, box, category, flag, flags, mask, number, vector
 from kmtl.tasks import Task
 
 _ATTRIBUTES = (
@@ -48,6 +48,15 @@ _TABLE = (
         "multi_digits",
         labels={"left": category("left", 10), "right": category("right", 10), "sum": number("sum")},
         default=("left", "right", "sum"),
+    ),
+    Row(
+        "digit_scenes",
+        labels={
+            "count": category("count", 6),
+            "digits": flags("digits", 10),
+            "mask": mask("mask", ("paper", *map(str, range(10))), (64, 64)),
+        },
+        default=("count", "digits", "mask"),
     ),
     Row(
         "shapes3d",
@@ -100,7 +109,7 @@ def names() -> list[str]:
     """Lists the sets that `load` knows.
 
     >>> names()
-    ['digit_poses', 'multi_digits', 'shapes3d', 'dsprites', 'celeb_a', 'oxford_iiit_pet']
+    ['digit_poses', 'multi_digits', 'digit_scenes', 'shapes3d', 'dsprites', 'celeb_a', 'oxford_iiit_pet']
     """
     return list(_ROWS)
 

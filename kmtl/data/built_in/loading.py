@@ -38,7 +38,7 @@ def load(
 ) -> tuple[tf.data.Dataset, tf.data.Dataset, tf.data.Dataset]:
     """Loads a dataset of images with several labels each, as train, validation and test.
 
-    `digit_poses` and `multi_digits` come with kmtl and are made on the spot, in a
+    `digit_poses`, `multi_digits` and `digit_scenes` come with kmtl and are made on the spot, in a
     few seconds and once. The others are downloaded by TensorFlow Datasets when first asked for,
     which for `celeb_a` and `shapes3d` means gigabytes. `kmtl.data.tasks(name)` gives the
     tasks that fit.
@@ -60,7 +60,7 @@ def load(
             Validation and test keep all labels.
         fresh: Draw the training images anew every epoch from the same source
             digits; only for `digit_poses`.
-        image_size: Resize the images to this height and width. Labels in pixels
+        image_size: Resize the images to this height and width. Labels in pixels, masks among them,
             stay in pixels of the original.
         splits: TFDS split expressions of train, validation and test in place of
             the set's own, such as `("train[:1000]", "validation", "test")`. Sets with a
@@ -71,7 +71,8 @@ def load(
     Returns:
         Three `tf.data.Dataset` of `(images, {task: labels})`: images
         `(batch, height, width, channels)`, float32 in 0..1; integer labels `(batch,)`, int32;
-        numbers `(batch,)` or `(batch, n)`, float32. `len` gives the number of batches.
+        numbers `(batch,)` or `(batch, n)`, float32; a mask `(batch, height, width)`, int32.
+        `len` gives the number of batches.
 
     Raises:
         ValueError: If the set, a label, a share or another argument is not as said above.

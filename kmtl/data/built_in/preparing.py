@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-SHIPPED = ("digit_poses", "multi_digits")
+SHIPPED = ("digit_poses", "multi_digits", "digit_scenes")
 
 
 def register() -> None:
@@ -81,7 +81,7 @@ def _own_randomness() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_line(text: str) -> Iterator[None]:
-    """Says one line in place of TFDS's bars and messages, which are longer than the two seconds of work."""
+    """Says one line in place of TFDS's bars and messages, which are longer than the few seconds of work."""
     sys.stderr.write(text + "\n")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

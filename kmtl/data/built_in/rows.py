@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kmtl.tasks import BinaryClassification, Classification, Regression, Task
+from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Segmentation, Task
 
 OFFICIAL = ("train", "validation", "test")
 # For sets without splits of their own; TFDS shuffled the examples when it wrote them, so that slices are random.
@@ -82,6 +82,18 @@ def vector(keys: Iterable[str], unit: str = "", inside: str = "") -> Label:
 def flag(key: str, inside: str) -> Label:
     """A label that is true or false."""
     return Label(BinaryClassification, lambda example: example[inside][key])
+
+
+def flags(key: str, labels: int) -> Label:
+    """Several labels that are true or false."""
+    return Label(partial(MultiLabel, labels=labels), operator.itemgetter(key))
+
+
+def mask(key: str, names: Iterable[str], shape: tuple[int, int]) -> Label:
+    """A label that is an image of class numbers."""
+    label_names = list(names)
+    task = partial(Segmentation, classes=len(label_names), shape=shape, label_names=label_names)
+    return Label(task, operator.itemgetter(key))
 
 
 def box(key: str) -> Label:

@@ -18,6 +18,10 @@ from kmtl._shown_path import ShownPath
 from kmtl.export import describing, placing, precision, signatures
 from kmtl.export.lite import batching, captured_output, metadata, quality, quantizing, running, scoring
 
+_NO_TEXT = (
+    "LiteRT splits no text: export a SavedModel, let the model read the numbers of words, or allow `select_tf_ops`."
+)
+
 
 @_checks.known_keywords
 def litert(
@@ -74,8 +78,8 @@ def litert(
         The file written.
 
     Raises:
-        ValueError: If an argument breaks its rule, all offenders at once; if the model uses an operation that LiteRT
-            lacks; or if a metric worsens by more than `tolerance`.
+        ValueError: If an argument breaks its rule, all offenders at once; if the model reads text, or uses an
+            operation that LiteRT lacks; or if a metric worsens by more than `tolerance`.
         OSError: If the disk is full or must not be written to; an old file stays what it was.
 
     >>> import keras
@@ -94,6 +98,8 @@ def litert(
         quantizing.refuse_mode(refusals, quantize)
         _refuse_options(refusals, quantize, validation, tolerance, select_tf_ops)
         describing.refuse_description(refusals, metrics, None)
+        if outputs and not select_tf_ops:
+            signatures.refuse_text(refusals, model, _NO_TEXT)
         arrays = quantizing.samples(refusals, model, quantize, calibration) if outputs else {}
         batches = _compared_on(refusals, model, validation, arrays) if outputs else None
     part = precision.in_float32(signatures.inference_part(model, outputs))

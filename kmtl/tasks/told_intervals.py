@@ -1,0 +1,70 @@
+"""What an output says about the place of its label besides one value."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from kmtl.tasks.outputs import Output
+from kmtl.tasks.shapes import elements_of
+
+
+class IntervalOutput(Output):
+    """An output that may tell how uncertain it is; every kind of task is one, and says below only what differs."""
+
+    # Whether the numbers of an output hang together, so that no plain layer with an activation gives one.
+    constrained: ClassVar[bool] = False
+
+    def metric_of_outputs(self, name: str) -> Callable[[Any, Any], Any] | None:
+        """A function whose mean over the labels is a metric by this name, where it needs more than `metric_outputs`.
+
+        Args:
+            name: As in `metrics`.
+
+        Returns:
+            A function of labels `(..., *loss_shape)` and outputs `(..., *output_shape)` that gives one value a label or
+            an element of it; None where the kind has none by this name.
+        """
+        del name
+        return None
+
+    def band(self, outputs: Any) -> tuple[Any, Any, Any] | None:
+        """Where an output places its label, and the unit in which a miss is counted, for intervals.
+
+        Args:
+            outputs: Array `(n, *output_shape)`.
+
+        Returns:
+            Lower end, upper end and unit, `(n, elements)` each, NumPy: both ends are the value where an output is one.
+            None where it is none, or has an element a place.
+        """
+        values = not self.decides and self.label_dtype == "float32" and not self.dense_axes
+        if not values or None in self.label_shape or self.units != max(elements_of(self.label_shape), 1):
+            return None
+        flat = np.asarray(outputs, "float64").reshape(len(outputs), -1)
+        return flat, flat, np.ones_like(flat)
+
+    def intervals(self, outputs: Any) -> dict[float, tuple[Any, Any]]:
+        """The intervals that an output tells, by the share of labels that each is to hold; none unless a kind has some.
+
+        Args:
+            outputs: Array `(n, *output_shape)`.
+
+        Returns:
+            Lower and upper ends, `(n, elements)` each, NumPy; the widest first.
+        """
+        del outputs
+        return {}
+
+    def spread_factor(self, labels: Any, outputs: Any) -> float | None:
+        """What the uncertainty that outputs tell is to be multiplied by, so that it is what the labels show.
+
+        Args:
+            labels: Array `(n, *label_shape)`, missing elements as NaN.
+            outputs: Array `(n, *output_shape)`.
+
+        Returns:
+            A number above 0; None for a kind that tells no uncertainty by a layer of its own.
+        """
+        del labels, outputs
+        return None
