@@ -83,6 +83,13 @@ def test_a_sample_tells_and_draws_what_the_task_does(model, axes, name):
             assert [one.get_linestyle() for one in axis.patches].count("--") == objects
 
 
+def test_what_is_a_map_already_is_not_explained(model):
+    images, _ = next(iter(dataset()))
+    for name in ("segmentation", "detection"):
+        with pytest.raises(ValueError, match=r"must have one answer a picture, got .* Its output is a map already"):
+            kmtl.evidence.grad_cam(model, images, tasks=[f"{name}_task"])
+
+
 def test_a_task_without_labels_is_drawn_as_unknown(model):
     unlabelled = dataset().map(lambda x, y: (x, {"vector_task": y["vector_task"]}))
     title = plot_samples(model, unlabelled, count=1).axes[0].get_title(loc="left")
