@@ -14,6 +14,7 @@ import csv
 import gzip
 import os
 import pathlib
+import platform
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
 
