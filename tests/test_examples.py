@@ -35,7 +35,7 @@ def run_here(monkeypatch, capsys):
     def found(name):
         monkeypatch.setattr(sys, "argv", [f"{name}.py", "--smoke"])
         names = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
-        rows = (re.split(r" {2,}", line) for line in capsys.readouterr().out.splitlines())
+        rows = (re.split(r" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines())
         return names, {row[0]: [float(number) for cell in row[1:] for number in NUMBER.findall(cell)] for row in rows}
 
     return found
@@ -78,6 +78,14 @@ def test_export_forms(run, tmp_path):
     assert (tmp_path / "digit_poses_float32.tflite").exists()
     # What one epoch of a few batches has learned may be lost in rounding: such a file is refused by name.
     assert (tmp_path / "digit_poses_int8.tflite").exists() != ("digit_poses_int8.tflite was not written" in printed)
+
+
+@pytest.mark.long
+def test_intent_and_slots(run, tmp_path):
+    printed = run("intent_and_slots")
+    assert re.search(r"on 20 test sentences: intent \d\.\d{4}, slots F1 \d\.\d{4}", printed)
+    assert len(re.findall(r"^'.*': (?:PlayMusic|GetWeather)\(.*\)$", printed, re.MULTILINE)) == 3
+    assert (tmp_path / "intent_and_slots" / "1" / "saved_model.pb").exists()
 
 
 @pytest.mark.long
@@ -132,6 +140,24 @@ def test_click_and_purchase(run_here):
 
 
 @pytest.mark.long
+def test_census_income(run_here):
+    names, rows = run_here("census_income")
+    people = names["people"](None, smoke=True)
+    assert not set(names["NO_INPUTS"]) & set(names["columns_of"](people, names["NO_INPUTS"]))
+    for row in ("each alone", "joint", "joint, equal cost"):
+        assert len(rows[row]) >= 4
+
+
+@pytest.mark.long
+def test_spoken_digits(run_here):
+    names, rows = run_here("spoken_digits")
+    images, labels, split = names["made_up"](120)
+    assert (images.shape, set(split)) == ((120, 64, 63, 1), {0, 2})
+    assert 0.2 < np.isnan(labels["pitch"]).mean() < 0.4
+    for row in ("each alone", "joint", "joint, equal cost"):
+        assert len(rows[row]) >= 5
+
+
 def test_emobank(run_here):
     names, _ = run_here("emobank")
     labels = {name: np.array([1.0, 2.0, 4.0]) for name in names["SCALES"]} | {"genre": np.array([0, 1, 1])}

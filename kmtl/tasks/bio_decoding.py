@@ -1,5 +1,6 @@
 """The likeliest sequence of tags that keeps the rule of BIO."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from kmtl.tasks.bio import BioTags
 
 # Of the logarithm of a probability: float32 still holds it, and no path of a few thousand tokens outweighs the other.
 _LEAST, _FORBIDDEN = 1e-30, -1e9
+# Longer sequences are read in a loop of the graph, which neither LiteRT nor ONNX takes.
+_UNROLLED = 64
 
 
 def likeliest_bio(tags: BioTags, probabilities: Any) -> Any:
@@ -32,27 +35,38 @@ def likeliest_bio(tags: BioTags, probabilities: Any) -> Any:
     [[1, 2]]
     """
     inside, begin = np.asarray(tags.inside), np.asarray(tags.begin, "int32")
+    places = np.arange(len(begin), dtype="int32")
     values = ops.log(ops.maximum(ops.cast(probabilities, "float32"), _LEAST))
     by_token = ops.transpose(values, (1, 0, 2))
 
-    def forward(scores: Any, token: Any) -> tuple[Any, Any]:
+    def forward(scores: Any, token: Any) -> Any:
         best = ops.max(scores, axis=-1, keepdims=True)
         entered = ops.where(inside, ops.maximum(scores, ops.take(scores, begin, axis=-1)), best)
-        scores = entered - best + token
-        return scores, scores
+        return entered - best + token
 
-    first = by_token[0] + np.where(inside, _FORBIDDEN, 0.0).astype("float32")
-    _, later = ops.scan(forward, first, by_token[1:])
-    scores = ops.concatenate([first[None], later], axis=0)
+    def backward(chosen: Any, choices: Any) -> Any:
+        return ops.sum(ops.where(places == chosen[:, None], choices, 0), axis=-1)
+
+    scores = _recurrence(forward, by_token[0] + np.where(inside, _FORBIDDEN, 0.0).astype("float32"), by_token[1:])
     # What stands best before each tag.
-    own = ops.where(ops.take(scores, begin, axis=-1) > scores, begin, np.arange(len(begin), dtype="int32"))
-    before = ops.where(inside, own, ops.argmax(scores, axis=-1, keepdims=True))
-
-    def backward(chosen: Any, choices: Any) -> tuple[Any, Any]:
-        chosen = ops.take_along_axis(choices, chosen[:, None], axis=-1)[:, 0]
-        return chosen, chosen
-
-    last = ops.cast(ops.argmax(scores[-1], axis=-1), "int32")
-    _, earlier = ops.scan(backward, last, ops.cast(before, "int32")[:-1], reverse=True)
-    path = ops.concatenate([earlier, last[None]], axis=0)
+    own = ops.where(ops.take(scores, begin, axis=-1) > scores, begin, places)
+    best = ops.min(ops.where(scores == ops.max(scores, axis=-1, keepdims=True), places, len(places) - 1), axis=-1)
+    before = ops.where(inside, own, best[..., None])
+    path = _recurrence(backward, best[-1], before[:-1], reverse=True)
     return ops.cast(ops.transpose(path, (1, 0)), "int64")
+
+
+def _recurrence(step: Callable[[Any, Any], Any], first: Any, rows: Any, *, reverse: bool = False) -> Any:
+    """The first value, and what a step makes of each value and the next row; reversed, the last row comes first.
+
+    Returns:
+        `(1 + rows, ...)`; reversed, the first value stands last.
+    """
+    count = rows.shape[0]
+    if count is None or count > _UNROLLED:
+        _, found = ops.scan(lambda value, row: (step(value, row),) * 2, first, rows, reverse=reverse)
+        return ops.concatenate([found, first[None]] if reverse else [first[None], found], axis=0)
+    values = [first]
+    for place in reversed(range(count)) if reverse else range(count):
+        values.append(step(values[-1], rows[place]))
+    return ops.stack(values[::-1] if reverse else values, axis=0)

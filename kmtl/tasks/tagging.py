@@ -85,7 +85,7 @@ class Tagging(Task):
         self.tokens = None if tokens is None else whole(self.owner, "tokens", tokens, 1)
         self.scheme = self._checked_scheme(scheme)
         self.bio = None if self.scheme is None else bio_tags(self.label_names or ())
-        self.constrained = bool(constrained)
+        self.keeps_rule = bool(constrained)
         self.class_weight = checked_class_weight(self, class_weight, self.classes)
         if metrics is None:
             self.metrics = list(self.default_metrics)
@@ -162,7 +162,7 @@ class Tagging(Task):
     def own_metric(self, name: str) -> Any:
         """F1 of entities, besides the share of tokens that are right."""
         if name == "span_f1" and self.scheme is not None:
-            return SpanF1(self.label_names or (), constrained=self.constrained)
+            return SpanF1(self.label_names or (), constrained=self.keeps_rule)
         return super().own_metric(name)
 
     def statistics(self) -> LabelStatistics:
@@ -216,7 +216,7 @@ class Tagging(Task):
 
     def decide(self, outputs: Any) -> Any:
         """The tag of each token, `(batch, tokens)`: the likeliest sequence that the scheme allows."""
-        return likeliest_bio(self.bio, outputs) if self.bio is not None and self.constrained else likeliest(outputs)
+        return likeliest_bio(self.bio, outputs) if self.bio is not None and self.keeps_rule else likeliest(outputs)
 
     def read(self, outputs: Any) -> dict[str, Any]:
         """The tag of each token, by its name if tags have names, and its probability, `(batch, tokens)` each."""
@@ -241,5 +241,5 @@ class Tagging(Task):
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
         labels = self.classes if self.label_names is None else list(self.label_names)
-        own = {"labels": labels, "tokens": self.tokens, "scheme": self.scheme, "constrained": self.constrained}
+        own = {"labels": labels, "tokens": self.tokens, "scheme": self.scheme, "constrained": self.keeps_rule}
         return {**super().get_config(), **own, "class_weight": self.class_weight}

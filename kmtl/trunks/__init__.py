@@ -1,4 +1,4 @@
-"""Shared encoders: functions from an image or a text to features: a vector `(batch, width)`, a map or a sequence."""
+"""Shared encoders: functions from an image, a text, a table or a sound to features: a vector, a map or a sequence."""
 
 from kmtl.trunks.backbone import backbone
 from kmtl.trunks.columns import Columns

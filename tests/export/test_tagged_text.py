@@ -50,3 +50,26 @@ def test_a_served_text_gets_its_class_and_its_tags_by_name(tmp_path):
     expected = [row.split() + ["O"] * (TOKENS - len(row.split())) for row in [*TAGS, "O B-artist"]]
     assert told["slots"] == [*expected, ["O"] * TOKENS]
     assert slots.spans(told["slots"][1]) == [("city", 2, 4)]
+
+
+@pytest.mark.long
+def test_the_rule_of_bio_is_kept_by_files_for_phones_too():
+    """What a user's own converter makes of `decide`: it holds no loop, and no operation that LiteRT or ONNX lacks."""
+    task = kmtl.Tagging("slots", ["O", "B-artist", "I-artist", "B-city", "I-city"], tokens=TOKENS)
+    outputs = np.random.default_rng(0).dirichlet(np.full(5, 0.5), (3, TOKENS)).astype("float32")
+    expected = keras.ops.convert_to_numpy(task.decide(outputs))
+    assert (expected != outputs.argmax(axis=-1)).any()
+    form = [tf.TensorSpec((None, TOKENS, 5), name="values")]
+    decide = tf.function(lambda values: {"tags": task.decide(values)}, form)
+    content = tf.lite.TFLiteConverter.from_concrete_functions([decide.get_concrete_function()]).convert()
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(model_content=content)
+    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], outputs.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], outputs)
+    interpreter.invoke()
+    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_array_equal(found, expected)
+    converter, runtime = pytest.importorskip("tf2onnx.convert"), pytest.importorskip("onnxruntime")
+    proto, _ = converter.from_function(decide, form, opset=17)
+    session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {session.get_inputs()[0].name: outputs})[0], expected)

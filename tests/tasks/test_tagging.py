@@ -1,10 +1,12 @@
 """One tag a token."""
 
+import functools
 import itertools
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinds import TAGS
@@ -16,6 +18,7 @@ from kmtl.losses import group_tasks
 from kmtl.metrics import SpanF1, TaskMetrics, reported
 from kmtl.tasks.bio import bio_tags
 from kmtl.tasks.bio_decoding import likeliest_bio
+from kmtl.tasks.logits import logits_layer
 from kmtl.tasks.span_f1 import entities as spans_in
 from kmtl.tasks.span_f1 import same_entities
 
@@ -43,6 +46,10 @@ def test_constrained_decoding_is_the_best_of_all_sequences_that_keep_the_rule(to
     legal = np.array([keeps_the_rule(path) for path in free])
     assert tokens == 1 or 0 < legal.sum() < len(legal)
     np.testing.assert_array_equal(found[legal], free[legal])
+    if tokens == 4:
+        # A graph for any length has a loop in place of a step a token.
+        graph = tf.function(functools.partial(likeliest_bio, bio_tags(TAGS)), [tf.TensorSpec((None, None, 5))])
+        np.testing.assert_array_equal(graph(outputs), found)
 
 
 def set_f1(rows):
@@ -152,6 +159,8 @@ def test_behind_the_end_of_a_text_stands_o_for_certain_and_tells_nothing_back():
     model = kmtl.MultiTaskModel.from_features(
         words, {"sequence": rows, "vector": vector}, [task, kmtl.Classification("intent", 2)]
     )
+    # A temperature goes into these weights.
+    assert logits_layer(model.output["slots"]).name == "slots_logits"
     given = np.array([[3, 4, 0, 0], [5, 6, 7, 8]])
     found = model(given)["slots"]
     np.testing.assert_allclose(found[0, 2:], [[0, 0, 1]] * 2, atol=1e-7)
