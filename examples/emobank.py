@@ -2,7 +2,8 @@
 
 On EmoBank (Buechel and Hahn, EACL 2017: 10,062 sentences of seven genres, each rated by several people) a small
 convolutional trunk from scratch, all four tasks in one model against a model for each. Pearson's r is what papers on
-this set report; predicting the training set's mean has none, so the baseline is told by its absolute error too.
+this set report; predicting the training set's mean has none. In five epochs at equal weights one model gains two of the
+regressions and pays with the genre: benchmarks/results/emobank.md.
 
 python examples/emobank.py --data emobank.csv.gz            # a quarter of an hour on two cores
 python examples/emobank.py --data emobank.csv.gz --write    # the same, and the table into benchmarks/results
@@ -14,6 +15,7 @@ import csv
 import gzip
 import os
 import pathlib
+import platform
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
 
@@ -109,10 +111,10 @@ def main():
     table = "\n".join(rows_of(runs, (labels["genre"] == np.bincount(y["genre"]).argmax()).mean()))
     print(f"on {len(new):,} test sentences, mean ± sd over seeds\n{table}")
     if given.write:
+        made = f"Python {platform.python_version()}, Keras {keras.__version__}, {os.cpu_count()} cores, no GPU"
         note = f"{given.seeds} seeds of {given.epochs} epochs; {len(x):,} training and {len(new):,} test sentences."
-        RESULTS.write_text(
-            f"# EmoBank\n\n`python examples/emobank.py --data emobank.csv.gz --write`, {note}\n\n{table}\n"
-        )
+        head = f"Command: `python examples/emobank.py --data emobank.csv.gz --write`. {made}. {note}"
+        RESULTS.write_text(f"# EmoBank\n\n{head}\n\n{table}\n")
 
 
 if __name__ == "__main__":
