@@ -103,7 +103,7 @@ def page(found, data, command, seeds):
         "# Spoken digits: digit, speaker and pitch",
         "",
         f"Command: `{command}`. {versions}, {os.cpu_count()} cores, no GPU.",
-        f"Seeds 0 to {seeds - 1}; ± is the 95 % interval. {(split == 0).sum():,} recordings for training,",
+        f"Seeds {', '.join(map(str, range(seeds)))}; ± is the 95 % interval. {(split == 0).sum():,} recordings for training,",
         f"{(split == 2).sum():,} for the test, {missing:.0%} of the pitches missing; pitch in Hz.",
         "",
         "Test scores of the last epoch. `cost` counts joint trainings over the given epochs; seconds are wall time",
