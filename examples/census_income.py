@@ -120,7 +120,7 @@ def report(sections, command, seeds):
         "# Census income: income above 50,000 and never married, AUC",
         "",
         f"Command: `{command}`. {versions}, {os.cpu_count()} cores, no GPU.",
-        f"Seeds 0 to {seeds - 1}; ± is the 95 % interval.",
+        f"Seeds {', '.join(map(str, range(seeds)))}; ± is the 95 % interval.",
         "",
         "Test AUC of the last epoch. `cost` counts joint trainings over the given epochs; seconds are wall time beside",
         "other work. delta_m: mean change of both AUC against each task alone, percent, negative is better.",

@@ -1,17 +1,13 @@
 """The blocks of docs/inputs.md run, and do what the page says."""
 
 import json
-import re
-from pathlib import Path
 
 import keras
 import numpy as np
+import pages
 import pytest
 
 import kmtl
-
-PAGE = (Path(__file__).parents[2] / "docs" / "inputs.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.long
 
@@ -19,12 +15,11 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """What the blocks define, run once in a folder of their own."""
-    folder, names = tmp_path_factory.mktemp("page"), {}
+    folder = tmp_path_factory.mktemp("page")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         keras.utils.set_random_seed(1)
-        for code in BLOCKS:
-            exec(compile(code, "docs/inputs.md", "exec"), names)
+        names = pages.run("inputs.md")
     return {**names, "folder": folder / names["folder"]}
 
 
