@@ -22,6 +22,7 @@ from kmtl.search import from_data as weighting
 from kmtl.tasks import (
     BinaryClassification,
     Classification,
+    DenseRegression,
     Detection,
     HeteroscedasticRegression,
     MultiLabel,
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "DenseRegression",
     "Detection",
     "HeteroscedasticRegression",
     "JointLoss",

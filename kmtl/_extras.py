@@ -10,6 +10,7 @@ _EXTRAS = {
     "moocore": "search",
     "onnx": "onnx",
     "onnxruntime": "onnx",
+    "pycocotools": "detection",
     "sklearn": "search",
     "tensorboard": "search",
     "tensorflow_serving": "serving",

@@ -11,6 +11,7 @@ from detections import draw_labels, modern_loss
 from kmtl.tasks import (
     BinaryClassification,
     Classification,
+    DenseRegression,
     Detection,
     HeteroscedasticRegression,
     MultiLabel,
@@ -97,6 +98,10 @@ def _squared(labels, predictions):
     return tf.square(_difference(labels, predictions))
 
 
+def _squared_pixels(labels, predictions):
+    return tf.reshape(_squared(labels, predictions), (tf.shape(labels)[0], -1))
+
+
 def _absolute(labels, predictions):
     return tf.abs(_difference(labels, predictions))
 
@@ -173,11 +178,25 @@ KINDS = {
     "ordinal": Kind(
         lambda name, **options: OrdinalRegression(name, 4, **options), _integers(4), _questions, linear=False
     ),
+    "cumulative": Kind(
+        lambda name, **options: OrdinalRegression(name, 4, link="cumulative", **options),
+        _integers(4),
+        _cross_entropy,
+        linear=False,
+    ),
     "two_labels": Kind(TwoLabels, _integers(2, 2), _state, linear=False),
     "segmentation": Kind(
-        lambda name, **options: Segmentation(name, 3, **{"shape": (4, 4), **options}),
+        lambda name, **options: Segmentation(name, 3, **{"shape": (4, 4), "decoder": None, **options}),
         _integers(3, 4, 4),
         _pixels,
+        parts=True,
+        linear=False,
+    ),
+    # On several maps with the decoder, where segmentation takes the coarsest alone.
+    "dense_regression": Kind(
+        lambda name, **options: DenseRegression(name, **{"shape": (4, 4), **options}),
+        _floats(4, 4),
+        _squared_pixels,
         parts=True,
         linear=False,
     ),

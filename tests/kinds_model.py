@@ -11,8 +11,8 @@ from kinds import KINDS
 import kmtl
 
 # One row of the table a class of kmtl's.
-NAMES = ["classification", "binary", "multilabel", "vector", "ordinal", "segmentation", "tagging", "detection"]
-NAMES += ["poisson", "quantiles", "heteroscedastic"]
+NAMES = ["classification", "binary", "multilabel", "vector", "ordinal", "segmentation", "dense_regression"]
+NAMES += ["tagging", "detection", "poisson", "quantiles", "heteroscedastic"]
 COUNT = 16
 
 
@@ -36,9 +36,10 @@ def compiled(name, *, balancer="equal", optimizer="adam", run_eagerly=True):
     keras.utils.set_random_seed(7)
     task = KINDS[name].make("zebra")
     image = keras.Input((4, 4, 1), name="image")
-    features = keras.layers.Conv2D(3, 3, strides=2, padding="same", activation="tanh", name="trunk")(image)
+    fine = keras.layers.Conv2D(2, 3, padding="same", activation="tanh", name="fine")(image)
+    features = keras.layers.Conv2D(3, 3, strides=2, padding="same", activation="tanh", name="trunk")(fine)
     every = {
-        "map": features,
+        "map": [fine, features],
         "sequence": keras.layers.Reshape((4, -1))(features),
         "vector": keras.layers.GlobalAveragePooling2D()(features),
     }
@@ -86,6 +87,8 @@ def by_numpy(task, labels, outputs, weights=None):
     there = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
     weight = np.ones(len(labels)) if weights is None else weights
     weight = np.broadcast_to(weight.reshape(-1, *[1] * (labels.ndim - 1)), labels.shape)[there]
+    if task.kind == "dense_regression":
+        return of_pixels(labels[there], outputs.reshape(labels.shape)[there], weight)
     if task.kind == "regression":
         return {"mae": np.average(np.abs(labels - outputs)[there], weights=weight)}
     if task.kind in SCORES:
@@ -95,6 +98,19 @@ def by_numpy(task, labels, outputs, weights=None):
         right = (labels == outputs.argmax(axis=-1))[there]
         return {"accuracy": np.average(right, weights=weight), "span_f1": span_f1(task, labels, outputs, weights)}
     return of_decisions(task, labels[there], decided(task, labels, outputs)[there], weight)
+
+
+def of_pixels(truth, guess, weight):
+    """Metrics of numbers a pixel; the relative ones where the label is above 0."""
+    errors, above = np.abs(truth - guess), truth > 0
+    truth, guess, share = truth[above], guess[above], weight[above]
+    near = (guess > 0) & (np.maximum(guess / truth, truth / guess) < 1.25)
+    return {
+        "mae": np.average(errors, weights=weight),
+        "rmse": np.sqrt(np.average(errors**2, weights=weight)),
+        "abs_rel": np.average(errors[above] / truth, weights=share),
+        "delta_1": np.average(near, weights=share),
+    }
 
 
 def decided(task, labels, outputs):

@@ -3,6 +3,7 @@
 import hashlib
 import pathlib
 
+import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -61,6 +62,13 @@ def loaded(prepared, **options):
     return kmtl.data.load("digit_poses", data_dir=prepared, **options)[0]
 
 
+def moved(prepared):
+    layers = [keras.layers.RandomFlip("horizontal"), keras.layers.RandomTranslation(0.1, 0.1)]
+    return kmtl.data.augment(
+        loaded(prepared, fresh=True), layers, TASKS[:2], moves={"angle": lambda angle, *_: -angle}, seed=3
+    )
+
+
 def shards(folder, kind, **options):
     return kmtl.data.from_shards(written(folder, kind), TASKS, **{"batch_size": BATCH, "seed": 3, **options})
 
@@ -90,6 +98,7 @@ FINITE = {
     "load": lambda _, prepared: loaded(prepared),
     "load in order": lambda _, prepared: loaded(prepared, shuffle=False),
     "load fresh": lambda _, prepared: loaded(prepared, fresh=True, image_size=16),
+    "load fresh, moved": lambda _, prepared: moved(prepared),
     "tfrecord": lambda folder, _: shards(folder, "tfrecord", shuffle=7),
     "tfrecord in order": lambda folder, _: shards(folder, "tfrecord"),
     "examples of tfrecord": lambda folder, _: shards(folder, "tfrecord", shuffle=True, batch_size=None),

@@ -35,7 +35,7 @@ def run_here(monkeypatch, capsys):
     def found(name):
         monkeypatch.setattr(sys, "argv", [f"{name}.py", "--smoke"])
         names = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
-        rows = (re.split(r" {2,}", line) for line in capsys.readouterr().out.splitlines())
+        rows = (re.split(r" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines())
         return names, {row[0]: [float(number) for cell in row[1:] for number in NUMBER.findall(cell)] for row in rows}
 
     return found
@@ -137,6 +137,60 @@ def test_click_and_purchase(run_here):
     assert not labels["purchase"][labels["click"] == 0].any()
     for row in ("from clicks only", "ESMM", "ESMM, and clicks"):
         assert len(rows[row]) == 6
+
+
+@pytest.mark.long
+def test_census_income(run_here):
+    names, rows = run_here("census_income")
+    people = names["people"](None, smoke=True)
+    assert not set(names["NO_INPUTS"]) & set(names["columns_of"](people, names["NO_INPUTS"]))
+    for row in ("each alone", "joint", "joint, equal cost"):
+        assert len(rows[row]) >= 4
+
+
+@pytest.mark.long
+def test_spoken_digits(run_here):
+    names, rows = run_here("spoken_digits")
+    images, labels, split = names["made_up"](120)
+    assert (images.shape, set(split)) == ((120, 64, 63, 1), {0, 2})
+    assert 0.2 < np.isnan(labels["pitch"]).mean() < 0.4
+    for row in ("each alone", "joint", "joint, equal cost"):
+        assert len(rows[row]) >= 5
+
+
+def test_emobank(run_here):
+    names, _ = run_here("emobank")
+    labels = {name: np.array([1.0, 2.0, 4.0]) for name in names["SCALES"]} | {"genre": np.array([0, 1, 1])}
+    outputs = {name: -3 * values[:, None] for name, values in labels.items() if name != "genre"}
+    outputs["genre"] = np.eye(2)[[0, 1, 0]]
+    expected = pytest.approx([-1, -1, -1, 2 / 3])
+    assert list(names["scores"](outputs, labels).values()) == expected
+
+
+@pytest.mark.long
+def test_financial_opinion(run_here):
+    names, rows = run_here("financial_opinion")
+    assert rows["alarms without a surge"] == [0.0]
+    quiet = np.random.default_rng(5).normal(0.3, 0.03, 200)
+    assert names["deviations"](quiet).max() < names["THRESHOLD"]
+    # Whatever a topic's usual share: what counts is its own history.
+    loud = np.where(np.arange(200) == 150, 0.55, quiet)
+    assert np.argmax(names["deviations"](loud)) == np.argmax(names["deviations"](loud + 5)) == 150
+    assert names["deviations"](loud)[150] > names["THRESHOLD"]
+
+
+@pytest.mark.long
+def test_answer_matching(run_here):
+    names, rows = run_here("answer_matching")
+    assert rows["chance"] == pytest.approx([1 / 6, 1 / 48, 3 / 48], abs=1e-3)
+    assert rows["dual encoder"][0] > 0.3
+    assert rows["dual encoder"][1] > 0.05
+    # The row's own answer, and the other row's that is the same one, of three.
+    outputs = np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 0.0], [0.0, 1.5, 0.0]], "float32")
+    labels = np.array([[1.0, 1.0], [1.0, 1.0], [2.0, 2.0]], "float32")
+    found = names["InBatchSoftmax"]("equal").call(labels, outputs)
+    share = np.exp(0.5) * 2 / (np.exp(0.5) * 2 + np.exp(1.5))
+    np.testing.assert_allclose(found, -np.log([share, 2 / 3, 1 / 3]), rtol=1e-5)
 
 
 def test_every_example_is_run():

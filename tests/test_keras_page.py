@@ -13,7 +13,8 @@ SMALL = "keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, s
 @pytest.mark.filterwarnings("ignore:(currentThread|getName):DeprecationWarning")
 def test_the_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = pages.run("keras.md", [(APPLICATION, SMALL)])
+    with pages.eagerly():
+        page = pages.run("keras.md", [(APPLICATION, SMALL)])
     model, simple = page["model"], page["simple"]
     assert page["encoder"].trainable
     assert float(model.optimizer.learning_rate) == pytest.approx(1e-5)

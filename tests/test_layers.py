@@ -52,6 +52,7 @@ TENSORFLOW = {
         "export",
         "front",
         "training",
+        "trunks.subwords",
         "trunks.tokenization",
     ),
 }

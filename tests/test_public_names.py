@@ -14,7 +14,7 @@ PROMISED = {
     "tasks": "OrdinalRegression Relation Segmentation TwoLabels build_heads",
     "balancers": "Balancer get names",
     "trunks": "Options backbone convnet inception pool resnet vgg",
-    "data": "from_arrays from_folder from_frame load mix only pairs split_by_task tasks",
+    "data": "augment from_arrays from_folder from_frame load mix only pairs split_by_task tasks",
     "sharing": "AveragedHeads Cascade ConceptExpansion Contrastive CrossStitch FeatureFusion Fork InputDropout "
     "PairRelation SiamesePair TwoLabelHead present_rows shared_and_own_heads",
     "metrics": "ClassificationReport delta_m",

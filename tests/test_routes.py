@@ -9,7 +9,7 @@ from toys import assert_same_weights, compiled, examples, tasks
 
 import kmtl
 from kmtl import gradients
-from kmtl.balancers import MGDA, UPGrad
+from kmtl.balancers import MGDA, Unit, UPGrad
 
 X, Y = examples(24, hidden=0.4, seed=5)
 NAMES = ["species", "alive", "box", "age"]
@@ -92,6 +92,35 @@ def test_feature_level_balances_the_gradients_of_the_features():
     for variable, old, gradient in zip(model.shared_variables, before, expected, strict=True):
         np.testing.assert_allclose(variable.numpy() - old, -0.1 * gradient, rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose([logs[f"{name}_weight"] for name in NAMES], weights, rtol=1e-4)
+
+
+def test_feature_level_balances_the_gradients_of_each_of_several_maps():
+    image = keras.Input((4, 4, 1), name="image")
+    fine = keras.layers.Conv2D(2, 3, padding="same", activation="tanh", name="fine")(image)
+    maps = [fine, keras.layers.Conv2D(3, 2, strides=2, name="coarse")(fine)]
+    masks = [kmtl.Segmentation(name, count, shape=(4, 4), decoder=3) for name, count in (("cat", 2), ("sky", 3))]
+    model = kmtl.MultiTaskModel.from_features(image, maps, masks)
+    model.compile(keras.optimizers.SGD(0.1), balancer=Unit(level="features"), run_eagerly=True)
+    pixels = np.random.default_rng(1).normal(size=(5, 4, 4, 1)).astype("float32")
+    labels = {"cat": (pixels[..., 0] > 0).astype("int32"), "sky": (pixels[..., 0] > 1).astype("int32") + 1}
+    forks = sorted(model.forks, key=lambda fork: -fork.input.shape[1])
+    heads = keras.Model([forks[0].output, forks[1].output], model.output)
+    with tf.GradientTape(persistent=True) as tape:
+        ends = keras.Model(image, maps)(pixels)
+        copies = [[tf.identity(end) for _ in masks] for end in ends]
+        found = heads(copies)
+        losses = [group.sums(group.examples(labels, found))[0][0] / labels["cat"].size for group in model.setup.groups]
+    starts = []
+    for place, end in enumerate(ends):
+        rows = np.stack([np.ravel(tape.gradient(losses[k], copies[place][k])) for k in range(2)])
+        weights = np.asarray(Unit().weigh(gram=ops.convert_to_tensor(rows @ rows.T)))
+        starts.append(tf.reshape(weights @ rows, end.shape))
+    values = [variable.value for variable in model.shared_variables]
+    expected = tape.gradient(ends, values, output_gradients=starts)
+    before = [value.numpy() for value in values]
+    model.train_on_batch(pixels, labels)
+    for variable, old, gradient in zip(model.shared_variables, before, expected, strict=True):
+        np.testing.assert_allclose(variable.numpy() - old, -0.1 * gradient, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("form", [pytest.param("xla", marks=pytest.mark.long), "eager"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kmtl._checks import Refusals, near, words
+from kmtl._checks import Refusals, known_keywords, near, words
 from kmtl.data.dataset_labels import check_known, dataset_label, label_specs
 from kmtl.data.image_layers import ImageLayer, image_layers
 from kmtl.data.mixing.proportions import is_whole
@@ -24,6 +24,7 @@ _UNKNOWN = 64
 _Moves = Mapping[str, Callable[[Any, Any, Any], Any]]
 
 
+@known_keywords
 def augment(
     dataset: tf.data.Dataset,
     layers: Any,
@@ -127,8 +128,8 @@ class _Change:
             images = layer.images(images, drawn)
             carried = {name: (way, layer.label(way, label, drawn)) for name, (way, label) in carried.items()}
             numbers = {name: self.moves[name](label, layer.given, drawn) for name, label in numbers.items()}
-        moved = {task.name: task.from_moved(carried[task.name][1], images.shape[1:3]) for task in self.moving}
-        labels = {**y, **{name: _missing_kept(y[name], label) for name, label in {**numbers, **moved}.items()}}
+        labels = {**y, **{name: _number(y[name], moved) for name, moved in numbers.items()}}
+        labels |= {task.name: _label(task, y[task.name], carried[task.name][1], images) for task in self.moving}
         maps = {name: carried[_WEIGHT + name][1][..., 0] for name in self._weight_maps(weights)}
         x = images if self.image is None else {**x, self.image: images}
         return (x, labels, *({**one, **maps} if maps else one for one in weights))
@@ -140,15 +141,18 @@ class _Change:
         return [name for name in dense if name in given and given[name].shape.rank == 3]
 
 
-def _missing_kept(label: Any, moved: Any) -> Any:
-    """Moved labels, missing where nothing of an example's label is there, and where its own number is not."""
+def _number(label: Any, moved: Any) -> Any:
+    """Moved numbers, each missing where it was."""
     kind = dataset_label("", label.dtype)
-    moved = tf.cast(moved, label.dtype)
-    here = kind.present(label)
-    if moved.shape.as_list() != label.shape.as_list() or label.shape.rank > 2:
-        here = tf.reduce_any(tf.reshape(here, (tf.shape(here)[0], -1)), axis=-1)
-        here = tf.reshape(here, (-1, *[1] * (moved.shape.rank - 1)))
-    return tf.where(here, moved, tf.constant(kind.missing, label.dtype))
+    return tf.where(kind.present(label), tf.cast(moved, label.dtype), tf.constant(kind.missing, label.dtype))
+
+
+def _label(task: Task, label: Any, moved: Any, images: Any) -> Any:
+    """Moved labels of a task; of an example that had none they are missing as a whole."""
+    found = tf.cast(task.from_moved(moved, images.shape[1:3]), label.dtype)
+    here = tf.reduce_any(tf.reshape(task.present(label), (tf.shape(label)[0], -1)), axis=-1)
+    here = tf.reshape(here, (-1, *[1] * (found.shape.rank - 1)))
+    return tf.where(here, found, tf.constant(task.missing, label.dtype))
 
 
 def _image(refusals: Refusals, spec: Any, image: Any) -> tuple[str | None, tuple[int, int, int]]:

@@ -91,7 +91,7 @@ def _feature(refusals: Refusals, frame: Any, column: Any) -> Any:
         return nothing
     numbers, kinds = as_numbers(frame[column])
     if not kinds <= set("biuf"):
-        fix = "Encode categories as numbers first, for example with pandas.get_dummies."
+        fix = "Encode categories by features=kmtl.trunks.Columns.of(frame, ...), or by pandas.get_dummies."
         if _is_text(frame[column]):
             fix = (
                 f"Make text an input of its own, features={{{column!r}: {column!r}, ...}}; or {fix[0].lower()}{fix[1:]}"
@@ -102,7 +102,8 @@ def _feature(refusals: Refusals, frame: Any, column: Any) -> Any:
     bad = int(np.sum(~np.isfinite(narrow)))
     if bad:
         got = words(f"{bad} missing or infinite values in column {column!r}")
-        refusals.add("features", "must be finite", got, "Fill or drop them.")
+        fix = "Fill or drop them, or pass features=kmtl.trunks.Columns.of(frame, ...), which tells of gaps."
+        refusals.add("features", "must be finite", got, fix)
     return narrow
 
 

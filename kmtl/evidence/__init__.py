@@ -1,7 +1,8 @@
 """Whether joint training helps, how far each head is to be trusted, and what it looks at."""
 
 from kmtl.evidence.advice import Advice, advise
-from kmtl.evidence.calibration import Calibration, TaskCalibration, calibrate
+from kmtl.evidence.calibration import calibrate
+from kmtl.evidence.calibration_result import Calibration, SpreadCalibration, TaskCalibration
 from kmtl.evidence.class_activation import GradCAM, grad_cam
 from kmtl.evidence.compare import compare
 from kmtl.evidence.comparison import Comparison
@@ -21,6 +22,7 @@ __all__ = [
     "GradCAM",
     "RecipeComparison",
     "Run",
+    "SpreadCalibration",
     "TaskCalibration",
     "advise",
     "calibrate",

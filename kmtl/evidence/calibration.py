@@ -1,104 +1,21 @@
 """Probabilities that mean what they say, and where to say yes: chosen on validation data and kept in the model."""
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from kmtl import _figures
 from kmtl._checks import Refusals, is_number, near, words
-from kmtl._table import Result, Table
 from kmtl.evidence import calibration_fits as fits
+from kmtl.evidence.calibration_result import Calibration, TaskCalibration
 from kmtl.evidence.labelled_outputs import chosen_tasks, gives_probabilities, labelled_outputs, of_classes
+from kmtl.evidence.spread_calibration import check_spread, spread_calibration, tells_intervals
 from kmtl.tasks.logits import divide_logits, logits_layer
+from kmtl.tasks.spread import Spread, spread_layer
 
 _OWNER = "calibrate"
-_BEFORE, _AFTER = "#d9822b", "#1f5fa8"
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskCalibration:
-    """What was found for one task; `before` and `after` the change of the model.
-
-    Attributes:
-        task: Name of the task.
-        labels: Number of labels it stands on; elements of labels, places of maps.
-        temperature: What its logits were divided by: above 1 the head had been too sure, below 1 not sure enough.
-        log_loss: Mean negative log-likelihood, before and after, in nats.
-        calibration_error: Expected calibration error, before and after.
-        threshold: Where it now says yes, one number or one a label; None of a task of classes.
-        reliability: `(share right, mean confidence, share of rows)` of the bins that are not empty, before and after.
-    """
-
-    task: str
-    labels: int
-    temperature: float
-    log_loss: tuple[float, float]
-    calibration_error: tuple[float, float]
-    threshold: float | tuple[float, ...] | None
-    reliability: tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Calibration(Result):
-    """What `calibrate` did: print it, `plot()` it, or take its `table()`.
-
-    Attributes:
-        rows: One entry a task that was calibrated.
-        skipped: `{task: reason}` of the tasks of classes that were not.
-    """
-
-    rows: tuple[TaskCalibration, ...]
-    skipped: Mapping[str, str]
-
-    def parts(self) -> list[str | Table]:
-        """The tasks under a line of what is shown, and what was left alone."""
-        shown = [
-            {
-                "task": row.task,
-                "labels": row.labels,
-                "temperature": row.temperature,
-                "log loss before": row.log_loss[0],
-                "log loss after": row.log_loss[1],
-                "ECE before": row.calibration_error[0],
-                "ECE after": row.calibration_error[1],
-                "threshold": _short(row.threshold),
-            }
-            for row in self.rows
-        ]
-        head = "Probabilities on the data that they were calibrated on:"
-        left = [f"left as it was: {name}: {reason}" for name, reason in self.skipped.items()]
-        return [head, Table(shown, {"temperature": ".3f", "ECE before": ".4f", "ECE after": ".4f"}), *left]
-
-    def plot(self, path: Any = None) -> Any:
-        """Draws a reliability diagram a task: how often the model was right, by how sure it was.
-
-        On the diagonal a confidence of 0.9 is right nine times out of ten; below it the model is too sure. The area of
-        a point is its share of the labels.
-
-        Args:
-            path: Where the picture goes; None writes none.
-
-        Returns:
-            The path, or without one the figure.
-        """
-        figure, axes = _figures.panels(max(len(self.rows), 1), columns=3, width=3.6, height=3.4)
-        for axis, row in zip(axes, self.rows, strict=False):
-            axis.plot([0, 1], [0, 1], color="grey", linewidth=1)
-            for label, colour, (share, mean, weight) in zip(
-                ("before", "after"), (_BEFORE, _AFTER), row.reliability, strict=True
-            ):
-                axis.plot(mean, share, color=colour, label=label)
-                axis.scatter(mean, share, s=200 * weight, color=colour, alpha=0.5)
-            before, after = row.calibration_error
-            axis.set_title(f"{row.task}: ECE {before:.3f} → {after:.3f}", fontsize=10)
-            axis.set_xlabel("confidence")
-            axis.set_ylabel("share right")
-        axes[0].legend()
-        return _figures.save(figure, path)
 
 
 def calibrate(
@@ -116,7 +33,12 @@ def calibrate(
     A trained network is often too sure of itself. Of each task of classes the logits are divided by one temperature,
     that under which the validation labels are likeliest. It is folded into the kernel and the bias of the head's last
     layer, so that the model, its files and every export give calibrated probabilities at no cost. The likeliest class
-    stays what it was, and the log loss on `data` does not grow.
+    stays what it was, and the log loss on `data` does not grow. Of an `OrdinalRegression` it is the logits of its link
+    that are divided; there the decision, the median, may move.
+
+    A task that tells how uncertain its values are gets one factor on that uncertainty, which is a number in its head's
+    last layer, so that the interval that stands for it holds as many labels as it is to: of a `QuantileRegression` that
+    between its outermost quantiles, of a `HeteroscedasticRegression` that of 90 %. The values stay what they were.
 
     With `thresholds`, each task that answers yes or no gets the probability above which it says yes, one a label of a
     `MultiLabel`. It becomes part of the task: `decide`, reports, decoded exports and `kmtl.json` follow it. Metrics
@@ -129,8 +51,9 @@ def calibrate(
         model: A trained `MultiTaskModel`; its heads and tasks are changed in place.
         data: Arrays with `y`, `(x, {task: labels})`, or a stream of such batches.
         y: `{task: labels}`.
-        tasks: Names; None takes every task of classes whose logits come from a layer of its own, and with `thresholds`
-            those too that answer yes or no by a score of another make, as a distance: their temperature stays 1.
+        tasks: Names; None takes every task of classes whose logits come from a layer of its own and every task that
+            tells how uncertain it is, and with `thresholds` those too that answer yes or no by a score of another
+            make, as a distance: their temperature stays 1.
         thresholds: `"f1"` (of yes), `"youden"` (sensitivity plus specificity), `"cost"`, or None to leave them.
         costs: For `"cost"`: what a wrong yes and a wrong no cost.
         bins: Of the reliability diagram and the calibration error.
@@ -140,7 +63,8 @@ def calibrate(
 
     Raises:
         ValueError: If a task is unknown, or named and not to be calibrated; if the data does not fit or has no labels
-            for a task; if a threshold is asked of a score that is the same for every row; nothing is changed then.
+            for a task, or too few for its uncertainty; if a threshold is asked of a score that is the same for every
+            row; nothing is changed then.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
 
@@ -161,16 +85,21 @@ def calibrate(
     with Refusals(_OWNER) as refusals:
         for name in layers:
             _check(refusals, model.tasks[name], *found[name], scored=rule is not None)
+    spreads = [name for name, layer in layers.items() if isinstance(layer, Spread)]
+    widened = tuple(spread_calibration(model.tasks[name], *found[name]) for name in spreads)
     rows = tuple(
         _calibrated(model.tasks[name], *found[name], rule, bins, tempered=layer is not None)
         for name, layer in layers.items()
+        if name not in spreads
     )
+    for spread in widened:
+        layers[spread.task].multiply_spread(spread.factor)
     for row in rows:
         if layers[row.task] is not None:
             divide_logits(layers[row.task], row.task, row.temperature)
         if row.threshold is not None:
             model.tasks[row.task] = model.tasks[row.task].with_threshold(row.threshold)
-    return Calibration(rows, skipped)
+    return Calibration(rows, skipped, widened)
 
 
 def _rule(thresholds: Any, costs: Any, bins: Any) -> Any:
@@ -190,9 +119,11 @@ def _rule(thresholds: Any, costs: Any, bins: Any) -> Any:
 
 
 def _check(refusals: Refusals, task: Any, labels: Any, outputs: Any, *, scored: bool) -> None:
-    """Records a task without labels, and one whose score no threshold can cut."""
+    """Records a task without labels, and one whose score no threshold can cut, or whose uncertainty none can tell."""
     if not np.asarray(task.present(labels)).any():
         refusals.add("data", f"must label task {task.name!r}", words("none"), "Leave it out of `tasks`.")
+    elif not task.decides:
+        check_spread(refusals, task, labels, outputs)
     elif scored and task.threshold is not None:
         scores = of_classes(task, labels, outputs)[1][:, 1]
         if fits.is_constant(scores):
@@ -223,14 +154,16 @@ def _layers(model: Any, tasks: Any, *, scored: bool) -> tuple[dict[str, Any], di
                 skipped[name] = reason
         if names and not layers and not refusals.messages:
             got = words("; ".join(f"{name}: {reason}" for name, reason in skipped.items()) or f"{names}, all of values")
-            refusals.add("model", "must have a task of classes to calibrate", got)
+            rule = "must have a task of classes, or one that tells how uncertain it is, to calibrate"
+            refusals.add("model", rule, got)
     return layers, skipped
 
 
 def _layer(model: Any, name: str, head: Any) -> tuple[Any, str]:
-    """The layer that makes a task's logits, or None and the reason."""
+    """The layer that makes a task's logits, or scales its uncertainty, or None and the reason."""
     if not gives_probabilities(model.tasks[name]):
-        return None, "no task of classes"
+        spread = spread_layer(model.output[name]) if tells_intervals(model.tasks[name]) else None
+        return spread, "no task of classes, and it tells no uncertainty by a layer of its kind"
     layer = logits_layer(model.output[name])
     if layer is None:
         return None, "no softmax or sigmoid of a linear layer"
@@ -251,8 +184,8 @@ def _has_score_of_its_own(model: Any, name: str, names: Sequence[str]) -> bool:
 def _calibrated(task: Any, labels: Any, outputs: Any, rule: Any, bins: int, *, tempered: bool) -> TaskCalibration:
     """What one task's labels say; the model is not touched."""
     truth, before, element = of_classes(task, labels, outputs)
-    temperature = fits.best_temperature(truth, before) if tempered else 1.0
-    after = fits.tempered(before, temperature)
+    temperature = fits.best_temperature(truth, before, task.tempered) if tempered else 1.0
+    after = task.tempered(before, temperature)
     threshold = task.threshold
     if rule is not None and threshold is not None:
         count = math.prod(task.label_shape)
@@ -270,10 +203,3 @@ def _calibrated(task: Any, labels: Any, outputs: Any, rule: Any, bins: int, *, t
         threshold,
         (fits.reliability(truth, both[0], bins), fits.reliability(truth, both[1], bins)),
     )
-
-
-def _short(threshold: Any) -> str | None:
-    """A threshold, or the span of several, as a table shows it."""
-    if not isinstance(threshold, tuple):
-        return None if threshold is None else f"{threshold:.3f}"
-    return f"{min(threshold):.3f}..{max(threshold):.3f}"

@@ -5,26 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from kmtl.tasks.tempering import tempered
+
 BINS = 15
 # A head whose every answer is right has its best temperature at 0, one that knows nothing at infinity.
 _LOWEST, _HIGHEST = 0.02, 50.0
 # Of what is the same number but for the order of its sums in float32.
 _ROUNDING = 1e-6
-
-
-def tempered(probabilities: Any, temperature: float) -> Any:
-    """Probabilities of logits that were divided by a temperature: `p_c^(1/T)`, normalised.
-
-    Args:
-        probabilities: `(rows, classes)`.
-        temperature: Above 0; 1 changes nothing, more is less sure.
-
-    >>> tempered(np.array([[0.8, 0.2]]), 2.0).round(3).tolist()
-    [[0.667, 0.333]]
-    """
-    logits = np.log(np.maximum(probabilities, np.finfo("float32").tiny)) / temperature
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def log_loss(labels: Any, probabilities: Any) -> float:
@@ -33,7 +20,7 @@ def log_loss(labels: Any, probabilities: Any) -> float:
     return float(-np.log(np.maximum(own, np.finfo("float32").tiny)).mean())
 
 
-def best_temperature(labels: Any, probabilities: Any) -> float:
+def best_temperature(labels: Any, probabilities: Any, temper: Callable[[Any, float], Any] = tempered) -> float:
     """The temperature under which labels are likeliest; 1 if no other is better.
 
     The loss has one minimum: it is convex in the inverse of the temperature.
@@ -41,6 +28,7 @@ def best_temperature(labels: Any, probabilities: Any) -> float:
     Args:
         labels: `(rows,)`.
         probabilities: `(rows, classes)`.
+        temper: What a temperature makes of probabilities; see `kmtl.tasks.Task.tempered`.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
     """
@@ -48,7 +36,7 @@ def best_temperature(labels: Any, probabilities: Any) -> float:
 
     bounds = (np.log(_LOWEST), np.log(_HIGHEST))
     found = minimize_scalar(
-        lambda power: log_loss(labels, tempered(probabilities, np.exp(power))),
+        lambda power: log_loss(labels, temper(probabilities, np.exp(power))),
         bounds=bounds,
         method="bounded",
         options={"xatol": 1e-6},

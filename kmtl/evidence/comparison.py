@@ -9,6 +9,7 @@ from kmtl._table import Result, Table
 from kmtl.evidence.pictures import plot_curves
 from kmtl.metrics import delta_m, is_divisor
 from kmtl.tasks import Task
+from kmtl.tasks.metric_directions import is_in_unit
 from kmtl.training.trainer import Run
 
 
@@ -104,7 +105,7 @@ class Comparison(Result):
         return {
             "task": task.name,
             "metric": metric,
-            "unit": task.unit if metric in {"mae", "rmse", "root_mean_squared_error"} else "",
+            "unit": task.unit if is_in_unit(metric) else "",
             "joint": float(np.mean(joint)),
             "joint_interval": interval(joint),
             "separate": float(np.mean(alone)),

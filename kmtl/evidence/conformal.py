@@ -9,7 +9,9 @@ import numpy as np
 
 from kmtl._checks import Refusals, is_number, near, words
 from kmtl._table import Result, Table
+from kmtl.evidence.conformal_scores import class_scores, quantile
 from kmtl.evidence.labelled_outputs import chosen_tasks, gives_probabilities, labelled_outputs
+from kmtl.tasks.shapes import known_shape
 
 _OWNER = "conformal"
 _METHODS = ("lac", "aps")
@@ -42,7 +44,7 @@ class Conformal(Result):
                 "gives": "intervals" if self._is_value(name) else f"sets ({self.method})",
                 "labels": int(self.counts[name][place]),
                 "quantile": float(value),
-                "unit": self.model.tasks[name].unit,
+                "unit": _unit(self.model.tasks[name]),
             }
             for name, found in self.quantiles.items()
             for place, value in enumerate(found)
@@ -107,22 +109,22 @@ class Conformal(Result):
     def _sets(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         """Sets of raw outputs."""
         sets = {}
-        for name, quantile in self.quantiles.items():
+        for name, largest in self.quantiles.items():
             task = self.model.tasks[name]
             if task.decides:
                 scores = class_scores(np.asarray(task.class_probabilities(outputs[name]), "float64"), self.method)
-                sets[name] = scores <= np.reshape(quantile, (*task.label_shape, 1))
+                sets[name] = scores <= np.reshape(largest, (*task.label_shape, 1))
         return sets
 
     def _intervals(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         """Intervals of raw outputs."""
         intervals = {}
-        for name, quantile in self.quantiles.items():
+        for name, largest in self.quantiles.items():
             task = self.model.tasks[name]
             if not task.decides:
-                values = np.asarray(outputs[name], "float64").reshape(-1, *task.label_shape)
-                half = np.reshape(quantile, task.label_shape)
-                intervals[name] = np.stack([values - half, values + half], axis=-1)
+                low, high, unit = task.band(outputs[name])
+                ends = np.stack([low - largest * unit, high + largest * unit], axis=-1)
+                intervals[name] = ends.reshape(-1, *task.label_shape, 2)
         return intervals
 
 
@@ -160,9 +162,13 @@ def conformal(
 
         score s(x, y):  "lac"  1 - p_y
                         "aps"  sum of p_c over the classes with p_c >= p_y
-                        value  |y - prediction|, of each element
+                        value  max(low - y, y - high) / unit, of each element
         quantile q:     the ceil((n + 1) (1 - alpha))-th smallest score
         set, interval:  every y with s(x, y) <= q
+
+    Of a plain prediction of a value low and high are that value and the unit is 1; of quantiles they are the outermost
+    two, so that the interval is as wide as an example asks for; of a mean and a deviation the unit is the deviation,
+    and of a count the root of its rate.
 
     "lac" gives the smallest sets; "aps" larger ones where the model is unsure and smaller ones where it is sure, here
     without its random tie-breaking, so that it covers a little more. Labels that are missing count nowhere. The
@@ -185,7 +191,8 @@ def conformal(
     Source: Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005; "lac": Sadinle, Lei and
     Wasserman, "Least Ambiguous Set-Valued Classifiers with Bounded Error Levels", JASA 114, 2019; "aps": Romano, Sesia
     and Candès, "Classification with Valid and Adaptive Coverage", NeurIPS 2020; intervals: Lei et al.,
-    "Distribution-Free Predictive Inference for Regression", JASA 113, 2018.
+    "Distribution-Free Predictive Inference for Regression", JASA 113, 2018; of quantiles: Romano, Patterson and Candès,
+    "Conformalized Quantile Regression", NeurIPS 2019.
 
     >>> import keras, kmtl
     >>> x = keras.Input((1,), name="x")
@@ -230,60 +237,28 @@ def _is_able(task: Any) -> bool:
         return False
     if task.decides:
         return gives_probabilities(task)
-    return task.units == max(math.prod(task.label_shape), 1) and task.label_dtype == "float32"
+    return _band_of_nothing(task) is not None
+
+
+def _band_of_nothing(task: Any) -> Any:
+    """What a task makes of an output of zeros."""
+    return task.band(np.zeros((1, *known_shape(task.output_shape))))
+
+
+def _unit(task: Any) -> str:
+    """In what a score is counted: the label's unit, or deviations that the output tells."""
+    return task.unit if task.decides or (_band_of_nothing(task)[2] == 1).all() else "deviations"
 
 
 def _scores(task: Any, labels: Any, outputs: Any, method: str) -> Any:
     """Scores of the true labels, `(n, elements)`; NaN where there is none."""
     if not task.decides:
         truth = np.asarray(labels, "float64").reshape(len(labels), -1)
-        return np.abs(truth - np.asarray(outputs, "float64").reshape(truth.shape))
+        low, high, unit = task.band(outputs)
+        return np.maximum(low - truth, truth - high) / np.maximum(unit, np.finfo("float32").tiny)
     probabilities = np.asarray(task.class_probabilities(outputs), "float64")
     truth = np.reshape(labels, probabilities.shape[:-1])
     there = np.asarray(task.present(truth))
     every = class_scores(probabilities, method)
     own = np.take_along_axis(every, np.where(there, truth, 0)[..., None], axis=-1)[..., 0]
     return np.where(there, own, np.nan).reshape(len(labels), -1)
-
-
-def class_scores(probabilities: Any, method: str) -> Any:
-    """How badly each class conforms; see `conformal`.
-
-    Args:
-        probabilities: `(..., classes)`.
-        method: `"lac"` or `"aps"`.
-
-    >>> class_scores(np.array([0.25, 0.5, 0.25]), "aps").tolist(), class_scores(np.array([0.25, 0.75]), "lac").tolist()
-    ([1.0, 0.5, 1.0], [0.75, 0.25])
-    """
-    if method == "lac":
-        return 1.0 - probabilities
-    order = np.argsort(-probabilities, axis=-1)
-    ranked = np.take_along_axis(probabilities, order, axis=-1)
-    sums = np.cumsum(ranked, axis=-1)
-    # Of equal classes each has the sum of all.
-    for place in reversed(range(ranked.shape[-1] - 1)):
-        same = ranked[..., place] == ranked[..., place + 1]
-        sums[..., place] = np.where(same, sums[..., place + 1], sums[..., place])
-    scores = np.empty_like(sums)
-    np.put_along_axis(scores, order, sums, axis=-1)
-    return scores
-
-
-def quantile(scores: Any, alpha: float) -> Any:
-    """The `ceil((n + 1) (1 - alpha))`-th smallest score of each column, infinity if there are not so many.
-
-    Args:
-        scores: `(n, elements)`, NaN where there is none.
-        alpha: In (0, 1).
-
-    >>> quantile(np.array([[1.0, 5.0], [2.0, np.nan], [3.0, np.nan], [4.0, np.nan]]), 0.2).tolist()
-    [4.0, inf]
-    """
-    found = []
-    for column in np.transpose(scores):
-        known = np.sort(column[~np.isnan(column)])
-        # Rounded: 10 * (1 - 0.9) is a hair above 1.
-        place = math.ceil(round((len(known) + 1) * (1 - alpha), 9))
-        found.append(known[place - 1] if place <= len(known) else np.inf)
-    return np.array(found, "float64")

@@ -10,6 +10,7 @@ from kmtl import _figures
 from kmtl._checks import Refusals, refusal, words
 from kmtl.feeding import as_dataset
 from kmtl.tasks import Task, TaskSpace
+from kmtl.tasks.metric_directions import is_in_unit
 from kmtl.training.trainer import task_scores
 
 _JOINT, _ALONE = "#1f5fa8", "#d9822b"
@@ -121,7 +122,7 @@ def _better(task: Task, metric: str) -> str:
 def _title(task: Task, metric: str) -> str:
     """A task's metric with its unit and its better end."""
     better = _better(task, metric)
-    shown = f"{metric} [{task.unit}]" if task.unit and metric in {"mae", "rmse"} else metric
+    shown = f"{metric} [{task.unit}]" if task.unit and is_in_unit(metric) else metric
     return f"{task.name}: {shown}" + (f", {better} is better" if better else "")
 
 

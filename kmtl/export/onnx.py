@@ -16,7 +16,7 @@ from kmtl import _checks, _extras, _keras_private
 from kmtl._shown_path import ShownPath
 from kmtl.export import describing, placing, precision, signatures, stems
 
-_NO_TEXT = "ONNX splits no text: export a SavedModel, or let the model read the numbers of words."
+_NO_TEXT = "ONNX splits no text: export a SavedModel, or let the model read kmtl.trunks.word_numbers."
 _REPLACE = "Do that step in the data, replace the layer, or export a SavedModel."
 
 

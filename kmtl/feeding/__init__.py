@@ -7,6 +7,7 @@ from kmtl.feeding.feed import feed
 from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.inspection import Inspection
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics, empty
+from kmtl.feeding.loaders import is_loader, loader_dataset
 from kmtl.feeding.training_data import as_dataset, unpacked
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "empty",
     "explain_error",
     "feed",
+    "is_loader",
+    "loader_dataset",
     "register_explanation",
     "unpacked",
 ]

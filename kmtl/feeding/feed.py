@@ -11,11 +11,13 @@ from kmtl.feeding.batches import as_mapping
 from kmtl.feeding.datasets import DatasetFeed, is_dataset, is_distributed
 from kmtl.feeding.generators import GeneratorFeed, PyDatasetFeed
 from kmtl.feeding.inputs import InputForm
+from kmtl.feeding.loaders import LoaderFeed, is_loader
 from kmtl.tasks import Task
 
 _STREAMS: tuple[tuple[Callable[[Any], bool], Any], ...] = (
     (is_dataset, DatasetFeed),
     (lambda given: isinstance(given, keras.utils.PyDataset), PyDatasetFeed),
+    (is_loader, LoaderFeed),
     (lambda given: hasattr(given, "__next__"), GeneratorFeed),
 )
 

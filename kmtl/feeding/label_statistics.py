@@ -9,7 +9,8 @@ import numpy as np
 from kmtl._checks import Refusals, refusal, words
 from kmtl.tasks import Task, TaskSpace
 
-INPUT_RULE, INPUT_FIX = "must be finite", "Only labels may be missing; fill or drop these inputs."
+INPUT_RULE = "must be finite"
+INPUT_FIX = "Only labels may be missing; fill or drop these inputs, or make a table's by kmtl.trunks.Columns."
 
 
 class DataStatistics:

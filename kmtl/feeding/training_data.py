@@ -11,11 +11,12 @@ from kmtl._checks import Refusals, words
 from kmtl.feeding.arrays import arrays_feed
 from kmtl.feeding.datasets import is_dataset
 from kmtl.feeding.feed import feed
+from kmtl.feeding.loaders import is_loader, loader_dataset
 from kmtl.feeding.order import Order, stream_rows
 from kmtl.feeding.resume import register_restart
 from kmtl.tasks import Task
 
-_RULE = "must be what fit takes: (x, y) of arrays, a tf.data.Dataset of batches or a PyDataset"
+_RULE = "must be what fit takes: (x, y) of arrays, a tf.data.Dataset of batches, a PyDataset or a loader"
 
 
 def unpacked(data: Any, y: Any = None) -> tuple[Any, Any, Any]:
@@ -42,7 +43,8 @@ def as_dataset(
 ) -> Any:
     """Returns data of any form that `fit` takes as a `tf.data.Dataset` of batches `(x, {task: label})`.
 
-    A dataset stays what it is. Arrays are checked as `fit` checks them; a task that they do not name is missing.
+    A dataset stays what it is, and a loader of Grain or torch is read by one. Arrays are checked as `fit` checks them;
+    a task that they do not name is missing.
 
     Args:
         refusals: Where what is no data is recorded; of arrays what is wrong in them is raised.
@@ -66,6 +68,8 @@ def as_dataset(
     if is_dataset(data):
         return data
     owner = f"{refusals.owner}({argument})"
+    if is_loader(data):
+        return loader_dataset(data, owner)
     if isinstance(data, keras.utils.PyDataset):
         return _of_py_dataset(refusals, argument, data, tasks, shuffle)
     x, y, weights = unpacked(data)

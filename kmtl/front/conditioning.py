@@ -55,7 +55,7 @@ def condition(model: Any, *, units: int = 64, rank: int | None = None) -> MultiT
     preference = keras.Input((len(model.tasks),), name=PREFERENCE)
     added: dict[str, Any] = {}
     if rank is None and len(model.tasks) <= _FILM_TASKS:
-        place, call = "a normalisation", _filming(added, preference, units)
+        place, call = "a normalisation", _filming(added, preference, units, _forks(model))
     else:
         shared = {id(variable) for variable in model.shared_variables}
         place = "a Dense or convolutional layer without activation"
@@ -68,13 +68,24 @@ def condition(model: Any, *, units: int = 64, rank: int | None = None) -> MultiT
     return MultiTaskModel(inputs, outputs, tasks=list(model.tasks.values()))
 
 
-def _filming(added: dict[str, Any], preference: Any, units: int) -> Any:
+def _forks(model: Any) -> list[Fork]:
+    """The forks that hand features to the tasks."""
+    return [layer for layer in model.layers if isinstance(layer, Fork)]
+
+
+def _copy_name(forks: Sequence[Fork], fork: Fork, task: str) -> str:
+    """Names the copy of the features that a fork hands to a task: by the task, whose head may read several."""
+    return task if sum(task in one.names for one in forks) == 1 else f"{fork.name}_{task}"
+
+
+def _filming(added: dict[str, Any], preference: Any, units: int, forks: Sequence[Fork]) -> Any:
     """Returns what calls a layer and puts a `FiLM` behind it where there is a place for one."""
 
     def film(layer: Any, *args: Any, **kwargs: Any) -> Any:
         found = layer(*args, **kwargs)
         if isinstance(layer, Fork):
-            return {name: _film(added, layer, name, units)([copy, preference]) for name, copy in found.items()}
+            films = {name: _film(added, layer, _copy_name(forks, layer, name), units) for name in found}
+            return {name: films[name]([copy, preference]) for name, copy in found.items()}
         return _film(added, layer, layer.name, units)([found, preference]) if _has_place(layer) else found
 
     return film
@@ -147,12 +158,15 @@ def fold(model: Any, origin: Any, base: Any, preference: Sequence[float] | Mappi
     shares = preference_shares("fold", list(model.tasks), preference)
     twins = _twins(origin, base)
     films = {layer.name.removesuffix("_film"): layer for layer in model.layers if isinstance(layer, FiLM)}
+    forks = _forks(origin)
+    copies = {_copy_name(forks, fork, task): (fork, task) for fork in forks for task in fork.names}
     for name, film in films.items():
         scale, shift = (np.asarray(values)[0] for values in film.coefficients(np.asarray([shares], "float32")))
         if name in twins and _has_place(twins[name]):
             _into_normalization(twins[name], scale, shift)
         else:
-            _into_head(base, name, scale, shift)
+            fork, task = copies[name]
+            _into_head(base, twins[fork.name], task, scale, shift)
     for layer in model.layers:
         if isinstance(layer, low_rank_adapter.LowRankAdapter):
             kernel = twins[layer.name.removesuffix("_adapter")].kernel
@@ -201,9 +215,8 @@ def _into_normalization(layer: Any, scale: Any, shift: Any) -> None:
     layer.beta.assign(layer.beta * scale + shift)
 
 
-def _into_head(base: Any, task: str, scale: Any, shift: Any) -> None:
+def _into_head(base: Any, fork: Fork, task: str, scale: Any, shift: Any) -> None:
     """Scales and shifts what a head reads, by the dense layer, or on a map the 1x1 convolution, that reads it."""
-    fork = next(one for one in base.layers if isinstance(one, Fork) and task in one.names)
     layer = _keras_private.first_reader(base, fork, task)
     if getattr(layer, "serves_outputs_apart", False):
         layer.fold_into_input(task, scale, shift)

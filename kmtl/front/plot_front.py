@@ -8,6 +8,7 @@ import numpy as np
 from kmtl import _figures
 from kmtl.front import pareto
 from kmtl.front.trade_off import TradeOff
+from kmtl.tasks.metric_directions import is_in_unit
 
 _KEPT, _LEFT = "#1f5fa8", "#b8c4d0"
 
@@ -42,7 +43,7 @@ def _label(front: TradeOff, place: int) -> str:
     """A task with its metric, unit and better end."""
     task = front.tasks[place]
     metric = front.chosen_metrics({})[task.name]
-    shown = f"{metric} [{task.unit}]" if task.unit and metric in {"mae", "rmse"} else metric
+    shown = f"{metric} [{task.unit}]" if task.unit and is_in_unit(metric) else metric
     arrow = "less" if metric == "loss" or task.direction(metric) == "min" else "more"
     return f"{task.name} {shown}, {arrow} is better"
 

@@ -44,6 +44,8 @@ class JointLoss(JointTerm):
 
     #: What multiplies exp(-s) where a balancer learns a variance.
     uncertainty_factor: ClassVar[float] = 1.0
+    #: What it cannot go below, as balancers take it that need a logarithm.
+    lowest_loss: ClassVar[float] = 0.0
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals, words
 from kmtl._keras_private import has_prepared_data
-from kmtl.feeding import Feed, empty, explain_error
+from kmtl.feeding import Feed, empty, explain_error, is_loader, loader_dataset
 from kmtl.model.loop_arguments import check_loop
 
 
@@ -84,7 +84,7 @@ def predict(model: Any, keras_predict: Callable[..., Any], x: Any, **options: An
         ValueError: With all offenders.
     """
     check_loop("predict", options)
-    x = model.inspection.inputs_alone("predict", x)
+    x = loader_dataset(x, "predict") if is_loader(x) else model.inspection.inputs_alone("predict", x)
     try:
         return keras_predict(x, **options)
     except UnboundLocalError as error:

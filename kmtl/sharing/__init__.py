@@ -2,6 +2,7 @@
 
 from kmtl.sharing.averaged_heads import AveragedHeads
 from kmtl.sharing.cascade import Cascade
+from kmtl.sharing.classifier_and_detector import classifier_and_detector
 from kmtl.sharing.concept_expansion import ConceptExpansion
 from kmtl.sharing.cross_stitch import CrossStitch
 from kmtl.sharing.feature_fusion import FeatureFusion
@@ -32,6 +33,7 @@ __all__ = [
     "SiamesePair",
     "StackedMixture",
     "TwoLabelHead",
+    "classifier_and_detector",
     "pair_distance",
     "present_rows",
     "shared_and_own_heads",

@@ -84,7 +84,7 @@ class AveragedHeads(keras.layers.Layer):
         require(mean in names, owner, "mean", "must be one of the tasks", mean, near(str(mean), names))
         with Refusals(owner) as refusals:
             for task in tasks:
-                if task.constrained:
+                if task.own_output_layer:
                     rule, got = "must have outputs that one dense layer gives", words(f"{task.owner}: {task.meaning}")
                     refusals.add("tasks", rule, got, "Average the predictions of several models: Bagging.")
                 wants = (task.final_activation, task.output_shape)

@@ -2,6 +2,7 @@
 
 from kmtl.tasks.base import Task
 from kmtl.tasks.classification import BinaryClassification, Classification, MultiLabel
+from kmtl.tasks.dense_regression import DenseRegression
 from kmtl.tasks.detection import Detection
 from kmtl.tasks.final_activations import is_logits, takes_logits, with_activations
 from kmtl.tasks.fused import FusedHeads
@@ -23,6 +24,7 @@ from kmtl.tasks.two_labels import TwoLabels
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "DenseRegression",
     "Detection",
     "FusedHeads",
     "HeteroscedasticRegression",

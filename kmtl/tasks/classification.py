@@ -18,7 +18,6 @@ from kmtl.tasks.class_options import (
     likeliest,
     yes_or_no,
 )
-from kmtl.tasks.short_numbers import short_numbers
 from kmtl.tasks.thresholds import checked_threshold
 
 
@@ -270,10 +269,16 @@ class MultiLabel(Task):
         return {"label": ops.take(both, places, axis=0), "probability": probabilities}
 
     def describe(self, label: Any, output: Any) -> str:
-        """The answers of the label and the decided ones, in numbers."""
+        """The labels that are there and the decided ones, `?` for such of which nobody knows: `digits 2, 8 → 2`."""
         decided = ops.convert_to_numpy(self.decide(np.asarray(output)))
-        known = None if label is None else np.where(self.present(np.asarray(label)), label, np.nan)
-        return f"{self.name} {short_numbers(known)} → {short_numbers(decided)}"
+        known = np.full(self.labels, self.missing) if label is None else np.asarray(label)
+        return f"{self.name} {self._listed(known)} → {self._listed(decided)}"
+
+    def _listed(self, answers: Any) -> str:
+        """The labels that are answered by yes, by their names or numbers."""
+        there = [str((self.label_names or range(self.labels))[place]) for place in np.flatnonzero(answers == 1)]
+        unknown = [] if self.present(answers).all() else ["?"]
+        return ", ".join(there + unknown) or "none"
 
     def label_columns(self, columns: Sequence[Any]) -> list[Any]:
         """The column of the task's name, or one a label name."""

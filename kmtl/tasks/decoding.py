@@ -104,7 +104,7 @@ class PixelHead(Output):
         """Enlarges what the last convolution gives to the label's size, bilinearly, in float32."""
         size, name = tuple(tensor.shape[1:3]), f"{self.name}_enlarged"
         if self.shape is not None:
-            return resized(tensor, self.shape, name, dtype="float32")
+            return resized(tensor, self.shape, name)
         if None in size and self.upsampling > 1:
             return BilinearUpSampling(self.upsampling, dtype="float32", name=name)(tensor)
         if self.upsampling == 1:
@@ -119,12 +119,15 @@ def enlarged(tensor: Any, like: Any, name: str) -> Any:
     return ResizingLike(name=name)([tensor, like]) if None in size else resized(tensor, size, name)
 
 
-def resized(tensor: Any, size: tuple[int, ...], name: str, **options: Any) -> Any:
-    """Brings a map to a size, bilinearly: by whole factors where they fit, which every export computes alike."""
+def resized(tensor: Any, size: tuple[int, ...], name: str) -> Any:
+    """Brings a map to a size, bilinearly: by whole factors where they fit, which every export computes alike.
+
+    In float32: XLA gives the gradient of a resizing in float16 a wrong type (TensorFlow 2.21).
+    """
     own = tuple(tensor.shape[1:3])
     if own == size:
         return tensor
     if None in own or any(one % other for one, other in zip(size, own, strict=True)):
-        return keras.layers.Resizing(*size, name=name, **options)(tensor)
+        return keras.layers.Resizing(*size, dtype="float32", name=name)(tensor)
     factors = tuple(one // other for one, other in zip(size, own, strict=True))
-    return keras.layers.UpSampling2D(factors, interpolation="bilinear", name=name, **options)(tensor)
+    return keras.layers.UpSampling2D(factors, interpolation="bilinear", dtype="float32", name=name)(tensor)

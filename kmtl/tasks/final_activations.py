@@ -12,6 +12,8 @@ from kmtl.tasks.several_losses import SeveralLosses
 
 # What ends in probabilities.
 _ENDS = ("softmax", "sigmoid", "hard_sigmoid", "sparse_sigmoid", "sparsemax")
+# What ends in a number of at least 0, as a rate is.
+_POSITIVE = (*_ENDS, "exponential", "softplus", "relu", "relu6")
 # Layers that move numbers and leave them what they are.
 _MOVING = (
     *(keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute, keras.layers.Cropping2D),
@@ -35,7 +37,7 @@ def takes_logits(loss: Any) -> bool:
 
 
 def is_logits(task: Task, output: Any) -> bool:
-    """Whether an output surely is no probability where the task promises one: a layer with another activation made it.
+    """Whether an output surely is no probability, or rate, where the task promises one: another activation made it.
 
     Args:
         task: Whose output it is.
@@ -46,18 +48,25 @@ def is_logits(task: Task, output: Any) -> bool:
     >>> [is_logits(BinaryClassification("spam"), keras.layers.Dense(1, a)(given)) for a in ("linear", "sigmoid")]
     [True, False]
     """
-    return task.final_activation in _ENDS and _is_probability(output) is False
+    return bool(_ends_of(task)) and _ends_in(output, _ends_of(task)) is False
 
 
-def _is_probability(output: Any) -> bool | None:
-    """Whether an output ends in an activation that makes probabilities; None where nobody can tell."""
+def _ends_of(task: Task) -> tuple[str, ...]:
+    """The activations of which one makes what a task promises; none where any number may be an output."""
+    if task.final_activation == "exponential":
+        return _POSITIVE
+    return _ENDS if task.final_activation in _ENDS else ()
+
+
+def _ends_in(output: Any, ends: Sequence[str]) -> bool | None:
+    """Whether an output ends in one of some activations; None where nobody can tell."""
     is_linear, is_scaled = False, False
     for made in operations_behind(output):
         if isinstance(made, (*_MOVING, *_SCALING)):
             is_scaled |= isinstance(made, _SCALING)
             continue
         name = _activation_of(made)
-        if name in _ENDS:
+        if name in ends:
             return None if is_scaled else True
         if not isinstance(made, keras.layers.Activation) or name != "linear":
             return False if name or is_linear else None
@@ -80,7 +89,7 @@ def with_activations(outputs: Mapping[str, Any], tasks: Sequence[Task]) -> dict[
 
     Args:
         outputs: `{task: KerasTensor}`.
-        tasks: The tasks; one that promises no probability keeps its output.
+        tasks: The tasks; one that promises no probability and no rate keeps its output.
 
     Raises:
         ValueError: If all of them do.
@@ -88,7 +97,7 @@ def with_activations(outputs: Mapping[str, Any], tasks: Sequence[Task]) -> dict[
     logits = [
         task
         for task in tasks
-        if task.name in outputs and task.final_activation in _ENDS and not _is_probability(outputs[task.name])
+        if task.name in outputs and _ends_of(task) and not _ends_in(outputs[task.name], _ends_of(task))
     ]
     rule, got = "must be left out where no output is logits", words(f"True with {list(outputs)}")
     require(bool(logits), "from_model", "from_logits", rule, got)

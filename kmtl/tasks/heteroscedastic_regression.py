@@ -14,13 +14,13 @@ from kmtl.tasks.base import Task
 from kmtl.tasks.normal_distribution import NormalLikelihood, half_width, normal_crps, normal_log_loss, within
 from kmtl.tasks.reductions import mean_of_present
 from kmtl.tasks.short_numbers import decimals, short_numbers
-from kmtl.tasks.spread import Spread, softplus_inverse
+from kmtl.tasks.spread import Spread, smallest_covering, softplus_inverse
 
 # Of the label's standard deviation: what a head is never surer than.
 _LEAST = 1e-3
 _START = softplus_inverse(1.0 - _LEAST)
-# The shares of labels whose intervals are told, the widest first, and the one that "coverage" counts.
-_SHARES, _COVERED = (0.95, 0.9, 0.8, 0.5), 0.9
+# The shares of labels whose intervals are told; the first is what "coverage" counts and calibration makes true.
+_SHARES = (0.9, 0.8, 0.5)
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
@@ -79,8 +79,8 @@ class HeteroscedasticRegression(Task):
     The label is a float, NaN where missing; single elements of a vector may be missing. The output holds two numbers
     an element in the label's unit, `(..., 2)`. It begins at mean and deviation of the training labels, and is never
     surer than a thousandth of the latter. Loss: the negative log-likelihood of the standardised label under a normal
-    distribution, see `NormalLikelihood`; it falls below 0 where a model is good, which `balancers` that take a
-    logarithm of losses count as failures.
+    distribution, see `NormalLikelihood`. It falls below 0 where a model is good; balancers that take its logarithm
+    take it less the least that it can be.
 
     Metrics: `"mae"` of the mean, and `"crps"`, the continuous ranked probability score, both in the label's unit.
     `"nll"`, in nats and of the label's unit, and `"coverage"`, the share of labels in the interval that is to hold
@@ -107,7 +107,7 @@ class HeteroscedasticRegression(Task):
     default_metrics: ClassVar[tuple[str, ...]] = ("mae", "crps")
     mean_metrics = dict.fromkeys(("mae", "mean_absolute_error"), keras.metrics.mean_absolute_error)
     keeps_loss: ClassVar[bool] = True
-    constrained: ClassVar[bool] = True
+    own_output_layer: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -155,6 +155,14 @@ class HeteroscedasticRegression(Task):
         """The likelihood."""
         return NormalLikelihood(self.beta)
 
+    @property
+    def lowest_loss(self) -> float:
+        """The loss of a label that is its mean, at the deviation where that is least."""
+        least = math.log(_LEAST)
+        if self.beta:
+            least = max(least, -0.5 * math.log(2.0 * math.pi) - 0.5 / self.beta)
+        return math.exp(2.0 * self.beta * least) * (least + 0.5 * math.log(2.0 * math.pi))
+
     def label_losses(self, loss: Any, labels: Any, predictions: Any, present: Any) -> tuple[Any, Any]:
         """One loss an example: the mean over the elements that are there."""
         values = ops.cast(loss.call(labels, predictions), "float32")
@@ -183,7 +191,7 @@ class HeteroscedasticRegression(Task):
     def metric_of_outputs(self, name: str) -> Callable[[Any, Any], Any] | None:
         """Scores of mean and deviation together, and the share of labels in the interval of 90 %."""
         if name == "coverage":
-            return functools.partial(within, half_width(_COVERED))
+            return functools.partial(within, half_width(_SHARES[0]))
         found = {"crps": normal_crps, "nll": normal_log_loss}
         return found.get(name) or super().metric_of_outputs(name)
 
@@ -214,21 +222,29 @@ class HeteroscedasticRegression(Task):
         return values[..., 0], values[..., 0], values[..., 1]
 
     def intervals(self, outputs: Any) -> dict[float, tuple[Any, Any]]:
-        """The middle of the normal distribution that holds 95, 90, 80 and 50 % of it."""
+        """The middle of the normal distribution that holds 90, 80 and 50 % of it."""
         values = np.asarray(outputs, "float64").reshape(len(outputs), -1, 2)
         mean, deviation = values[..., 0], values[..., 1]
         widths = {share: half_width(share) * deviation for share in _SHARES}
         return {share: (mean - width, mean + width) for share, width in widths.items()}
 
     def spread_factor(self, labels: Any, outputs: Any) -> float | None:
-        """The factor of the deviations under which the labels are likeliest: the root of the mean of `z^2`.
+        """What makes the interval of 90 % hold as many labels.
 
-        Source: Laves, Ihler, Fast, Kahrs and Ortmaier, "Well-Calibrated Regression Uncertainty in Medical Imaging with
-        Deep Learning", MIDL 2020.
+        Each label asks for the factor of its deviation that reaches it; the one at 90 % of them, counted as conformal
+        prediction does, is taken. Where errors are normal that is the likeliest factor, the root of the mean of `z^2`,
+        too; where a few are large, it is not ruled by them.
+
+        Source: Lei et al., "Distribution-Free Predictive Inference for Regression", JASA 113, 2018: locally weighted.
         """
         values = np.asarray(outputs, "float64")
         gaps = (np.asarray(labels, "float64").reshape(values.shape[:-1]) - values[..., 0]) / values[..., 1]
-        return float(np.sqrt(np.nanmean(gaps**2)))
+        asked = np.abs(gaps[~np.isnan(gaps)]) / half_width(_SHARES[0])
+        return smallest_covering(asked, _SHARES[0])
+
+    def with_spread(self, outputs: Any, factor: float) -> Any:
+        """Outputs of the same means and so many times the deviations."""
+        return np.asarray(outputs, "float64") * np.array([1.0, factor])
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""

@@ -8,7 +8,7 @@ from keras import ops
 
 from kmtl._checks import Refusals, is_weight, is_whole, words
 from kmtl.tasks import strata
-from kmtl.tasks.shapes import known_shape, same_shape
+from kmtl.tasks.shapes import at_places, known_shape, same_shape
 from kmtl.tasks.statistics import ClassCounts, LabelStatistics, Moments
 
 # Leading axes of a label that count places, by the features that a head takes.
@@ -176,11 +176,7 @@ class Label:
         """
         if None not in self.loss_shape:
             return ops.reshape(labels, (-1, *self.loss_shape))
-        if predictions is None:
-            return labels
-        places = ops.shape(predictions)[1 : 1 + self.dense_axes]
-        rest = ops.shape(labels)[1 + self.dense_axes :]
-        return ops.broadcast_to(labels, (ops.shape(labels)[0], *places, *rest))
+        return at_places(self, labels, predictions)
 
     def shaped_weights(self, weights: Any) -> Any:
         """Gives sample weights, an array or a tensor, the axes that multiply a loss a label.

@@ -9,12 +9,15 @@ import keras
 from kmtl._keras_private import layer_behind
 from kmtl.tasks.fused import FusedHeads
 from kmtl.tasks.masked_logits import MaskedLogits
+from kmtl.tasks.ordinal_links import ConditionalLink, CumulativeLink
 from kmtl.tasks.upsampling import BilinearUpSampling
 
 _ENDS = ("softmax", "sigmoid")
 _KERNELS = (keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Conv1D, keras.layers.Conv2D)
 # A factor passes through all of these; logits behind the end of a text are no layer's.
 _RESHAPING = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Identity, MaskedLogits)
+# What the kind itself says becomes of its probabilities: see `kmtl.tasks.Task.tempered`.
+_LINKS = (ConditionalLink,)
 _ENLARGING = (keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.Resizing, BilinearUpSampling)
 
 
@@ -25,8 +28,8 @@ def logits_layer(output: Any) -> Any:
         output: A Keras tensor of probabilities.
 
     Returns:
-        A `FusedHeads`, or a layer with `kernel` and `bias`; None where something else than an activation, or an
-        enlargement of maps, lies between the layer and the probabilities.
+        A `FusedHeads` or `CumulativeLink`, or a layer with `kernel` and `bias`; None where something else than an
+        activation, a link, or an enlargement of maps, lies between the layer and the probabilities.
     """
     layer = layer_behind(output)
     if isinstance(layer, (FusedHeads, *_KERNELS)) and _activation(layer) in _ENDS:
@@ -34,8 +37,10 @@ def logits_layer(output: Any) -> Any:
     if not _is_end(layer):
         return None
     layer = _before(layer)
-    while isinstance(layer, (*_RESHAPING, *_ENLARGING)):
+    while isinstance(layer, (*_RESHAPING, *_ENLARGING, *_LINKS)):
         layer = _before(layer)
+    if isinstance(layer, CumulativeLink):
+        return layer
     return layer if isinstance(layer, _KERNELS) and _activation(layer) == "linear" else None
 
 
@@ -47,7 +52,7 @@ def divide_logits(layer: Any, name: str, divisor: float) -> None:
         name: Of the task.
         divisor: Above 0.
     """
-    if isinstance(layer, FusedHeads):
+    if isinstance(layer, FusedHeads | CumulativeLink):
         layer.divide_logits(name, divisor)
         return
     for variable in [layer.kernel, *([] if layer.bias is None else [layer.bias])]:

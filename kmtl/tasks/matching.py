@@ -71,6 +71,7 @@ def _check_output(refusals: Refusals, task: Task, output: Any, loaded: bool) -> 
         fix = "End the head in a Dense layer of that width." if len(wanted) == 1 else ""
         refusals.add("outputs", f"of {task.name!r} must have shape ({sides})", shape, fix)
     elif not loaded and is_logits(task, output) and not takes_logits(task.resolved_loss()):
-        fix = f"End it in a {task.final_activation}, or adopt the model by from_model(model, tasks, from_logits=True)."
+        end = f"{'an' if task.final_activation == 'exponential' else 'a'} {task.final_activation}"
+        fix = f"End it in {end}, or adopt the model by from_model(model, tasks, from_logits=True)."
         got = words(f"logits: its last layer has no {task.final_activation}")
         refusals.add("outputs", f"of {task.name!r} must be {task.meaning}", got, fix)

@@ -10,6 +10,9 @@ _LOWER_WORDS = frozenset(
     {"bce", "ce", "crps", "kld", "logcosh", "mae", "mape", "mse", "msle", "nll", "pinball", "rmse"}
 )
 
+# Metrics that are in the label's unit.
+_IN_UNIT = frozenset({"crps", "mae", "mean_absolute_error", "pinball", "rmse", "root_mean_squared_error"})
+
 
 def better_end(name: str) -> str | None:
     """Tells whether more of a metric is better: `"max"`, `"min"`, or None where its name tells nothing.
@@ -35,3 +38,12 @@ def metric_name(metric: Any) -> str:
     if isinstance(metric, str):
         return metric
     return getattr(metric, "name", None) or metric.__name__
+
+
+def is_in_unit(name: str) -> bool:
+    """Whether a metric has the label's unit.
+
+    >>> is_in_unit("mae"), is_in_unit("accuracy")
+    (True, False)
+    """
+    return name in _IN_UNIT

@@ -7,10 +7,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from kmtl._checks import whole
+from kmtl._checks import near_match, require, whole
 from kmtl.tasks.base import Task
 from kmtl.tasks.class_names import named_classes
 from kmtl.tasks.class_options import checked_class_weight, checked_names
+from kmtl.tasks.ordinal_links import ConditionalLink, CumulativeLink, tempered_conditional, tempered_cumulative
+
+_LINKS = {"corn": tempered_conditional, "cumulative": tempered_cumulative}
 
 
 def median_rank(probabilities: Any) -> Any:
@@ -36,26 +39,29 @@ def rank_error(labels: Any, probabilities: Any) -> Any:
 class OrdinalRegression(Task):
     """One class out of several in an order, as a grade; the output is a probability a class.
 
-    The label is an integer in `0 .. classes - 1`, or -1 where missing. The head asks K - 1 questions, each of those
-    examples alone that the question before let through: "is the rank above k, if it is not below?". Their answers f
-    give probabilities that no order can contradict:
+    The label is an integer in `0 .. classes - 1`, or -1 where missing. With `link="corn"` the head asks K - 1
+    questions, each of those examples alone that the question before let through: "is the rank above k, if it is not
+    below?". Their answers f give probabilities that no order can contradict:
 
         P(y > k) = f_0 f_1 ... f_k,    p_j = P(y > j - 1) - P(y > j)
 
     The loss of an example is the sum of the binary cross-entropies of the questions that it is asked, which is
-    `-log p_y`. The decided class is the median, which errs by the fewest ranks; metrics: mean absolute error in
-    ranks, and accuracy.
+    `-log p_y`. With `link="cumulative"` it has one score, which passes ordered thresholds: P(y > k) is the sigmoid of
+    score less threshold ("proportional odds"). That is fewer weights, and one direction in the features from the
+    lowest class to the highest; the loss is `-log p_y`, too. The decided class is the median, which errs by the fewest
+    ranks; metrics: mean absolute error in ranks, and accuracy.
 
     Args:
         name: Key of the task in outputs, labels, weights and logs.
         classes: Number of classes, at least 2.
         label_names: A name for each class, in order.
         class_weight: Weight of each class's examples in training: a dict or `"balanced"`.
+        link: `"corn"` or `"cumulative"`.
         **options: `loss`, `losses`, `metrics`, `hidden`, `dropout`, `l1`, `l2`: see `Task`.
 
     Source: Shi, Cao and Raschka, "Deep Neural Networks for Rank-Consistent Ordinal Regression Based On Conditional
     Probabilities" (CORN), 2021. Departures: the mean is taken over examples, not over questions; the questions start
-    from equal classes.
+    from equal classes. "cumulative": McCullagh, "Regression Models for Ordinal Data", JRSS B 42, 1980.
 
     >>> task = OrdinalRegression("grade", classes=5)
     >>> task.units, task.metric_names(), task.direction("mae")
@@ -80,9 +86,12 @@ class OrdinalRegression(Task):
         *,
         label_names: Sequence[str] | None = None,
         class_weight: Mapping[int, float] | str | None = None,
+        link: str = "corn",
         **options: Any,
     ) -> None:
         super().__init__(name, **options)
+        require(link in _LINKS, self.owner, "link", f"must be one of {list(_LINKS)}", link, near_match(link, _LINKS))
+        self.link = link
         self.classes = whole(self.owner, "classes", classes, 2)
         self.label_names = checked_names(self, label_names, self.classes)
         self.class_weight = checked_class_weight(self, class_weight, self.classes)
@@ -108,21 +117,25 @@ class OrdinalRegression(Task):
         return "sparse_categorical_crossentropy"
 
     def output(self, features: Any) -> Any:
-        """Builds the questions and turns their answers into class probabilities."""
-        # Of n equal classes that are left, all but the first are above it.
-        left = np.arange(self.classes - 1, 0, -1)
-        logits = keras.layers.Dense(
-            self.classes - 1,
-            kernel_regularizer=self.regularizer(),
-            bias_initializer=keras.initializers.Constant(np.log(left).tolist()),
-            dtype="float32",
-            name=f"{self.name}_questions",
-        )(features)
-        # The logarithm of a sigmoid; in logarithms nothing underflows, and Keras finds them behind the softmax.
-        rest = ops.log(1.0 + ops.exp(-ops.abs(logits)))
-        above, here = ops.minimum(logits, 0.0) - rest, ops.minimum(-logits, 0.0) - rest
-        reached = ops.pad(ops.cumsum(above, axis=-1), [(0, 0), (1, 0)])
-        return keras.layers.Softmax(dtype="float32", name=self.name)(reached + ops.pad(here, [(0, 0), (0, 1)]))
+        """Builds the questions, or the score, and turns them into class probabilities."""
+        options = {"kernel_regularizer": self.regularizer(), "dtype": "float32"}
+        if self.link == "cumulative":
+            # A bias would move all thresholds.
+            score = keras.layers.Dense(1, use_bias=False, name=f"{self.name}_score", **options)(features)
+            logs = CumulativeLink(self.classes, name=f"{self.name}_thresholds")(score)
+        else:
+            # Of n equal classes that are left, all but the first are above it.
+            equal = keras.initializers.Constant(np.log(np.arange(self.classes - 1, 0, -1)).tolist())
+            questions = keras.layers.Dense(
+                self.classes - 1, bias_initializer=equal, name=f"{self.name}_questions", **options
+            )
+            logs = ConditionalLink(name=f"{self.name}_ranks")(questions(features))
+        # Keras finds the logarithms behind the softmax.
+        return keras.layers.Softmax(dtype="float32", name=self.name)(logs)
+
+    def tempered(self, probabilities: Any, temperature: float) -> Any:
+        """What becomes of probabilities when the logits of the questions, or score and thresholds, are divided."""
+        return _LINKS[self.link](probabilities, temperature)
 
     def class_probabilities(self, outputs: Any) -> Any:
         """The outputs, `(batch, classes)`."""
@@ -145,4 +158,5 @@ class OrdinalRegression(Task):
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
         own = {"classes": self.classes, "label_names": self.label_names, "class_weight": self.class_weight}
+        own["link"] = self.link
         return {**super().get_config(), **own}

@@ -163,7 +163,7 @@ class QuantileRegression(Task):
     default_metrics: ClassVar[tuple[str, ...]] = ("pinball", "mae")
     mean_metrics = dict.fromkeys(("mae", "mean_absolute_error"), keras.metrics.mean_absolute_error)
     keeps_loss: ClassVar[bool] = True
-    constrained: ClassVar[bool] = True
+    own_output_layer: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -256,12 +256,20 @@ class QuantileRegression(Task):
         """
         if self.units == 1:
             return None
-        truth, values = np.asarray(labels, "float64").reshape(-1, 1), np.asarray(outputs, "float64")
+        there = np.asarray(self.present(np.asarray(labels))).reshape(-1)
+        truth = np.asarray(labels, "float64").reshape(-1, 1)[there]
+        values = np.asarray(outputs, "float64")[there]
         middle = values[:, self.centre : self.centre + 1]
         miss, width = np.abs(truth - middle), np.where(truth < middle, middle - values[:, :1], values[:, -1:] - middle)
         with np.errstate(divide="ignore", invalid="ignore"):
             asked = np.where(miss == 0, 0.0, miss / width)
         return float(smallest_covering(asked, self.quantiles[-1] - self.quantiles[0]))
+
+    def with_spread(self, outputs: Any, factor: float) -> Any:
+        """Quantiles so many times as far from the one nearest the median."""
+        values = np.asarray(outputs, "float64")
+        middle = values[:, self.centre : self.centre + 1]
+        return middle + factor * (values - middle)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""

@@ -2,6 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+from kmtl._checks import refusal
 
 
 def same_shape(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
@@ -26,3 +31,32 @@ def known_shape(shape: Sequence[int | None], side: int = 1) -> tuple[int, ...]:
 def elements_of(shape: Sequence[int | None]) -> int:
     """Number of elements of a shape; a side that varies counts as several."""
     return math.prod(known_shape(shape, 2))
+
+
+def at_places(task: Any, labels: Any, outputs: Any) -> Any:
+    """Gives labels of places whose number varies the shape in which a loss compares them with outputs.
+
+    Args:
+        task: The task.
+        labels: `(batch, *places, ...)`; one place stands for all, as where all labels are absent.
+        outputs: `(batch, *places, ...)`; None leaves the places as they are.
+
+    Raises:
+        ValueError: If they are known to have other places.
+    """
+    axes = task.dense_axes
+    if outputs is not None:
+        _check_places(task, tuple(labels.shape[1 : 1 + axes]), tuple(outputs.shape[1 : 1 + axes]))
+        places = ops.shape(outputs)[1 : 1 + axes]
+        labels = ops.broadcast_to(labels, (ops.shape(labels)[0], *places, *ops.shape(labels)[1 + axes :]))
+    more = 1 + len(task.loss_shape) - len(labels.shape)
+    return ops.expand_dims(labels, tuple(range(-more, 0))) if more else labels
+
+
+def _check_places(task: Any, sides: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> None:
+    """Refuses labels that are known to have other places than the output."""
+    pairs = zip(sides, wanted, strict=True)
+    if any(label not in (1, None) and output is not None and label != output for label, output in pairs):
+        rule = f"must have the output's places, {wanted}"
+        fix = "Resize the labels with `nearest`, or give the task shape=(height, width)." if len(sides) == 2 else ""
+        raise ValueError(refusal("fit", f"y[{task.name!r}]", rule, sides, fix))

@@ -7,13 +7,19 @@ import numpy as np
 
 from kmtl.tasks.outputs import Output
 from kmtl.tasks.shapes import elements_of
+from kmtl.tasks.tempering import tempered
 
 
 class IntervalOutput(Output):
     """An output that may tell how uncertain it is; every kind of task is one, and says below only what differs."""
 
-    # Whether the numbers of an output hang together, so that no plain layer with an activation gives one.
-    constrained: ClassVar[bool] = False
+    # Whether the numbers of an output hang together, so that a layer of the kind makes it and no dense one may.
+    own_output_layer: ClassVar[bool] = False
+
+    @property
+    def lowest_loss(self) -> float:
+        """What the kind's own loss cannot go below: 0, unless it is the likelihood of a density."""
+        return 0.0
 
     def metric_of_outputs(self, name: str) -> Callable[[Any, Any], Any] | None:
         """A function whose mean over the labels is a metric by this name, where it needs more than `metric_outputs`.
@@ -27,6 +33,15 @@ class IntervalOutput(Output):
         """
         del name
         return None
+
+    def tempered(self, probabilities: Any, temperature: float) -> Any:
+        """What probabilities of classes become when the logits that they are made of are divided by a temperature.
+
+        Args:
+            probabilities: Array `(rows, classes)`.
+            temperature: Above 0; 1 changes nothing, more is less sure.
+        """
+        return tempered(probabilities, temperature)
 
     def band(self, outputs: Any) -> tuple[Any, Any, Any] | None:
         """Where an output places its label, and the unit in which a miss is counted, for intervals.
@@ -51,7 +66,7 @@ class IntervalOutput(Output):
             outputs: Array `(n, *output_shape)`.
 
         Returns:
-            Lower and upper ends, `(n, elements)` each, NumPy; the widest first.
+            Lower and upper ends, `(n, elements)` each, NumPy; the one that counts first, where one is to stand for all.
         """
         del outputs
         return {}
@@ -68,3 +83,16 @@ class IntervalOutput(Output):
         """
         del labels, outputs
         return None
+
+    def with_spread(self, outputs: Any, factor: float) -> Any:
+        """Outputs that tell so many times as much uncertainty about the same values.
+
+        Args:
+            outputs: Array `(n, *output_shape)`.
+            factor: Above 0.
+
+        Returns:
+            Array of the same shape, float64.
+        """
+        del factor
+        return np.asarray(outputs, "float64")

@@ -68,10 +68,24 @@ class ResizingLike(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Enlarges the first map."""
         tensor, like = inputs
-        values = ops.image.resize(tensor, ops.shape(like)[1:3], interpolation="bilinear", data_format="channels_last")
-        return ops.cast(values, self.compute_dtype)
+        sides = ops.shape(like)
+        return _stretched(_stretched(tensor, 1, sides[1]), 2, sides[2])
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """Height and width of the other map."""
         (batch, _, _, channels), like = input_shape
         return (batch, *like[1:3], channels)
+
+
+def _stretched(values: Any, axis: int, length: Any) -> Any:
+    """Interpolates between the pixels on an axis, whose length and the wanted one may both be open."""
+    own = ops.shape(values)[axis]
+    # Of the middle of each new pixel, in old pixels; beyond the first and the last one it is theirs.
+    places = (ops.cast(ops.arange(length), "float32") + 0.5) * (ops.cast(own, "float32") / ops.cast(length, "float32"))
+    places = ops.clip(places - 0.5, 0.0, ops.cast(own - 1, "float32"))
+    low = ops.floor(places)
+    shape = [-1 if one == axis else 1 for one in range(4)]
+    share = ops.cast(ops.reshape(places - low, shape), values.dtype)
+    low = ops.cast(low, "int32")
+    high = ops.minimum(low + 1, own - 1)
+    return (1 - share) * ops.take(values, low, axis=axis) + share * ops.take(values, high, axis=axis)

@@ -3,12 +3,12 @@
 import functools
 from collections.abc import Callable, Mapping
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
 from kmtl._checks import Refusals, is_number, is_weight
-from kmtl._keras_private import layer_behind, operations_behind, shared_tensors
+from kmtl._keras_private import layer_behind, operations_behind, path, shared_tensors
 from kmtl.model.graph_copy import Change
 from kmtl.sharing import Fork
 from kmtl.training.builds import refuse_build
@@ -77,7 +77,8 @@ def regularized(
         if penalty is None and not dropout:
             return model
         ends = _feature_layers(model) if dropout else set()
-        change = Change(functools.partial(_penalized, penalty), functools.partial(_through_dropout, ends, dropout))
+        through = functools.partial(_through_dropout, _Places(model, ends), dropout)
+        change = Change(functools.partial(_penalized, penalty), through)
         return model.remade(change, _OWNER)
 
     return built
@@ -97,16 +98,33 @@ def _penalized(penalty: Any, config: Any) -> Any:
     return found
 
 
+class _Places(NamedTuple):
+    """Where features end.
+
+    Attributes:
+        model: The model.
+        ends: Names of the layers whose outputs the heads read, but for forks.
+    """
+
+    model: Any
+    ends: set[str]
+
+    def name(self, fork: Fork, task: str) -> str:
+        """Names the dropout of what a fork hands to a task, whose head may read several maps."""
+        several = sum(task in one.names for one in self.model.forks) > 1
+        return f"{task}_{fork.name}_dropout" if several else f"{task}_features_dropout"
+
+
 def _through_dropout(
-    ends: set[str], rate: float, layer: Any, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    places: _Places, rate: float, layer: Any, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Calls a layer in the new graph; what heads read, of a fork or of the layers that features end in, is dropped."""
     if not rate:
         return call(*args, **kwargs)
-    outputs = call(*keras.tree.map_structure(functools.partial(_dropped_input, ends, rate), args), **kwargs)
+    outputs = call(*keras.tree.map_structure(functools.partial(_dropped_input, places.ends, rate), args), **kwargs)
     if isinstance(layer, Fork):
-        return {name: dropped(copy, rate, f"{name}_features_dropout") for name, copy in outputs.items()}
-    return dropped(outputs, rate, f"{layer.name}_head_dropout") if layer.name in ends else outputs
+        return {name: dropped(copy, rate, places.name(layer, name)) for name, copy in outputs.items()}
+    return dropped(outputs, rate, f"{layer.name}_head_dropout") if layer.name in places.ends else outputs
 
 
 def _dropped_input(ends: set[str], rate: float, tensor: Any) -> Any:
@@ -124,16 +142,25 @@ def _feature_layers(model: Any) -> set[str]:
         ends = {layer_behind(tensor).name for tensor in shared_tensors(model, _serves_apart)}
         if ends:
             return ends
-    return {name for task in left if (name := _head_reads(model, task.name)) is not None}
+    return {name for task in left for name in _head_reads(model, task.name)}
 
 
-def _head_reads(model: Any, task: str) -> str | None:
-    """Name of the layer that a head reads: before the layers of the task's name, or before the last kernel."""
+def _head_reads(model: Any, task: str) -> set[str]:
+    """Names of the layers that a head reads: before the layers of the task's name, or before the last kernel."""
+
+    def is_own(layer: Any) -> bool:
+        return bool(layer.name == task or layer.name.startswith(f"{task}_"))
+
     behind = list(operations_behind(model.output[task]))
-    own = list(takewhile(lambda one: one.name == task or one.name.startswith(f"{task}_"), behind))
+    own = list(takewhile(is_own, behind))
+    if own and len(own) == len(behind):
+        # Its own layers join several maps.
+        nodes = path([model.output[task]], {id(tensor) for tensor in model.inputs}).nodes
+        read = [layer_behind(tensor) for node in nodes if is_own(node.operation) for tensor in node.input_tensors]
+        return {layer.name for layer in read if not is_own(layer)}
     places = [place for place, one in enumerate(behind) if hasattr(one, "kernel")]
     place = len(own) if own else places[0] + 1 if places else len(behind)
-    return str(behind[place].name) if place < len(behind) else None
+    return {str(behind[place].name)} if place < len(behind) else set()
 
 
 def _serves_apart(layer: Any) -> bool:

@@ -10,6 +10,7 @@ from kmtl._checks import Refusals, refusal, require, words
 from kmtl.trunks.features import can_pool, end_of_trunk
 from kmtl.trunks.model_outputs import chosen_output
 from kmtl.trunks.options import Options, TrunkOptions, attempt, check_symbolic, options_of, shows_options
+from kmtl.trunks.sequence_layers import WithMask
 
 _OWNER = "backbone"
 
@@ -40,7 +41,8 @@ def backbone(
         model: A model of one image, of text, or of several inputs. Its output may be a vector, a feature map, a
             sequence of tokens, or a dict of them.
         image: What the model reads, `(batch, height, width, channels)`; of several inputs a dict by name, as BERT's
-            `{"token_ids": ..., "padding_mask": ..., "segment_ids": ...}`. None continues from the model's own
+            `{"token_ids": ..., "padding_mask": ..., "segment_ids": ...}`, as KerasHub's preprocessors return them;
+            `padding_mask` is then the mask of the sequence. None continues from the model's own
             inputs; then pass `model.input` on as the input of the whole.
         output: Which output of several to take, by its key; or the name of any layer of a functional
             model, to take features from the middle (what the layer returned when first called).
@@ -69,7 +71,7 @@ def backbone(
     _check(model, image, weights, preprocess, chosen)
     tensor = chosen_output(_OWNER, model, image if preprocess is None else preprocess(image), output)
     _check_output(tensor, chosen)
-    features = end_of_trunk(tensor, chosen)
+    features = end_of_trunk(_masked(tensor, getattr(model, "input", None) if image is None else image, chosen), chosen)
     if weights is not None:
         model.load_weights(weights)
     if not trainable:
@@ -102,6 +104,14 @@ def _check(model: Any, image: Any, weights: Any, preprocess: Any, options: Optio
 def _check_file(owner: str, argument: str, value: Any) -> None:
     """Refuses a path where no file is."""
     require(value is None or Path(value).is_file(), owner, argument, "must be a file", value)
+
+
+def _masked(tensor: Any, given: Any, options: Options) -> Any:
+    """Lets what is pooled from a sequence leave out the padding that the model was told of."""
+    mask = given.get("padding_mask") if isinstance(given, dict) else None
+    if mask is None or len(tensor.shape) != 3 or tensor.shape[1] != mask.shape[1]:
+        return tensor
+    return WithMask(name=options.part("mask"))([tensor, mask])
 
 
 def _check_output(tensor: Any, options: Options) -> None:

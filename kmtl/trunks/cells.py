@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from kmtl._checks import Refusals, some, words
 
@@ -16,6 +17,13 @@ DTYPES = {"number": "float32", "category": "string", "code": "int64"}
 def missing(kind: str) -> Any:
     """What stands in an array of this kind where a cell is missing."""
     return np.float32(MISSING[kind]) if kind == "number" else MISSING[kind]
+
+
+def present(tensor: Any, kind: str) -> Any:
+    """Which cells of an input of this kind are there; a number that is NaN is not, either."""
+    if kind == "number":
+        return ops.logical_not(ops.logical_or(ops.isnan(tensor), tensor <= MISSING[kind]))
+    return ops.not_equal(tensor, MISSING[kind])
 
 
 def table(refusals: Refusals, given: Any) -> Any:

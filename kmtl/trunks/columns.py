@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from keras import ops
 
 from kmtl._checks import Refusals, near, near_match, whole, words
 from kmtl._table import Result, Table
@@ -115,6 +116,18 @@ class Columns(Result, Mapping[str, Column]):
     def inputs(self) -> dict[str, Any]:
         """Makes one `keras.Input` a column, `(batch,)` by its name: float32, text, or int64 for codes."""
         return {name: keras.Input((), dtype=cells.DTYPES[one.kind], name=name) for name, one in self.items()}
+
+    def present(self, inputs: Mapping[str, Any]) -> Any:
+        """Tells which rows of a table are there, `(batch,)` bools: those with a cell that is not missing.
+
+        For fusions, where the table is one input of several and some rows come without it: `kmtl.sharing.FeatureFusion`
+        takes it beside what `kmtl.sharing.present_rows` tells of an image.
+
+        Args:
+            inputs: Tensors by column, as `inputs` makes them; further ones are passed over.
+        """
+        there = [cells.present(inputs[name], one.kind) for name, one in self.items()]
+        return ops.any(ops.stack(there, axis=-1), axis=-1)
 
     def arrays(self, frame: Any) -> dict[str, Any]:
         """Makes a model's inputs of a table, missing cells as the model reads them.

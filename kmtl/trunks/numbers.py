@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kmtl.trunks.cells import MISSING
+from kmtl.trunks.cells import present
 
 # Standard deviations from the mean up to which a number counts as it is.
 _LINEAR = 3.0
@@ -40,7 +40,7 @@ class StandardizedNumbers(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Standardises."""
         numbers = ops.stack(inputs, axis=-1)
-        missing = ops.logical_or(ops.isnan(numbers), numbers <= MISSING["number"])
+        missing = ops.logical_not(present(numbers, "number"))
         scaled = (ops.where(missing, ops.array(self.means), numbers) - ops.array(self.means)) / ops.array(self.scales)
         size = ops.abs(scaled)
         beyond = ops.sign(scaled) * (_LINEAR + ops.log(1.0 + ops.maximum(size - _LINEAR, 0.0)))

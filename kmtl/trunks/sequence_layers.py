@@ -106,3 +106,31 @@ class TokenPooling(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
         return {**super().get_config(), "kind": self.kind}
+
+
+@keras.saving.register_keras_serializable(package="kmtl")
+class WithMask(keras.layers.Layer):
+    """Puts a mask on a sequence whose maker was told of the padding and did not tell of it.
+
+    Shapes: `[(batch, tokens, width), (batch, tokens)]` in, the first of them out.
+
+    >>> sequence = WithMask()([ops.ones((1, 3, 2)), ops.array([[1, 1, 0]])])
+    >>> TokenPooling()(sequence).shape
+    TensorShape([1, 2])
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the sequence."""
+        return ops.copy(inputs[0])
+
+    def compute_mask(self, inputs: Any, _mask: Any = None) -> Any:
+        """Where the mask is not 0."""
+        return ops.cast(inputs[1], "bool")
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Of the sequence."""
+        return input_shape[0]

@@ -45,7 +45,7 @@ def table(
     A table whose rows come without it, beside an image that has one, is missing in each cell of such a row.
 
     Args:
-        inputs: `{column: tensor}`, `(batch,)` each, as `columns.inputs()` makes them.
+        inputs: `{column: tensor}`, `(batch,)` each, as `columns.inputs()` makes them; further inputs are passed over.
         columns: `kmtl.trunks.Columns.of(frame, leave_out=[...])`.
         widths: Of the dense layers; `()` gives the encoded table itself.
         normalization: Behind each dense layer, as of `kmtl.trunks.Options`.
@@ -100,12 +100,10 @@ def _check_inputs(refusals: Refusals, inputs: Any, columns: Any) -> None:
         got = words(type(inputs if argument == "inputs" else columns).__name__)
         refusals.add(argument, rule, got, "columns = kmtl.trunks.Columns.of(frame); inputs = columns.inputs().")
         return
-    for key in inputs:
-        if key not in columns:
-            refusals.add("inputs", "must be columns of the table", key, near_match(str(key), columns))
     for key, column in columns.items():
         if key not in inputs:
-            refusals.add("inputs", "must hold every column", words(f"none named {key!r}"))
+            others = [str(other) for other in inputs if other not in columns]
+            refusals.add("inputs", "must hold every column", words(f"none named {key!r}"), near_match(key, others))
             continue
         check_symbolic(_OWNER, inputs[key], argument=f"inputs[{key!r}]", example="columns.inputs()")
         found, dtype = inputs[key], DTYPES[column.kind]

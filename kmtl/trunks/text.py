@@ -46,11 +46,12 @@ def text(
     masks: it reaches no word, and `kmtl.trunks.pool` counts real words only; an empty text is a vector of zeros
     before the dense layer. Bytes that are no UTF-8 are unknown words, in serving as in training.
 
-    All of it is in the saved model, the vocabulary included: text in, by TensorFlow alone. Texts of files for LiteRT
-    and ONNX must be words' numbers, since neither splits text.
+    All of it is in the saved model, the vocabulary included: text in, by TensorFlow alone. LiteRT and ONNX split no
+    text: build the model anew on numbers of words, without affixes, and give it the weights, which are the same.
 
     Args:
-        texts: Strings `(batch,)`: `keras.Input((), dtype="string")`.
+        texts: Strings `(batch,)`: `keras.Input((), dtype="string")`. Or numbers of words `(batch, tokens)`, as
+            `kmtl.trunks.word_numbers` makes them: `keras.Input((tokens,), dtype="int32")`.
         vocabulary: Words, as `kmtl.trunks.vocabulary(texts)` returns them; or an adapted
             `keras.layers.TextVectorization`, whose words and standardisation are taken.
         tokens: Most words of a text.
@@ -94,7 +95,7 @@ def _checked(
 ) -> Vocabulary:
     """Returns the vocabulary, or refuses all that is wrong."""
     with Refusals("text") as refusals:
-        _check_texts(refusals, texts)
+        _check_input(refusals, texts, sizes["tokens"], affixes)
         known = checked_vocabulary(refusals, words, standardize)
         for argument, value in sizes.items():
             attempt(refusals, size, argument, value)
@@ -106,10 +107,21 @@ def _checked(
     return known
 
 
-def _check_texts(refusals: Refusals, texts: Any) -> None:
+def _check_input(refusals: Refusals, texts: Any, tokens: Any, affixes: Any) -> None:
+    """Records an input that is neither text nor numbers of words, and numbers of which letters are wanted."""
+    if not isinstance(texts, keras.KerasTensor) or not keras.backend.is_int_dtype(texts.dtype):
+        check_texts(refusals, texts)
+        return
+    if tuple(texts.shape[1:]) != (tokens,):
+        refusals.add("texts", f"must have shape (batch, {tokens}) where they are numbers of words", tuple(texts.shape))
+    if affixes is True:
+        refusals.add("affixes", "must be False: numbers of words have no letters", affixes)
+
+
+def check_texts(refusals: Refusals, texts: Any) -> None:
     """Records an input that is no text, or not one text an example."""
     example = 'keras.Input((), dtype="string")'
-    check_symbolic("text", texts, argument="texts", example=example)
+    check_symbolic(refusals.owner, texts, argument="texts", example=example)
     if texts.dtype != "string":
         refusals.add("texts", "must hold text", texts.dtype, f"Pass {example}.")
     elif len(texts.shape) != 1:
@@ -138,6 +150,19 @@ def _check_options(refusals: Refusals, width: Any, options: Options) -> None:
 
 def _word_vectors(texts: Any, known: Vocabulary, tokens: int, width: int, affixes: bool, options: Options) -> Any:
     """Looks the words up; their vectors carry the mask of where a word is."""
+    words, numbers = (None, texts) if texts.dtype != "string" else _looked_up(texts, known, tokens, options)
+    layer = keras.layers.Embedding(len(known.words) + 2, width, mask_zero=True, name=options.part("vectors"))
+    tensor = layer(numbers)
+    if affixes:
+        letters = AffixEmbedding(width, name=options.part("affixes"))(words)
+        tensor = keras.layers.Add(name=options.part("vectors_add"))([tensor, letters])
+    if options.dropout:
+        tensor = keras.layers.Dropout(float(options.dropout), name=options.part("vectors_dropout"))(tensor)
+    return tensor
+
+
+def _looked_up(texts: Any, known: Vocabulary, tokens: int, options: Options) -> tuple[Any, Any]:
+    """The words of texts, and their numbers."""
     words = SplitWords(tokens, name=options.part("split"))(texts)
     looked_up = words
     if known.standardize is not None:
@@ -146,11 +171,4 @@ def _word_vectors(texts: Any, known: Vocabulary, tokens: int, width: int, affixe
     lookup = keras.layers.StringLookup(
         vocabulary=known.words, mask_token="", oov_token="not known", name=options.part("lookup")
     )
-    layer = keras.layers.Embedding(len(known.words) + 2, width, mask_zero=True, name=options.part("vectors"))
-    tensor = layer(lookup(looked_up))
-    if affixes:
-        letters = AffixEmbedding(width, name=options.part("affixes"))(words)
-        tensor = keras.layers.Add(name=options.part("vectors_add"))([tensor, letters])
-    if options.dropout:
-        tensor = keras.layers.Dropout(float(options.dropout), name=options.part("vectors_dropout"))(tensor)
-    return tensor
+    return words, lookup(looked_up)

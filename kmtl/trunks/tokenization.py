@@ -64,7 +64,7 @@ def affixes(words: Any) -> Any:
     return tf.stack([tf.strings.join([str(kind), part]) for kind, part in enumerate([*parts, shape])], axis=-1)
 
 
-class _TextLayer(keras.layers.Layer):
+class TextLayer(keras.layers.Layer):
     """A layer of strings: nothing that XLA compiles."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -73,7 +73,7 @@ class _TextLayer(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
-class SplitWords(_TextLayer):
+class SplitWords(TextLayer):
     """The words of a text, split at white space, so that place i is word i; "" behind the last one.
 
     Shapes: strings `(batch,)` in, strings `(batch, tokens)` out.
@@ -104,7 +104,7 @@ class SplitWords(_TextLayer):
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
-class StandardizeWords(_TextLayer):
+class StandardizeWords(TextLayer):
     """Words as a vocabulary has them: in lower case, without punctuation, or both.
 
     Shapes: strings in, as many strings out.
@@ -137,7 +137,7 @@ class StandardizeWords(_TextLayer):
 
 
 @keras.saving.register_keras_serializable(package="kmtl")
-class AffixEmbedding(_TextLayer):
+class AffixEmbedding(TextLayer):
     """What the letters of a word tell, for words that no vocabulary holds: a sum of learned vectors.
 
     One each of its first one, two and three letters, of its last ones, and of its shape (runs of capitals, other

@@ -84,6 +84,35 @@ def word_counts(texts: Iterable[Any]) -> Any:
     return keras.ops.convert_to_numpy(split(found).row_lengths())
 
 
+def word_numbers(texts: Iterable[Any], vocabulary: Any, tokens: int = 32, *, standardize: str | None = "auto") -> Any:
+    """Numbers the words of texts as `kmtl.trunks.text` does, for a model that reads numbers where no text is split.
+
+    Args:
+        texts: As for `vocabulary`.
+        vocabulary: As for `kmtl.trunks.text`.
+        tokens: Most words of a text.
+        standardize: As for `kmtl.trunks.text`.
+
+    Returns:
+        NumPy array `(texts, tokens)` of int32: 0 behind the end, 1 for what is not known, and i + 2 for word i of
+        the vocabulary.
+
+    Raises:
+        ValueError: If an argument breaks its rule; all offenders at once.
+
+    >>> word_numbers(["a Red fox", ""], ["fox", "red"], tokens=4).tolist()
+    [[1, 3, 2, 0], [0, 0, 0, 0]]
+    """
+    with Refusals("word_numbers") as refusals:
+        found = _checked_texts(refusals, texts)
+        known = checked_vocabulary(refusals, vocabulary, standardize)
+        attempt(refusals, _at_least_one, "tokens", tokens)
+    numbers = {word.encode(): number for number, word in enumerate(known.words, start=2)} | {b"": 0}
+    looked_up = standardized(split(found).to_tensor("", shape=(None, tokens)), known.standardize)
+    listed = [[numbers.get(word, 1) for word in row] for row in keras.ops.convert_to_numpy(looked_up).tolist()]
+    return np.array(listed, "int32")
+
+
 def checked_vocabulary(refusals: Refusals, given: Any, standardize: Any) -> Vocabulary:
     """Returns the words of a list or of a layer, and records what is wrong with them.
 

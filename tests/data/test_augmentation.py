@@ -98,6 +98,63 @@ def test_what_comes_in_from_outside_has_no_label_whatever_it_is_filled_with():
         np.testing.assert_array_equal(moved["kind"], weights["kind"])
 
 
+def test_a_box_goes_where_its_rectangle_goes():
+    size, form = (48, 64), "center_xywh"
+    task = kmtl.Detection("boxes", 2, grid=4, bounding_box_format=form, image_shape=size)
+    corners = np.array([[20, 12, 30, 30], [52, 2, 64, 12]], "float32")
+    images = np.zeros((8, *size, 1), "float32")
+    images[:, 12:30, 20:30], images[:, 2:12, 52:64] = 1.0, 1.0
+    boxes = keras.utils.bounding_boxes.convert_format(corners, "xyxy", form, *size)
+    labels = task.labels([boxes] * 6 + [[], boxes], [[0, 1]] * 6 + [[], [0, 1]], most=3)
+    labels[7, 0] = np.nan  # A label with NaN in it is missing as a whole.
+    masks = np.stack([images[..., 0] == 1, np.zeros((8, *size))], -1)
+    masks[:, 2:12, 52:64] = [0, 1]
+    mask = kmtl.Segmentation("mask", 3, shape=size)
+    given = {"boxes": labels, "mask": masks[..., 0].astype("int32") + 2 * masks[..., 1].astype("int32")}
+    still = {"fill_mode": "constant"}
+    chain = [layers.RandomTranslation(0.2, 0.2, **still), layers.RandomRotation(0.02, **still), layers.RandomFlip()]
+    moved = augment(tf.data.Dataset.from_tensors((images, given)), chain, [task, mask], seed=5)
+    (_, found), *_ = moved.as_numpy_iterator()
+    assert np.isnan(found["boxes"][7]).all()
+    assert (found["boxes"][6] == -1).all()
+    seen = 0
+    for rows, drawn in zip(found["boxes"][:6], found["mask"][:6], strict=True):
+        for row, number in zip(rows, (1, 2), strict=False):
+            where = drawn == number
+            if row[4] < 0 or not where.any():
+                assert (row == -1).all()
+                assert where.sum() < 20
+                continue
+            down, right = np.nonzero(where)
+            box = keras.utils.bounding_boxes.convert_format(row[None, :4], form, "xyxy", *size).numpy()[0]
+            assert row[4] == number - 1
+            assert box.min() >= 0
+            assert (box[2:] <= [64, 48]).all()
+            truth = np.array([right.min(), down.min(), right.max() + 1, down.max() + 1])
+            if truth[:2].min() > 0 and (truth[2:] < [64, 48]).all():
+                np.testing.assert_allclose(box, truth, atol=1.6)
+                seen += 1
+    assert seen > 4
+    assert (found["boxes"][:, 2, 4][:7] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (layers.RandomCrop(24, 24), "must move boxes as they move the images, got RandomCrop, whose boxes Keras"),
+        (
+            layers.RandomRotation(0.1),
+            r"fill_mode='constant' where boxes move, got RandomRotation\(fill_mode='reflect'\)",
+        ),
+        (layers.RandomElasticTransform(fill_mode="constant"), "must move bounding boxes with the images, got"),
+    ],
+)
+def test_layers_that_leave_boxes_behind_are_refused(layer, message):
+    boxes = tf.data.Dataset.from_tensors((bars(), {"boxes": np.full((6, 1, 5), -1.0, "float32")}))
+    with pytest.raises(ValueError, match=message):
+        augment(boxes, layer, [kmtl.Detection("boxes", 2, grid=4)])
+
+
 def test_a_seed_tells_every_epoch_and_the_stream_from_any_batch():
     chain = [layers.RandomFlip(), layers.RandomTranslation(0.1, 0.1)]
     one, again = (augment(dataset(), chain, TASKS, seed=3) for _ in range(2))

@@ -11,7 +11,7 @@ from tensorflow_datasets.datasets.oxford_iiit_pet import oxford_iiit_pet_dataset
 
 from kmtl.data.built_in.catalogue import find, names, tasks
 from kmtl.data.built_in.loading import load
-from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Segmentation
+from kmtl.tasks import BinaryClassification, Classification, Detection, MultiLabel, Regression, Segmentation
 
 DOWNLOADED = ["shapes3d", "dsprites", "celeb_a", "oxford_iiit_pet"]
 KINDS = {
@@ -69,11 +69,13 @@ def test_tasks_are_of_the_right_kind_and_width(name):
             assert task.label_shape == width
 
 
-def test_a_scene_is_counted_named_and_segmented():
+def test_a_scene_is_counted_named_detected_and_segmented():
+    digits = list("0123456789")
     assert tasks("digit_scenes") == [
         Classification("count", classes=6),
         MultiLabel("digits", labels=10),
-        Segmentation("mask", classes=11, shape=(64, 64), label_names=["paper", *"0123456789"]),
+        Detection("boxes", classes=10, grid=8, label_names=digits),
+        Segmentation("mask", classes=11, shape=(64, 64), label_names=["paper", *digits]),
     ]
 
 

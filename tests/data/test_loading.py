@@ -63,12 +63,15 @@ def test_multi_digits_has_the_documented_form(loaded):
 
 def test_digit_scenes_has_the_documented_form(loaded):
     wanted = tasks("digit_scenes")
-    images, labels = epoch(loaded("digit_scenes", hide={"mask": 0.5})[0])
+    images, labels = epoch(loaded("digit_scenes", hide={"mask": 0.5, "boxes": 0.5})[0])
     assert (images.shape, images.dtype) == ((600, 64, 64, 1), np.float32)
     assert list(labels) == [task.name for task in wanted]
     for task in wanted:
-        assert (labels[task.name].dtype.name, labels[task.name].shape[1:]) == (task.label_dtype, task.label_shape)
+        assert labels[task.name].dtype.name == task.label_dtype
+        assert task.fits(labels[task.name].shape)
+    assert labels["boxes"].shape == (600, 5, 5)
     assert (labels["mask"] == -1).all(axis=(1, 2)).sum() == 300
+    assert np.isnan(labels["boxes"]).all(axis=(1, 2)).sum() == 300
 
 
 @pytest.mark.parametrize("fresh", [False, True])

@@ -15,7 +15,8 @@ from kmtl.feeding.resume import stream_from
 
 POSITION = 9
 # One of each way to make a stream.
-WAYS = ["arrays", "folder", "load", "load fresh", "tfrecord", "array_record", "mix, shuffled", "mix of shards"]
+WAYS = ["arrays", "folder", "load", "load fresh", "load fresh, moved", "tfrecord", "array_record", "mix, shuffled"]
+WAYS += ["mix of shards"]
 PROGRAM = """
 import json, sys
 sys.path.insert(0, sys.argv[1])

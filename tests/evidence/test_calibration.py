@@ -13,14 +13,14 @@ import kmtl
 import kmtl.export
 from kmtl.evidence import calibrate, conformal
 from kmtl.evidence.calibration_fits import best_temperature, best_threshold, calibration_error, f1, log_loss, tempered
-from kmtl.evidence.conformal import quantile
+from kmtl.evidence.conformal_scores import quantile
 from kmtl.tasks.logits import logits_layer
 
 RANDOM = np.random.default_rng(0)
 ROWS = 160
 X = 3 * RANDOM.normal(size=(ROWS, 4, 4, 1)).astype("float32")
 BINARIES = ["red", "old", "wet"]
-TASKS = ["kind", *BINARIES, "tags", "mask", "big"]
+TASKS = ["kind", *BINARIES, "tags", "mask", "grade", "rank", "big"]
 
 
 def made_anew():
@@ -29,19 +29,24 @@ def made_anew():
     pixels = keras.layers.Conv2D(3, 3, strides=2, padding="same", name="trunk")(image)
     tasks = [kmtl.Classification("kind", 3), *(kmtl.BinaryClassification(name, hidden=3) for name in BINARIES)]
     tasks += [kmtl.MultiLabel("tags", 2), kmtl.Segmentation("mask", 2, shape=(4, 4)), kmtl.Regression("size")]
-    tasks += [kmtl.tasks.OrdinalRegression("grade", 4)]
+    tasks += [kmtl.OrdinalRegression("grade", 4), kmtl.OrdinalRegression("rank", 4, link="cumulative")]
+    tasks += [kmtl.QuantileRegression("price", (0.1, 0.5, 0.9)), kmtl.HeteroscedasticRegression("speed", unit="mm")]
     both = {"map": pixels, "vector": keras.layers.Flatten()(pixels)}
     heads = kmtl.tasks.build_heads(both, tasks, fuse=True)
     # A head of the user's own: its activation is a layer.
     heads["big"] = keras.layers.Activation("sigmoid", name="big")(keras.layers.Dense(1, name="raw")(both["vector"]))
-    made = kmtl.MultiTaskModel(image, heads, tasks=[*tasks, kmtl.BinaryClassification("big")])
+    # And one that is no sigmoid of a linear layer.
+    half = keras.layers.Dense(1, "sigmoid", name="whole")(both["vector"])
+    heads["odd"] = keras.layers.Rescaling(0.5, name="odd")(half)
+    tasks += [kmtl.BinaryClassification("big"), kmtl.BinaryClassification("odd")]
+    made = kmtl.MultiTaskModel(image, heads, tasks=tasks)
     made.compile("adam")
     # As after a training: no bias is 0.
     random = np.random.default_rng(6)
     for variable in made.trainable_variables:
         if "bias" in variable.name:
             variable.assign(random.normal(size=variable.shape))
-    made.adapt(X, {"size": X.mean((1, 2, 3))})
+    made.adapt(X, dict.fromkeys(("size", "price", "speed"), X.mean((1, 2, 3))))
     return made
 
 
@@ -51,15 +56,22 @@ model = states.Reused(made_anew)
 @functools.cache
 def examples():
     """Labels as a model twice too sure of itself would meet them, of which a fifth is missing."""
-    random, found = np.random.default_rng(4), model()
+    random, found = np.random.default_rng(7), model()
     outputs, labels = found.predict(X, verbose=0), {}
     for name, task in found.tasks.items():
         if task.decides:
-            chances = tempered(np.float64(task.class_probabilities(outputs[name])), 2.0)
+            chances = task.tempered(np.float64(task.class_probabilities(outputs[name])), 2.0)
             drawn = (np.log(chances) + random.gumbel(size=chances.shape)).argmax(-1).astype("int32")
             labels[name] = np.where(random.random(drawn.shape) < 0.2, -1, drawn)
-    size = outputs["size"][:, 0] + random.normal(size=ROWS)
-    return labels | {"size": np.where(random.random(ROWS) < 0.2, np.nan, size)}
+    low, middle, high = outputs["price"].T
+    mean, deviation = outputs["speed"].T
+    side = random.normal(size=ROWS)
+    values = {
+        "size": outputs["size"][:, 0] + random.normal(size=ROWS),
+        "price": middle + 1.6 * np.where(side < 0, middle - low, high - middle) * side,
+        "speed": mean + 3.0 * deviation * random.normal(size=ROWS),
+    }
+    return labels | {name: np.where(random.random(ROWS) < 0.2, np.nan, value) for name, value in values.items()}
 
 
 Y = examples()
@@ -72,12 +84,6 @@ def made():
     before = dict(found.tasks)
     yield found
     found.tasks.update(before)
-
-
-def logits(task, outputs):
-    """Those of the classes, up to what a softmax does not see; half of that of yes."""
-    p = np.log(np.float64(task.class_probabilities(outputs)))
-    return p - p.mean(axis=-1, keepdims=True)
 
 
 def test_the_temperature_is_that_which_the_labels_were_drawn_with():
@@ -125,16 +131,45 @@ def test_folding_divides_the_logits_of_every_kind_of_head(made):
     found = calibrate(made, X, Y)
     after = made.predict(X, verbose=0)
     assert [row.task for row in found.rows] == TASKS
-    assert found.skipped == {"grade": "no softmax or sigmoid of a linear layer"}
+    assert found.skipped == {"odd": "no softmax or sigmoid of a linear layer"}
     for row in found.rows:
         assert 1.2 < row.temperature < 5
         task = made.tasks[row.task]
-        wanted = logits(task, before[row.task]) / row.temperature
-        np.testing.assert_allclose(logits(task, after[row.task]), wanted, rtol=1e-3, atol=1e-5)
-        assert (before[row.task].argmax(-1) == after[row.task].argmax(-1)).all()
+        given, told = (np.asarray(task.class_probabilities(one[row.task]), "float64") for one in (before, after))
+        np.testing.assert_allclose(np.log(told), np.log(task.tempered(given, row.temperature)), rtol=1e-3, atol=1e-4)
+        # A median may move.
+        assert task.kind == "ordinal" or (given.argmax(-1) == told.argmax(-1)).all()
     # What no temperature belongs to is as it was, bit by bit.
-    for name in ("size", "grade"):
+    for name in ("size", "odd"):
         np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_uncertainty_is_scaled_in_the_model_and_then_what_the_labels_show(made):
+    before = made.predict(X, verbose=0)
+    found = {row.task: row for row in calibrate(made, X, Y, tasks=["price", "speed"]).spreads}
+    after = made.predict(X, verbose=0)
+    # Labels were drawn with a deviation of 1.6 half widths to each side, and of three deviations.
+    for name, wanted in {"price": 1.6 * 1.2816, "speed": 3.0}.items():
+        row, task = found[name], made.tasks[name]
+        assert row.factor == pytest.approx(wanted, rel=0.2)
+        np.testing.assert_allclose(after[name], task.with_spread(before[name], row.factor), rtol=1e-4, atol=1e-4)
+        # What it says of the label itself is the same, bit by bit.
+        np.testing.assert_array_equal(*(np.asarray(task.metric_outputs(one[name])) for one in (before, after)))
+        promised, covered, covers = row.intervals[0]
+        assert covered < promised - 0.2
+        assert covers == pytest.approx(promised, abs=0.05)
+        assert row.width[1] == pytest.approx(row.width[0] * row.factor, rel=1e-6)
+    # Conformal prediction: at least 0.8 of the labels, and no more than one more.
+    assert 0 <= found["price"].intervals[0][2] - 0.8 <= 2 / found["price"].labels
+    repeated = calibrate(made, X, Y, tasks=["price", "speed"])
+    assert [row.factor for row in repeated.spreads] == pytest.approx([1.0, 1.0], rel=1e-4)
+    assert "covered after" in str(repeated)
+
+
+def test_too_few_labels_tell_no_uncertainty(made):
+    few = {"price": np.where(np.arange(ROWS) < 2, Y["price"], np.nan)}
+    with pytest.raises(ValueError, match=r"must label task 'price' often enough .* got a factor of inf from \d labels"):
+        calibrate(made, X, few, tasks=["price"])
 
 
 def test_what_is_told_is_what_keras_measures_and_calibrating_again_finds_nothing(made):
@@ -148,9 +183,10 @@ def test_what_is_told_is_what_keras_measures_and_calibrating_again_finds_nothing
         if row.task != "tags":
             assert row.log_loss == pytest.approx((before[loss], after[loss]), rel=1e-4)
     again = calibrate(made, X, Y)
-    assert [row.temperature for row in again.rows] == pytest.approx([1.0] * 7, rel=2e-3)
+    assert [row.temperature for row in again.rows] == pytest.approx([1.0] * len(TASKS), rel=2e-3)
     assert found.table()["labels"].tolist() == [int((Y[name] >= 0).sum()) for name in TASKS]
-    assert len(found.plot().axes) == 9
+    # Three columns of panels: a task of classes each, and two that tell intervals.
+    assert len(found.plot().axes) == 12
 
 
 def test_thresholds_are_part_of_the_model_and_of_what_is_exported(made, tmp_path):
@@ -184,7 +220,7 @@ def test_wrong_requests_are_refused_and_change_nothing(made):
     before = states.values(made)
     for options, words in [
         ({"tasks": ["kin"]}, "`tasks` must be tasks of the model, got 'kin'. Did you mean 'kind'"),
-        ({"tasks": ["size", "grade"]}, "must not name 'size'.*no task of classes.*\n.*'grade'.*no softmax"),
+        ({"tasks": ["size", "odd"]}, "must not name 'size'.*no task of classes.*\n.*'odd'.*no softmax"),
         ({"thresholds": "f2"}, "`thresholds` must be the name of a rule"),
         ({"thresholds": "cost"}, "`costs` must be two numbers"),
         ({"costs": (1, 2)}, "`costs` must be two numbers"),
@@ -234,7 +270,8 @@ def test_sets_and_intervals_hold_the_truth_as_often_as_promised(made, method):
     # On the labels that it stands on, (n + 1)(1 - alpha) of n are within, rounded up, and no more unless they tie.
     for row in own.rows:
         assert 0.8 <= row["covered"] <= 1.0
-    assert {row["task"]: row["covered"] for row in own.rows}["size"] == pytest.approx(0.8, abs=0.03)
+    covered = {row["task"]: row["covered"] for row in own.rows}
+    assert [covered[name] for name in ("size", "price", "speed")] == pytest.approx([0.8] * 3, abs=0.03)
     other = found.coverage(X[half:], {name: values[half:] for name, values in Y.items()})
     covered = [row["covered"] for row in other.rows]
     assert np.mean(covered) > 0.76

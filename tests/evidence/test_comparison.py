@@ -101,7 +101,7 @@ def build(tasks):
     image = keras.Input((8, 8, 1), name="image")
     features = keras.layers.Dense(8, activation="relu")(keras.layers.Flatten()(image))
     model = kmtl.MultiTaskModel.from_features(image, features, tasks)
-    model.compile(keras.optimizers.Adam(0.01))
+    model.compile(keras.optimizers.Adam(0.01), run_eagerly=True)
     return model
 
 
@@ -155,14 +155,9 @@ def test_single_models_of_other_seeds_are_refused(by_hand):
 
 
 def test_arrays_are_compared_as_batches_are_and_each_training_tells_what_is_left(capsys):
-    def eager(tasks):
-        model = build(tasks)
-        model.compile("adam", run_eagerly=True)
-        return model
-
     ((x, y),) = kmtl.data.only(dataset(8), ["speed", "kind"]).as_numpy_iterator()
     options = {"epochs": 1, "seeds": 1, "batch_size": 4}
-    found = compare(eager, TASKS[:2], (x, y), (x, y, np.ones(8)), validation=(x, y), verbose=2, **options)
+    found = compare(build, TASKS[:2], (x, y), (x, y, np.ones(8)), validation=(x, y), verbose=2, **options)
     shown = capsys.readouterr().out
     assert [run.seed for run in found.joint] == [0]
     logs = found.model.evaluate(x, y, verbose=0, return_dict=True)

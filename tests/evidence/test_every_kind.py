@@ -25,9 +25,10 @@ def dataset(seed=0):
 
 def build(tasks):
     image = keras.Input((4, 4, 1), name="image")
-    features = keras.layers.Conv2D(3, 3, strides=2, padding="same", activation="tanh")(image)
+    fine = keras.layers.Conv2D(3, 3, padding="same", activation="tanh")(image)
+    features = keras.layers.Conv2D(3, 3, strides=2, padding="same", activation="tanh")(fine)
     every = {
-        "map": features,
+        "map": [fine, features],
         "sequence": keras.layers.Reshape((4, -1))(features),
         "vector": keras.layers.GlobalAveragePooling2D()(features),
     }
@@ -69,10 +70,14 @@ def test_a_sample_tells_and_draws_what_the_task_does(model, axes, name):
         assert line == task.describe(label[place], outputs[task.name][place])
         # The second example has no label.
         assert ("?" in line) == (place == 1)
-        if task.dense_axes == 2:
+        if task.dense_axes == 2 and task.decides:
             decided = keras.ops.convert_to_numpy(task.decide(outputs[task.name]))
             np.testing.assert_array_equal(axis.images[1].get_array(), decided[place])
             assert bool(axis.collections) == (place != 1)
+        elif task.dense_axes == 2:
+            truth, shown = (one.images[0].get_array() for one in axis.child_axes[:2])
+            np.testing.assert_allclose(shown, outputs[task.name][place][..., 0])
+            np.testing.assert_allclose(np.ma.filled(truth, np.nan), label[place])
         if task.kind == "detection":
             objects = 0 if place == 1 else (label[place][:, 4] >= 0).sum()
             assert [one.get_linestyle() for one in axis.patches].count("--") == objects

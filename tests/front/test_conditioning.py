@@ -47,11 +47,16 @@ def fused():
 
 
 def on_a_map():
-    """Heads whose first layer is a 1x1 convolution, beside those on the mean of the map."""
+    """Heads whose first layer is a 1x1 convolution, one of them on two maps, beside those on the mean of the map."""
     image = keras.Input((8, 8, 1), name="image")
     features = keras.layers.Conv2D(5, 3, padding="same")(image)
-    both = {"map": features, "vector": keras.layers.GlobalAveragePooling2D()(features)}
-    masks = [kmtl.Segmentation("zoo", 3, shape=(8, 8), hidden=4), kmtl.Segmentation("cat", 2, shape=(8, 8))]
+    maps = [features, keras.layers.Conv2D(4, 2, strides=2)(features)]
+    both = {"map": maps, "vector": keras.layers.GlobalAveragePooling2D()(features)}
+    masks = [
+        kmtl.Segmentation("zoo", 3, shape=(8, 8), hidden=4, decoder=None),
+        kmtl.Segmentation("cat", 2, shape=(8, 8), decoder=3),
+        kmtl.Segmentation("elk", 2, shape=(8, 8), decoder=3),
+    ]
     return kmtl.MultiTaskModel.from_features(image, both, [*masks, kmtl.Regression("ant"), kmtl.Regression("bee")])
 
 

@@ -26,7 +26,7 @@ def with_width(tasks, hp):
     one = keras.Input((1,), name="one")
     features = keras.layers.Dense(width, activation="relu")(one)
     model = kmtl.MultiTaskModel.from_features(one, features, tasks)
-    model.compile(keras.optimizers.Adam(0.01), steps_per_execution=2)
+    model.compile(keras.optimizers.Adam(0.01), steps_per_execution=2, run_eagerly=True)
     return model
 
 

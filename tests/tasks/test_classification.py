@@ -79,3 +79,11 @@ def test_a_half_is_a_no_as_keras_counts_it(task):
     assert decided.tolist() == [0, 1, 0]
     correct = ops.convert_to_numpy(keras.metrics.binary_accuracy(decided[:, None], outputs))
     np.testing.assert_array_equal(correct.reshape(-1), 1.0)
+
+
+def test_a_line_of_several_labels_names_those_that_are_there():
+    output = np.eye(4, dtype="float32")[1]
+    assert MultiLabel("digits", labels=4).describe(np.array([0, 1, 0, 1]), output) == "digits 1, 3 → 1"
+    assert MultiLabel("digits", labels=4).describe(np.array([1, -1, 0, 0]), 0 * output) == "digits 0, ? → none"
+    named = MultiLabel("seen", labels=4, label_names=["sun", "rain", "snow", "fog"])
+    assert named.describe(None, output) == "seen ? → rain"

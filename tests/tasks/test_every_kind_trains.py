@@ -155,8 +155,9 @@ def test_a_gramian_balancer_weighs_it_too(name):
     [
         "segmentation",
         "detection",
-        *cases(["multilabel", "ordinal", "tagging"]),
+        *cases(["multilabel", "ordinal", "tagging", "dense_regression"]),
         *cases(["classification", "binary", "vector"], others="slow"),
+        *cases(["poisson", "quantiles", "heteroscedastic"], others="slow"),
     ],
 )
 def test_streams_train_as_arrays_do(name):
@@ -205,9 +206,10 @@ print(json.dumps(found))
 @pytest.mark.long
 def test_two_replicas_are_one_device():
     # The others train on two replicas in tests/distribution/features.py.
-    names = ["multilabel", "ordinal", "segmentation", "tagging", "detection"]
+    names = ["multilabel", "ordinal", "segmentation", "tagging", "detection", "dense_regression"]
+    names += ["poisson", "heteroscedastic"]
     code = REPLICAS.format(paths=[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])], names=names)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert list(found) == names

@@ -10,8 +10,8 @@ from kmtl.tasks import OrdinalRegression
 from kmtl.tasks.ordinal_regression import median_rank, rank_error
 
 
-def built(classes, width=3):
-    task = OrdinalRegression("grade", classes)
+def built(classes, width=3, link="corn"):
+    task = OrdinalRegression("grade", classes, link=link)
     features = keras.Input((width,))
     return task, keras.Model(features, task.head(features))
 
@@ -28,16 +28,57 @@ def test_class_probabilities_are_those_of_the_conditional_questions():
     np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("classes", [2, 3, 8])
+def test_cumulative_probabilities_and_their_loss_are_those_of_proportional_odds(classes):
+    task, model = built(classes, link="cumulative")
+    random = np.random.default_rng(3)
+    link = model.get_layer("grade_thresholds")
+    for weight in model.trainable_weights:
+        weight.assign(random.normal(size=weight.shape))
+    rows, labels = random.normal(size=(30, 3)).astype("float32"), random.integers(0, classes, 30).astype("int32")
+    kernel = model.get_layer("grade_score").kernel.numpy().astype("float64")
+    steps = [np.log1p(np.exp(link.steps.numpy().astype("float64")))] if classes > 2 else []
+    thresholds = np.cumsum(np.concatenate([link.first.numpy(), *steps]))
+    below = 1 / (1 + np.exp(rows @ kernel - thresholds))
+    expected = np.diff(np.concatenate([np.zeros((30, 1)), below, np.ones((30, 1))], axis=1), axis=1)
+    found = model.predict(rows, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+    (group,) = group_tasks([task], {"grade": task.resolved_loss()}, {})
+    sums, _ = group.sums(group.examples({"grade": labels}, {"grade": found}))
+    assert float(sums[0]) == pytest.approx(-np.log(expected[np.arange(30), labels]).sum(), rel=1e-4)
+
+
+def test_thresholds_cannot_change_places_and_survive_the_file(tmp_path):
+    _, model = built(6, link="cumulative")
+    link = model.get_layer("grade_thresholds")
+    assert len(link.trainable_weights) == 2
+    link.steps.assign([-90.0, 5.0, -3.0, 40.0])
+    assert (np.diff(ops.convert_to_numpy(link.thresholds())) >= 0).all()
+    rows = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    np.testing.assert_allclose(ops.sum(model(rows), axis=1), 1.0, rtol=1e-5)
+    link.divide_logits("grade", 2.0)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras")(rows), model(rows))
+
+
+def test_an_unknown_link_is_refused():
+    rule = r"`link` must be one of \['corn', 'cumulative'\], got 'cumulativ'\. Did you mean 'cumulative'\?"
+    with pytest.raises(ValueError, match=rule):
+        OrdinalRegression("grade", 3, link="cumulativ")
+
+
+@pytest.mark.parametrize("link", ["corn", "cumulative"])
 @pytest.mark.parametrize("classes", [2, 7, 60])
-def test_the_questions_start_from_equal_classes(classes):
-    _, model = built(classes)
+def test_it_starts_from_equal_classes(classes, link):
+    _, model = built(classes, link=link)
     np.testing.assert_allclose(model(np.zeros((1, 3), "float32"))[0], np.full(classes, 1 / classes), rtol=1e-4)
 
 
-def test_the_loss_pulls_however_wrong_the_prediction_is():
+@pytest.mark.parametrize("link", ["corn", "cumulative"])
+def test_the_loss_pulls_however_wrong_the_prediction_is(link):
     import tensorflow as tf
 
-    task, model = built(5)
+    task, model = built(5, link=link)
     (group,) = group_tasks([task], {"grade": task.resolved_loss()}, {})
     with tf.GradientTape() as tape:
         outputs = model(1000.0 * tf.ones((1, 3)))

@@ -18,10 +18,25 @@ import kmtl
 SHOWN_BY_OTHERS = {"joint_longer", "label_concat", "tuned_adapters", "indirect_denoised", "message_passing_mean"}
 ROWS = [pytest.param(name, marks=pytest.mark.slow if name in SHOWN_BY_OTHERS else ()) for name in RECIPES]
 every = pytest.mark.parametrize("name", ROWS)
-# On two devices CI tries those whose steps are least like the plain one; the others are `slow`.
-REPLICATED = {"alternating", "distilled", "mean_teacher", "message_passing", "tuned_adapters_stay"}
-on_two = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in REPLICATED else pytest.mark.slow) for name in RECIPES]
+
+
+def only(*names):
+    """These rows in CI, and the others `slow`."""
+    marked = [pytest.param(name, marks=() if name in names else pytest.mark.slow) for name in RECIPES]
+    return pytest.mark.parametrize("name", marked)
+
+
+# On two devices those whose steps are least like the plain one.
+on_two = only("alternating", "distilled", "mean_teacher", "message_passing", "tuned_adapters_stay")
+# One of each way in which stages follow one another, and of what is kept between them.
+with_stages = only(
+    *("alternating_own", "bagging", "co_training", "distilled", "fixmatch", "heterogeneous", "indirect_views", "joint"),
+    *("mean_teacher", "message_passing", "stacking", "tuned"),
+)
+# One of each graph that is left in the end; of the others it is that of the joint training.
+with_graph = only(
+    *("bagging", "boosting", "co_training", "heterogeneous", "heterogeneous_linear", "indirect", "joint"),
+    *("label_powerset", "output_sum", "separate", "stacking", "tuned_adapters_stay"),
 )
 # What cannot be, with the reason that its refusal gives: `{(recipe, what): part of the message}`.
 REFUSED = {
@@ -81,7 +96,7 @@ def test_its_cost_is_as_counted(name):
     assert len(found.history["stage"]) == sum(stage.epochs for stage in found.stages)
 
 
-@every
+@with_stages
 def test_a_killed_one_goes_on_and_ends_as_if_nothing_had_happened(name, tmp_path):
     # In the second epoch, behind the backup of the first, and again in the last one but one.
     epochs = sum(stage.epochs for stage in trained(name).stages)
@@ -108,7 +123,7 @@ def test_its_file_brings_it_back_or_is_refused(name, tmp_path):
 
 
 @pytest.mark.long
-@every
+@with_graph
 def test_it_is_served_or_says_why_not(name, tmp_path):
     model, x = trained(name).model, rows(seed=1)[0]
     if (name, "export") in REFUSED:

@@ -154,6 +154,28 @@ def test_whole_channels_of_a_map_are_dropped():
     assert (np.asarray(maps != 0) == there[:, None, None, :]).all()
 
 
+def test_each_map_that_a_decoder_reads_is_dropped():
+    def build(tasks):
+        image = keras.Input((4, 4, 2), name="image")
+        fine = keras.layers.Conv2D(6, 1, name="fine")(image)
+        maps = [fine, keras.layers.Conv2D(3, 2, strides=2, name="coarse")(fine)]
+        model = kmtl.MultiTaskModel.from_features(image, maps, tasks)
+        model.compile("sgd")
+        return model
+
+    masks = [kmtl.Segmentation(name, 2, shape=(4, 4)) for name in ("mask", "edge")]
+    for tasks, names in (
+        (masks[:1], {"fine_head_dropout", "coarse_head_dropout"}),
+        (masks, {f"{task}_{fork}_dropout" for task in ("mask", "edge") for fork in ("fork", "fork_1")}),
+    ):
+        keras.utils.clear_session()
+        model = made(regularized(build, dropout=0.5), tasks)
+        dropping = [layer for layer in model.layers if isinstance(layer, keras.layers.SpatialDropout2D)]
+        assert {layer.name for layer in dropping} == names
+        reading = [model.get_layer(f"mask_decoder_{place}_lateral").input for place in (1, 2)]
+        assert all(any(end is layer.output for layer in dropping) for end in reading)
+
+
 def test_nothing_asked_for_is_the_models_own_and_a_search_may_draw():
     assert made(regularized(on_maps), [kmtl.tasks.Segmentation("mask", 2, shape=(4, 4))]).count_params()
     assert list(inspect.signature(regularized(build, l2=0.1)).parameters) == ["tasks", "hp"]

@@ -194,7 +194,7 @@ def test_inputs_that_are_not_the_columns_are_refused(columns):
     for words in (
         "table: `dropout` must be at least 0 and below 1, got 1.0.",
         "table: `widths` must hold positive whole numbers, got (4, 0).",
-        "table: `inputs` must be columns of the table, got 'ages'. Did you mean 'age'?",
+        "table: `inputs` must hold every column, got none named 'age'. Did you mean 'ages'?",
         "table: `inputs` must hold every column, got none named 'member'.",
         "table: `inputs['job']` must be string of shape (None,), got float32 of shape (None, 1).",
     ):

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kmtl import trunks
-from kmtl.trunks.tokenization import SplitWords
+from kmtl.trunks.tokenization import SplitWords, affixes
 
 TEXTS = ["a red fox", "A blue fox , ok", "red", "", "très BIEN\u00a0ça va", "fox " * 5]
 WORDS = ["a", "red", "fox", "très", "ça"]
@@ -88,6 +88,18 @@ def test_padding_has_no_gradient_and_an_empty_text_a_finite_one(model):
     assert gradient[1:4].any(axis=1).all()
 
 
+def test_order_counts(model):
+    one, other = run(model, ["a red fox", "fox red a"])[1]
+    assert not np.allclose(one, other, atol=1e-3)
+
+
+def test_letters_of_words():
+    """The first one, two and three, the last ones, and the shape, each under a mark of its own."""
+    found = affixes(tf.constant(["FOx12-é", "b"])).numpy().tolist()
+    assert [part.decode() for part in found[0]] == ["0F", "1FO", "2FOx", "3é", "4-é", "52-é", "6Aa9-a"]
+    assert [part.decode() for part in found[1]] == ["0b", "1b\3", "2b\3\3", "3b", "4\2b", "5\2\2b", "6a"]
+
+
 def test_words_are_looked_up_in_lower_case_and_the_unknown_is_one(model):
     numbers = keras.ops.convert_to_numpy(part(model, "lookup")(tf.constant(["A TRÈS red", "what ever"])))
     np.testing.assert_array_equal(numbers, [[2, 5, 3, 0, 0, 0], [1, 1, 0, 0, 0, 0]])
@@ -131,6 +143,21 @@ def test_it_takes_text_in_a_process_of_tensorflow_alone(model, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_numbers_of_words_are_those_of_the_graph(model):
+    """The same weights then give the same numbers where no text is read."""
+    found = trunks.word_numbers([*TEXTS, "A zzz FOX"], WORDS, tokens=6)
+    np.testing.assert_array_equal(found, part(model, "lookup")(tf.constant([*TEXTS, "A zzz FOX"])))
+    if model.name == "convolution":
+        return
+    numbers = keras.Input((6,), dtype="int32", name="words")
+    sequence = trunks.text(numbers, WORDS, tokens=6, width=8, encoder=model.name, heads=2, pooling=None)
+    again = keras.Model(numbers, trunks.pool(sequence, units=None))
+    again.set_weights(model.get_weights())
+    np.testing.assert_allclose(again(found[:-1]), run(model)[1], atol=1e-6)
+    with pytest.raises(ValueError, match=r"(?s)`texts` must have shape \(batch, 5\).*`affixes` must be False: numbers"):
+        trunks.text(numbers, WORDS, tokens=5, affixes=True)
 
 
 def test_half_precision_is_near_full(model):

@@ -32,8 +32,9 @@ class BoundedBalancer(Balancer):
     loss below its bound has no logarithm: the step counts as a failure, and the last good weights stay.
 
     Args:
-        lower_bounds: `{task: b}`, one number a task in their order, or None for 0: what no loss of the task
-            can go below. Give it for losses that can be negative, such as likelihoods of densities.
+        lower_bounds: `{task: b}`, or one number a task in their order: what no loss of the task can go below. Give it
+            for losses of your own that can be negative, such as likelihoods of densities; a task that is left out
+            knows its own, which for most is 0.
         **options: As for `Balancer`.
 
     Raises:
@@ -53,7 +54,9 @@ class BoundedBalancer(Balancer):
 
     def bounds(self, count: int) -> Tensor:
         """The bounds on the losses as the model has them, `(K,)`."""
-        values = by_task(type(self).__name__, "lower_bounds", self.lower_bounds, self.tasks, count, 0.0)
+        given = by_task(type(self).__name__, "lower_bounds", self.lower_bounds, self.tasks, count, None)
+        own = [task.lowest_loss for task in self.tasks] or [0.0] * count
+        values = [bound if value is None else value for value, bound in zip(given, own, strict=True)]
         return ops.array(values, "float32")
 
     def unit(self, count: int) -> Tensor:

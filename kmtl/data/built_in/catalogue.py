@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kmtl._checks import Refusals, near, require
-from kmtl.data.built_in.rows import SLICED, Label, Row, box, category, flag, flags, mask, number, vector
+from kmtl.data.built_in.rows import SLICED, Label, Row, box, boxes, category, flag, flags, mask, number, vector
 from kmtl.tasks import Task
 
 _ATTRIBUTES = (
@@ -54,9 +54,10 @@ _TABLE = (
         labels={
             "count": category("count", 6),
             "digits": flags("digits", 10),
+            "boxes": boxes("boxes", [str(digit) for digit in range(10)], grid=8),
             "mask": mask("mask", ("paper", *map(str, range(10))), (64, 64)),
         },
-        default=("count", "digits", "mask"),
+        default=("count", "digits", "boxes", "mask"),
     ),
     Row(
         "shapes3d",

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kmtl.tasks import BinaryClassification, Classification, MultiLabel, Regression, Segmentation, Task
+from kmtl.tasks import BinaryClassification, Classification, Detection, MultiLabel, Regression, Segmentation, Task
 
 OFFICIAL = ("train", "validation", "test")
 # For sets without splits of their own; TFDS shuffled the examples when it wrote them, so that slices are random.
@@ -93,6 +93,13 @@ def mask(key: str, names: Iterable[str], shape: tuple[int, int]) -> Label:
     """A label that is an image of class numbers."""
     label_names = list(names)
     task = partial(Segmentation, classes=len(label_names), shape=shape, label_names=label_names)
+    return Label(task, operator.itemgetter(key))
+
+
+def boxes(key: str, names: Iterable[str], grid: int) -> Label:
+    """A label of boxes and their classes, `(rows, 5)`, in fractions of the sides."""
+    label_names = list(names)
+    task = partial(Detection, classes=len(label_names), grid=grid, label_names=label_names)
     return Label(task, operator.itemgetter(key))
 
 

@@ -19,7 +19,7 @@ from kmtl.export import describing, placing, precision, signatures
 from kmtl.export.lite import batching, captured_output, metadata, quality, quantizing, running, scoring
 
 _NO_TEXT = (
-    "LiteRT splits no text: export a SavedModel, let the model read the numbers of words, or allow `select_tf_ops`."
+    "LiteRT splits no text: export a SavedModel, let the model read kmtl.trunks.word_numbers, or allow `select_tf_ops`."
 )
 
 

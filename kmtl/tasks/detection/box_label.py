@@ -9,7 +9,7 @@ from keras import ops
 from kmtl._checks import Refusals, near, words
 from kmtl.tasks import strata
 from kmtl.tasks.detection.box_statistics import BoxStatistics
-from kmtl.tasks.detection.boxes import FORMATS
+from kmtl.tasks.detection.boxes import FORMATS, from_corners, to_corners
 from kmtl.tasks.detection.layout import UNUSED, Layout
 from kmtl.tasks.labels import Label
 
@@ -93,6 +93,27 @@ class BoxLabel(Label):
     def statistics(self) -> BoxStatistics:
         """Makes what counts objects, and tells which rows are none."""
         return BoxStatistics(self, self.layout, drops=self.crowded == "drop")
+
+    # How a label goes with its picture.
+
+    @property
+    def moves_as(self) -> str:
+        """As boxes."""
+        return "bounding_boxes"
+
+    def to_moved(self, labels: Any, size: tuple[Any, Any]) -> dict[str, Any]:
+        """Boxes as Keras's layers take them: `xyxy` in pixels, and classes, -1 where a row holds no object."""
+        used = self.present(labels)[..., 0] & (labels[..., 4] >= 0)
+        sides = ops.convert_to_tensor([size[1], size[0]] * 2, "float32")
+        corners = to_corners(labels[..., :4], self.layout.bounding_box_format, size) * sides
+        return {"boxes": ops.where(used[..., None], corners, 0.0), "labels": ops.where(used, labels[..., 4], UNUSED)}
+
+    def from_moved(self, moved: Any, size: tuple[Any, Any]) -> Any:
+        """The rows again; one whose box has left the picture is unused."""
+        sides = ops.convert_to_tensor([size[1], size[0]] * 2, "float32")
+        boxes = from_corners(moved["boxes"] / sides, self.layout.bounding_box_format, size)
+        classes = ops.cast(moved["labels"], "float32")[..., None]
+        return ops.where(classes >= 0, ops.concatenate([boxes, classes], axis=-1), UNUSED)
 
     def strata(self, labels: Any, bins: int) -> Any:
         """Pictures with the same number of objects are alike."""

@@ -37,7 +37,7 @@ class BoxStatistics(LabelStatistics):
             weights: Sample weights, `(batch,)`; None where all weigh 1.
         """
         values = np.asarray(labels, np.float64)
-        there = ~np.isnan(values).any(axis=(1, 2))
+        there: Any = ~np.isnan(values).any(axis=(1, 2))
         self.examples += len(values)
         self.labelled += int(there.sum())
         if weights is not None:

@@ -13,6 +13,7 @@ FORMATS = (
 )
 # Keeps a quotient finite; far below the area of the smallest box, in pictures as in cells.
 _TINY = 1e-12
+_FLAT = 1e-7
 
 
 def to_corners(boxes: Any, bounding_box_format: str, image_shape: tuple[int, int] | None = None) -> Any:
@@ -119,8 +120,8 @@ def diou(one: Any, other: Any) -> Any:
 
     Source: Zheng et al., "Distance-IoU Loss", AAAI 2020.
 
-    >>> float(diou(ops.array([0.0, 0.0, 1.0, 1.0]), ops.array([1.0, 0.0, 2.0, 1.0])))
-    -0.2
+    >>> float(diou(ops.array([0.0, 0.0, 2.0, 2.0]), ops.array([2.0, 2.0, 4.0, 4.0])))
+    -0.25
     """
     apart = (one[..., :2] + one[..., 2:] - other[..., :2] - other[..., 2:]) / 2.0
     diagonal = ops.sum(ops.square(_hull(one, other)), axis=-1)
@@ -136,10 +137,12 @@ def ciou(one: Any, other: Any) -> Any:
 
     Source: Zheng et al., "Distance-IoU Loss", AAAI 2020.
 
-    >>> float(ciou(ops.array([0.0, 0.0, 1.0, 1.0]), ops.array([1.0, 0.0, 2.0, 1.0])))
-    -0.2
+    >>> float(ciou(ops.array([0.0, 0.0, 2.0, 2.0]), ops.array([0.0, 0.0, 2.0, 2.0])))
+    1.0
     """
-    angles = [ops.arctan2(box[..., 2] - box[..., 0], box[..., 3] - box[..., 1]) for box in (one, other)]
+    sides = [box[..., 2:] - box[..., :2] for box in (one, other)]
+    # Of no width and no height there is no angle, and no slope.
+    angles = [ops.arctan2(side[..., 0], ops.maximum(side[..., 1], _FLAT)) for side in sides]
     shape = 4.0 / math.pi**2 * ops.square(angles[0] - angles[1])
     factor = ops.stop_gradient(shape / ops.maximum(1.0 - iou(one, other) + shape, _TINY))
     return diou(one, other) - factor * shape

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
 
 from kmtl._checks import Refusals, is_number, near, refusal, require, sizes, whole, words
 from kmtl.tasks.base import Task
 from kmtl.tasks.class_names import named_classes
 from kmtl.tasks.class_options import checked_names
-from kmtl.tasks.detection.average_precision import MeanAveragePrecision
+from kmtl.tasks.detection.average_precision import RANKED_FROM, MeanAveragePrecision
 from kmtl.tasks.detection.box_label import BoxLabel, check_format
+from kmtl.tasks.detection.coco_evaluation import AveragePrecision, average_precision
 from kmtl.tasks.detection.drawn_boxes import draw_boxes, line_of_boxes
 from kmtl.tasks.detection.grid_losses import LOSSES, GridLoss
 from kmtl.tasks.detection.grid_output import GridOutput, first_biases
@@ -30,7 +32,8 @@ class Detection(BoxLabel, Task):
     boxes. The label is a float array `(rows, 5)`: four numbers of a box, then the number of its class. Unused rows are
     -1; a label of only such rows is there and says "no object"; a missing label is NaN. `labels` packs lists of boxes.
 
-    The head is a 3x3 convolution and a 1x1 convolution on the map of the grid's size. The output is float32
+    The head is a 3x3 convolution and a 1x1 convolution on the map of the grid's size, of several maps
+    (`kmtl.trunks.stages`) on the one that has it. The output is float32
     `(height, width, 5 * boxes_per_cell + classes)`: for each box centre x, centre y, width and height in fractions of
     the whole picture, and its confidence in 0..1; then the probability of each class in the cell. `read` makes a list
     of boxes of it, here and in exported files.
@@ -120,9 +123,12 @@ class Detection(BoxLabel, Task):
 
     def _checked_loss(self, loss: Any) -> Any:
         """Returns the loss, or refuses one that neither kmtl nor Keras knows."""
-        if isinstance(loss, str) and loss not in LOSSES and not hasattr(keras.losses, loss):
-            raise ValueError(refusal(self.owner, "loss", "must be a Keras loss", loss, near(loss, LOSSES)))
-        return super()._checked_loss(loss)
+        try:
+            return super()._checked_loss(loss)
+        except ValueError as error:
+            if not isinstance(loss, str):
+                raise
+            raise ValueError(refusal(self.owner, "loss", "must be a Keras loss", loss, near(loss, LOSSES))) from error
 
     # The loss and the metric.
 
@@ -137,6 +143,24 @@ class Detection(BoxLabel, Task):
             return MeanAveragePrecision(self.layout, suppression=self.iou_threshold, most=self.most, name=name)
         return super().own_metric(name)
 
+    def average_precision(self, labels: Any, outputs: Any) -> AveragePrecision:
+        """Mean average precision at an overlap of 0.5 and from 0.5 to 0.95, exactly as COCO has it, and of each class.
+
+        It is that of `pycocotools`, which everybody's figures come from; boxes of a score from 0.01 on are ranked.
+
+        Args:
+            labels: `(examples, rows, 5)`; examples without a label are left out.
+            outputs: `(examples, height, width, channels)`.
+
+        Raises:
+            ImportError: If `pycocotools` is not installed: `pip install 'kmtl[detection]'`.
+        """
+        labels = np.asarray(labels, "float32")
+        there = ~np.isnan(labels).any(axis=(1, 2))
+        found = self.kept(np.asarray(outputs)[there], RANKED_FROM)
+        names = [self.class_name(number) for number in range(self.classes)]
+        return average_precision(self.owner, self.layout.objects(labels[there]), found, names)
+
     # The head and the output.
 
     @property
@@ -149,11 +173,14 @@ class Detection(BoxLabel, Task):
         """Rows, columns and channels."""
         return (*self.grid, self.units)
 
+    def chosen_map(self, maps: Sequence[Any]) -> Any:
+        """The map of the grid's size; all of them, to be refused, where none is."""
+        return next((one for one in maps if tuple(one.shape[1:3]) == self.grid), maps)
+
     def check_features(self, features: Any, owner: str) -> None:
         """Refuses maps of which none has the grid's size."""
-        maps = _listed(features)
-        for one in maps:
-            super().check_features(one, owner)
+        super().check_features(features, owner)
+        maps = features if isinstance(features, list | tuple) else [features]
         if not any(tuple(one.shape[1:3]) == self.grid for one in maps):
             found = ", ".join(str(tuple(one.shape[1:3])) for one in maps)
             rule = f"must be a map of {self.grid}, the grid of task {self.name!r}"
@@ -163,8 +190,7 @@ class Detection(BoxLabel, Task):
             raise ValueError(refusal(owner, "features", rule, words(found), fix))
 
     def hidden_layers(self, features: Any) -> Any:
-        """Builds 3x3 convolutions on the map of the grid's size."""
-        features = next(one for one in _listed(features) if tuple(one.shape[1:3]) == self.grid)
+        """Builds 3x3 convolutions on the map."""
         for index, channels in enumerate(self.hidden, start=1):
             name = f"{self.name}_hidden_{index}"
             layer = keras.layers.Conv2D(
@@ -267,8 +293,3 @@ class Detection(BoxLabel, Task):
             "iou_threshold": self.iou_threshold,
             "most": self.most,
         }
-
-
-def _listed(features: Any) -> list[Any]:
-    """One map, or several from fine to coarse, as a list."""
-    return list(features) if isinstance(features, list | tuple) else [features]

@@ -10,6 +10,8 @@ from kmtl.tasks.detection.boxes import iou, pairwise
 from kmtl.tasks.detection.suppression import Kept
 
 _COLORS = 10
+# Height of a line of text, in pictures.
+_LINE = 0.08
 
 
 def line_of_boxes(task: Any, label: Any, output: Any) -> str:
@@ -51,9 +53,11 @@ def draw_boxes(task: Any, axis: Any, label: Any, output: Any) -> None:
     for place, (corners, number) in enumerate(_kept_rows(found)):
         color = f"C{number % _COLORS}"
         left, top = _draw(axis, corners, color, linewidth=1.6)
+        # Above the box, but inside of the picture.
+        side = "top" if corners[1] < _LINE else "bottom"
         text = f"{task.class_name(number)} {scores[place]:.2f}"
         back = {"facecolor": color, "edgecolor": "none", "pad": 0.8, "alpha": 0.8}
-        axis.text(left, top, text, color="white", fontsize=6, va="bottom", bbox=back, clip_on=True)
+        axis.text(left, top, text, color="white", fontsize=6, va=side, bbox=back, clip_on=True)
 
 
 def _kept_rows(found: Kept) -> list[tuple[Any, int]]:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from keras import ops
 
 from kmtl.tasks.detection.boxes import centered, cornered, from_corners, to_corners
@@ -139,8 +140,8 @@ class Layout:
     def encoded(self, labels: Any) -> Any:
         """The output that labels ask for: a cell's first boxes are the objects whose centres it holds, in their order.
 
-        Confidence is 1 of those and 0 of the others, whose boxes are 0; the probability of a class is its share of the
-        cell's objects. Objects beyond `boxes` are left out.
+        Confidence is 1 of those and 0 of the others, which lie in the middle of the cell and have no size; the
+        probability of a class is its share of the cell's objects. Objects beyond `boxes` are left out.
 
         Args:
             labels: `(batch, rows, 5)`.
@@ -151,7 +152,7 @@ class Layout:
         >>> layout = Layout(2, 2, boxes=1, classes=3)
         >>> grid = layout.encoded(ops.array([[[0.5, 0.0, 1.0, 0.5, 2.0], [-1.0, -1.0, -1.0, -1.0, -1.0]]]))
         >>> grid[0, 0].numpy().tolist()
-        [[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.75, 0.25, 0.5, 0.5, 1.0, 0.0, 0.0, 1.0]]
+        [[0.25, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.75, 0.25, 0.5, 0.5, 1.0, 0.0, 0.0, 1.0]]
         """
         found = self.objects(labels)
         cell = self.cell_of(found.corners)
@@ -161,7 +162,14 @@ class Layout:
         boxes = self.by_place(cell, place, kept, values)
         classes = self.by_cell(cell, ops.one_hot(found.classes, self.classes) * ops.expand_dims(kept, -1))
         shares = classes / ops.maximum(ops.sum(classes, axis=-1, keepdims=True), 1.0)
-        return self.outputs(Cells(boxes[..., :4], boxes[..., 4], shares))
+        centers = ops.where(boxes[..., 4:] > 0, boxes[..., :4], self._nothing())
+        return self.outputs(Cells(centers, boxes[..., 4], shares))
+
+    def _nothing(self) -> Any:
+        """A box without a size in the middle of each cell, `(1, cells, 1, 4)`."""
+        rows, columns = np.divmod(np.arange(self.height * self.width), self.width)
+        middle = np.stack([(columns + 0.5) / self.width, (rows + 0.5) / self.height], axis=-1)
+        return np.concatenate([middle, 0.0 * middle], axis=-1).astype("float32")[None, :, None]
 
     def by_cell(self, cell: Any, values: Any) -> Any:
         """Adds up what belongs to objects by the cell that they are in.
@@ -203,11 +211,11 @@ class Layout:
         A box's class is the likeliest of its cell, its score that one's probability times the confidence.
         """
         cells = self.cells(outputs)
-        best = ops.cast(ops.argmax(cells.probabilities, axis=-1), "int32")
-        scores = cells.confidence * ops.max(cells.probabilities, axis=-1, keepdims=True)
+        most, best = ops.top_k(cells.probabilities, 1)
+        scores = cells.confidence * most
         number = self.height * self.width * self.boxes
         corners = ops.reshape(cornered(cells.centers), (-1, number, 4))
-        classes = ops.reshape(ops.repeat(ops.expand_dims(best, -1), self.boxes, axis=-1), (-1, number))
+        classes = ops.reshape(ops.repeat(ops.cast(best, "int32"), self.boxes, axis=-1), (-1, number))
         return corners, classes, ops.reshape(scores, (-1, number))
 
 

@@ -1,11 +1,12 @@
 """Directions that other libraries printed in float64, which lie beside the repository, where they do."""
 
 import numpy as np
+import tensorflow as tf
 from balancers.by_gramian import golden
 from keras import ops
 
 
-def errors(balancer_of, file, key, factor=1.0):
+def errors(balancer_of, file, key, factor=1.0, in_graph=False):
     """Relative error of the direction on each case with a finite, non-zero answer and no zero gradient.
 
     Args:
@@ -13,15 +14,20 @@ def errors(balancer_of, file, key, factor=1.0):
         file: Name of the golden file.
         key: Of the direction.
         factor: Of ours, a number or `"count"`.
+        in_graph: Whether a graph is made for each number of tasks: of many iterations each costs more without.
     """
-    known, found = np.load(golden.FOLDER / f"{file}.npz"), {}
+    known, found, directions = np.load(golden.FOLDER / f"{file}.npz"), {}, {}
     for title in known["cases"]:
         rows = known[f"{title}/J"]
         lengths = np.linalg.norm(rows, axis=1)
         expected = known[f"{title}/{key}"] if f"{title}/{key}" in known and lengths.all() else np.array(np.nan)
         if np.isfinite(expected).all() and np.linalg.norm(expected) > 1e-6 * lengths.min():
-            direction = np.asarray(balancer_of(len(rows)).combine(ops.array(rows, dtype="float32")))
-            scale = len(rows) if factor == "count" else factor
+            count = len(rows)
+            if count not in directions:
+                combine, signature = balancer_of(count).combine, [tf.TensorSpec((count, None))]
+                directions[count] = tf.function(combine, signature, autograph=False) if in_graph else combine
+            direction = np.asarray(directions[count](ops.array(rows, dtype="float32")))
+            scale = count if factor == "count" else factor
             found[str(title)] = np.linalg.norm(scale * direction - expected) / np.linalg.norm(expected)
     return found
 

@@ -21,7 +21,7 @@ def test_documented_values():
 @golden.needed
 @pytest.mark.parametrize("mode", ["min", "median", "rmse"])
 def test_torchjds_modes(mode):
-    found = peers.errors(lambda _: Aligned(mode=mode, scale="paper"), "AlignedMTL", f"{mode}/agg")
+    found = peers.errors(lambda _: Aligned(mode=mode, scale="paper"), "AlignedMTL", f"{mode}/agg", in_graph=True)
     assert len(found) >= 35
     # Nearly opposite gradients keep 1e-4 of the Gramian's digits.
     assert max(found.values()) < 3e-4
@@ -30,11 +30,11 @@ def test_torchjds_modes(mode):
 @pytest.mark.long
 @golden.needed
 def test_torchjds_preference_and_libmtls_sum():
-    found = peers.errors(
-        lambda count: Aligned(preference=range(1, count + 1), scale="paper"), "AlignedMTL", "min_pref/agg"
-    )
+    preferring = {"balancer_of": lambda count: Aligned(preference=range(1, count + 1), scale="paper"), "in_graph": True}
+    found = peers.errors(file="AlignedMTL", key="min_pref/agg", **preferring)
     assert max(found.values()) < 3e-4
-    found = peers.errors(lambda _: Aligned(scale="paper"), "Aligned_MTL_libmtl", "default/agg", factor="count")
+    plain = {"balancer_of": lambda _: Aligned(scale="paper"), "in_graph": True}
+    found = peers.errors(file="Aligned_MTL_libmtl", key="default/agg", factor="count", **plain)
     assert max(found.values()) < 3e-4
 
 
