@@ -106,14 +106,20 @@ RECIPES = {
 ONLY_TRAIN = {"separate", "alternating", "message_passing", "tuned", "bagging"}
 # `{recipe: {kind: part of the reason}}`.
 _PLACES = [name for name in NAMES if TASKS[name].features != "vector"]
-_NO_CLASSES = "must have one with probabilities of classes for FixMatch"
+_TOLD = ["poisson", "quantiles", "heteroscedastic"]
 _NOT_BOOSTED = "must have a label that is one of exclusive classes, or values"
 REFUSED = {
     "indirect": dict.fromkeys(_PLACES, "must read one kind of features, which the fused trunks give"),
-    "fixmatch": {"vector": _NO_CLASSES},
+    "fixmatch": dict.fromkeys(
+        ["vector", "detection", "dense_regression", *_TOLD], "must have one with probabilities of classes for FixMatch"
+    ),
     "label_fusion": dict.fromkeys(["ordinal", *_PLACES], "heads of one linear layer"),
-    "stacking": dict.fromkeys(_PLACES, "must have one output a class or an element of the label"),
-    "boosting": dict.fromkeys(["multilabel", *_PLACES], _NOT_BOOSTED),
+    "output_sum": {"detection": "must make a head .* that ends in a linear layer and an activation"},
+    "stacking": {
+        **dict.fromkeys([*_PLACES, *_TOLD[1:]], "must have one output a class or an element of the label"),
+        "poisson": "got .* of exponential. Use meta='non_negative'",
+    },
+    "boosting": dict.fromkeys(["multilabel", *_PLACES, *_TOLD], _NOT_BOOSTED),
 }
 
 
