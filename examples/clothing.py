@@ -121,8 +121,8 @@ def page(found, data, command, seeds):
         "Test scores of the last epoch. `cost` counts joint trainings over the given epochs; seconds are wall time",
         "beside other work. delta_m: mean change of all scores against each task alone, percent, negative is better.",
         f"The commonest garment as every answer has an accuracy of {commonest:.3g} and a macro F1 near 0. For children",
-        f"are {kids:.1%}: a constant no has an accuracy of {1 - kids:.3g} and an AUC of 0.5. All is learned from scratch,",
-        "on small pictures and in few epochs, and no class is weighted.",
+        f"are {kids:.1%}: a constant no has an accuracy of {1 - kids:.3g} and an AUC of 0.5. All is learned from",
+        "scratch, on small pictures and in few epochs, and no class is weighted.",
         "",
         found.parts()[0].markdown(),
     ]

@@ -132,7 +132,7 @@ def page(found, data, command, seeds):
         "Test scores of the last epoch. `cost` counts joint trainings over the given epochs; seconds are wall time",
         "beside other work. delta_m: mean change of all scores against each task alone, percent, negative is better.",
         f"The same answer to every picture scores: {always}.",
-        "Strokes have a long tail, up to 29, and a picture shows lines, not strokes: no model is far below that constant.",
+        "Strokes have a long tail, up to 29, and a picture shows lines, not strokes: no model is far below that.",
         "The output is the mean count, where the least absolute error would be the median's.",
         "",
         found.parts()[0].markdown(),
