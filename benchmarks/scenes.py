@@ -1,6 +1,6 @@
 """One model that counts, names, detects and segments the digits of a scene, beside a model for each task.
 
-python benchmarks/scenes.py --runs runs            # about 25 CPU minutes; goes on where it stopped
+python benchmarks/scenes.py --runs runs            # about 12 CPU minutes; goes on where it stopped
 python benchmarks/scenes.py --runs runs --write    # the table and the picture alone
 python benchmarks/scenes.py --smoke                # a few batches; the numbers mean nothing
 """
@@ -20,7 +20,7 @@ from timing import header
 import kmtl
 
 HERE = pathlib.Path(__file__).resolve().parent / "results"
-EPOCHS, LONG = 8, 20
+EPOCHS, LONG = 8, 16
 WEIGHTS = {"count": 1.0, "digits": 2.0, "boxes": 1.0, "mask": 4.0}
 METRICS = {
     "count": ("count_accuracy", "accuracy"),
@@ -42,7 +42,7 @@ NOTE = (
 
 
 def build(names, steps):
-    """A fresh model of some tasks, compiled to train without metrics: they cost a third of a step."""
+    """A fresh model of some tasks, compiled to train without metrics."""
     tasks = [task for task in kmtl.data.tasks("digit_scenes") if task.name in names]
     image = keras.Input((64, 64, 1), name="image")
     cells = kmtl.trunks.convnet(image, widths=(16, 32, 64), pool_first=True, pooling=None)

@@ -117,7 +117,7 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="a few rows, one epoch")
     chosen = parser.parse_args()
     keras.utils.set_random_seed(0)
-    for make, epochs in ((poses, 8), (scenes, 25), (sentences, 10)):
+    for make, epochs in ((poses, 5), (scenes, 12), (sentences, 10)):
         rows = {poses: 10_000, scenes: 4_000, sentences: 512}[make]
         model, x, labels = make(64 if chosen.smoke else rows, 1 if chosen.smoke else epochs)
         for name, task in model.tasks.items():
