@@ -158,6 +158,30 @@ def test_spoken_digits(run_here):
         assert len(rows[row]) >= 5
 
 
+@pytest.mark.long
+def test_omniglot(run_here):
+    names, rows = run_here("omniglot")
+    images = np.arange(32, dtype="uint8").reshape(1, 4, 8, 1)
+    assert names["halved"](images)[0, 1, 0, 0] == pytest.approx(np.mean([16, 17, 24, 25]) / 255)
+    _, labels, split = names["made_up"](120)
+    # A character has its alphabet and its strokes.
+    assert len({*zip(labels["character"], labels["alphabet"], labels["strokes"], strict=True)}) == 12
+    always = {**labels, "strokes": np.where(split == 2, 5, 3)}
+    assert names["constants"]((None, always, split))["strokes"] == 2
+    for row in ("each alone", "joint", "joint, equal cost"):
+        assert len(rows[row]) >= 6
+
+
+@pytest.mark.long
+def test_clothing(run_here):
+    names, rows = run_here("clothing")
+    _, labels, split = names["made_up"](120)
+    assert 0 < (labels["garment"] == -1).mean() < 0.2
+    assert all(set(labels["kids"][split == part]) == {0, 1} for part in (0, 2))
+    for row in ("each alone", "joint", "joint, equal cost"):
+        assert len(rows[row]) >= 5
+
+
 def test_emobank(run_here):
     names, _ = run_here("emobank")
     labels = {name: np.array([1.0, 2.0, 4.0]) for name in names["SCALES"]} | {"genre": np.array([0, 1, 1])}
