@@ -140,6 +140,18 @@ def test_click_and_purchase(run_here):
 
 
 @pytest.mark.long
+def test_every_kind(run, tmp_path):
+    printed = run("every_kind")
+    told = {path.name for path in tmp_path.iterdir()}
+    assert all(f"{tmp_path / name}" in printed for name in told)
+    # The page shows these, and each of them is committed.
+    page = EXAMPLES.parent / "docs"
+    assert told == set(re.findall(r"\(kinds/(\w+\.png)\)", (page / "tasks.md").read_text()))
+    assert told == {path.name for path in (page / "kinds").iterdir()}
+    assert all(is_picture(tmp_path / name) for name in told)
+
+
+@pytest.mark.long
 def test_census_income(run_here):
     names, rows = run_here("census_income")
     people = names["people"](None, smoke=True)
