@@ -36,6 +36,7 @@ from kmtl.search.hypermodel import Trainee, TrialTrainer
 from kmtl.search.objectives import Custom
 from kmtl.search.space import TaskSpace
 from kmtl.search.trials import Trial
+from kmtl.tasks.detection.coco_evaluation import AveragePrecision
 from kmtl.training import Stage, Trained
 
 TASKS = [kmtl.Regression("zoo", unit="mm"), kmtl.Classification("ant", 3)]
@@ -148,6 +149,12 @@ RESULTS = {
     "Conformal": conformal,
     "Coverage": lambda: Coverage(0.9, ({"task": "zoo", "labels": 9, "covered": 0.875, "size": 2.5, "unit": "mm"},)),
     "GradCAM": grad_cam,
+    "AveragePrecision": lambda: AveragePrecision(
+        0.75, 0.5, ({"class": "<cup>", "objects": 3, "ap50": 0.75, "ap": 0.5},), 4
+    ),
+    "Columns": lambda: kmtl.trunks.Columns.of(
+        pd.DataFrame({"size": [1.0, 2.5, 4.0], "<job>": ["cook", "smith", "cook"]})
+    ),
     "Trained": lambda: Trained("the model", [Stage("joint", 2, 1.0, 3.5, {"loss": [2.0, 1.0]})]),
     "StepCost": lambda: StepCost(0.1, 0.025, 4_000, 3, 0.05),
 }
