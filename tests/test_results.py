@@ -153,7 +153,7 @@ RESULTS = {
         0.75, 0.5, ({"class": "<cup>", "objects": 3, "ap50": 0.75, "ap": 0.5},), 4
     ),
     "Columns": lambda: kmtl.trunks.Columns.of(
-        pd.DataFrame({"size": [1.0, 2.5, 4.0], "<job>": ["cook", "smith", "cook"]})
+        pd.DataFrame({"size": [1.0, 2.5, 4.0], "job": ["<cook>", "smith", "<cook>"]})
     ),
     "Trained": lambda: Trained("the model", [Stage("joint", 2, 1.0, 3.5, {"loss": [2.0, 1.0]})]),
     "StepCost": lambda: StepCost(0.1, 0.025, 4_000, 3, 0.05),
