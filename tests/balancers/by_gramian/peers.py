@@ -14,7 +14,8 @@ def errors(balancer_of, file, key, factor=1.0, in_graph=False):
         file: Name of the golden file.
         key: Of the direction.
         factor: Of ours, a number or `"count"`.
-        in_graph: Whether a graph is made for each number of tasks: of many iterations each costs more without.
+        in_graph: Whether a graph is made for each number of tasks: of many iterations each costs more without. Only for
+            a balancer without a memory.
     """
     known, found, directions = np.load(golden.FOLDER / f"{file}.npz"), {}, {}
     for title in known["cases"]:
@@ -23,10 +24,12 @@ def errors(balancer_of, file, key, factor=1.0, in_graph=False):
         expected = known[f"{title}/{key}"] if f"{title}/{key}" in known and lengths.all() else np.array(np.nan)
         if np.isfinite(expected).all() and np.linalg.norm(expected) > 1e-6 * lengths.min():
             count = len(rows)
-            if count not in directions:
-                combine, signature = balancer_of(count).combine, [tf.TensorSpec((count, None))]
-                directions[count] = tf.function(combine, signature, autograph=False) if in_graph else combine
-            direction = np.asarray(directions[count](ops.array(rows, dtype="float32")))
+            if in_graph and count not in directions:
+                signature = [tf.TensorSpec((count, None))]
+                directions[count] = tf.function(balancer_of(count).combine, signature, autograph=False)
+            # A balancer with a memory begins anew with each case.
+            combine = directions[count] if in_graph else balancer_of(count).combine
+            direction = np.asarray(combine(ops.array(rows, dtype="float32")))
             scale = count if factor == "count" else factor
             found[str(title)] = np.linalg.norm(scale * direction - expected) / np.linalg.norm(expected)
     return found
