@@ -8,7 +8,7 @@ import numpy as np
 
 from kmtl._checks import is_number, plain_text, require
 from kmtl.tasks.base import Task
-from kmtl.tasks.decoding import PixelHead
+from kmtl.tasks.pixel_head import PixelHead
 from kmtl.tasks.regression import Regression
 from kmtl.tasks.relative_errors import AbsoluteRelativeError, ShareWithinFactor
 from kmtl.tasks.short_numbers import decimals, short_numbers

@@ -10,7 +10,7 @@ from keras import ops
 from kmtl._checks import is_whole, require, whole
 from kmtl.tasks.base import Task
 from kmtl.tasks.class_options import checked_class_weight, checked_names, likeliest
-from kmtl.tasks.decoding import PixelHead
+from kmtl.tasks.pixel_head import PixelHead
 
 
 @keras.saving.register_keras_serializable(package="kmtl")

@@ -1,7 +1,6 @@
 """Shared encoders: functions from an image, a text, a table or a sound to features: a vector, a map or a sequence."""
 
 from kmtl.trunks.backbone import backbone
-from kmtl.trunks.columns import Columns
 from kmtl.trunks.convnet import convnet
 from kmtl.trunks.features import pool
 from kmtl.trunks.fine_tuning import WarmUpLinearDecay, layer_wise
@@ -13,6 +12,7 @@ from kmtl.trunks.resnet import resnet
 from kmtl.trunks.sound import sound
 from kmtl.trunks.stages import stages
 from kmtl.trunks.table import table
+from kmtl.trunks.table_columns import Columns
 from kmtl.trunks.text import text
 from kmtl.trunks.vgg import vgg
 from kmtl.trunks.vocabulary import vocabulary, word_counts, word_numbers

@@ -7,11 +7,11 @@ import keras
 
 from kmtl._checks import Refusals, near_match, words
 from kmtl.trunks.cells import DTYPES, MISSING
-from kmtl.trunks.columns import Column, Columns
 from kmtl.trunks.features import dense, dropped
 from kmtl.trunks.numbers import StandardizedNumbers
 from kmtl.trunks.options import Options, attempt, check_symbolic
 from kmtl.trunks.options import stages as widths_of
+from kmtl.trunks.table_columns import Column, Columns
 
 _OWNER = "table"
 _WIDEST = 50

@@ -9,7 +9,7 @@ from keras import ops
 
 from kmtl.tasks.detection.boxes import centered, ciou, cornered, iou
 from kmtl.tasks.detection.layout import Cells, Layout, Objects
-from kmtl.tasks.detection.matching import responsible
+from kmtl.tasks.detection.responsible_boxes import responsible
 
 # Below what float32 tells from 0 in a logarithm's slope; a sigmoid that has saturated keeps one.
 _SMALL = 1e-7

@@ -11,7 +11,7 @@ from keras import ops
 
 from kmtl.tasks import Detection
 from kmtl.tasks.detection.layout import Layout
-from kmtl.tasks.detection.matching import responsible
+from kmtl.tasks.detection.responsible_boxes import responsible
 
 BOXES = st.lists(st.tuples(*[st.floats(0.0, 1.0, width=32)] * 4, st.integers(0, 2)), max_size=6)
 
