@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from kmtl.evidence.comparison import interval
+from kmtl.evidence.intervals import interval
 from kmtl.front import hypervolume, non_dominated
 
 WAYS = ("grid", "matched grid", "3 of the grid", "longer 3", "front 1", "front 3")

@@ -14,7 +14,7 @@ from front import HERE, SEEDS, run
 from timing import header
 
 from kmtl._table import Table
-from kmtl.evidence.comparison import interval
+from kmtl.evidence.intervals import interval
 
 PROBLEMS = ("digit_poses",)
 RESULTS = HERE / "results" / "ways.md"

@@ -1,9 +1,23 @@
 """The one way in which pictures of results are begun and kept."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from kmtl._shown_path import ShownPath
+
+
+class Picture(NamedTuple):
+    """A figure, and what it shows in words.
+
+    Attributes:
+        title: What it is called, one line.
+        figure: A matplotlib figure.
+        description: What there is to see, with its figures: whoever cannot see the picture reads this.
+    """
+
+    title: str
+    figure: Any
+    description: str
 
 
 def panels(count: int, *, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:

@@ -75,6 +75,10 @@ class Result:
         """Returns what is shown, from top to bottom: lines of text and tables."""
         raise NotImplementedError
 
+    def pictures(self) -> Sequence[Any]:
+        """Returns what is drawn of it, each a `kmtl._figures.Picture`; by default nothing."""
+        return ()
+
     def table(self) -> Any:
         """Returns the first table that is shown, with its numbers, as a pandas frame."""
         return next((part for part in self.parts() if isinstance(part, Table)), Table([])).frame

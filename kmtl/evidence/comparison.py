@@ -6,24 +6,12 @@ from typing import Any
 import numpy as np
 
 from kmtl._table import Result, Table
+from kmtl.evidence.intervals import interval, with_interval
 from kmtl.evidence.pictures import plot_curves
 from kmtl.metrics import delta_m, is_divisor
 from kmtl.tasks import Task
 from kmtl.tasks.metric_directions import is_in_unit
 from kmtl.training.trainer import Run
-
-
-def interval(values: Sequence[float]) -> float:
-    """Half the width of the 95 % Student interval of a mean; NaN for fewer than two values.
-
-    >>> round(interval([1.0, 2.0, 3.0]), 3)
-    2.484
-    """
-    from scipy import stats
-
-    if len(values) < 2:
-        return float("nan")
-    return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 class Comparison(Result):
@@ -158,8 +146,3 @@ def _cells(row: Mapping[str, Any], names: tuple[str, str]) -> dict[str, str]:
         "change %": with_interval(row["change_percent"], row["change_interval"], "+.2f"),
         "verdict": row["verdict"],
     }
-
-
-def with_interval(value: float, half: float, form: str) -> str:
-    """A number with its interval, if it has one."""
-    return f"{value:{form}}" if np.isnan(half) else f"{value:{form}} ± {half:{form.lstrip('+')}}"

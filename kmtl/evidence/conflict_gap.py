@@ -7,7 +7,8 @@ import numpy as np
 
 from kmtl._checks import Refusals, is_number, is_weight, known_keys, refusal, words
 from kmtl._table import Result, Table
-from kmtl.evidence.comparison import Comparison, interval
+from kmtl.evidence.comparison import Comparison
+from kmtl.evidence.intervals import interval
 
 _OWNER = "conflict_gap"
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from kmtl._checks import near, require
 from kmtl._table import Result, Table
-from kmtl.evidence.comparison import Comparison, interval, with_interval
+from kmtl.evidence.comparison import Comparison
+from kmtl.evidence.intervals import interval, with_interval
 from kmtl.tasks import Task
 from kmtl.training.trainer import Run
 

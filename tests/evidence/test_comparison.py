@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import kmtl
 from kmtl.evidence import Comparison, Run, compare, plot_samples
-from kmtl.evidence.comparison import interval
+from kmtl.evidence.intervals import interval
 
 # Names not in alphabetical order, one the beginning of the other, scores of different size.
 TASKS = [kmtl.Regression("speed", unit="km/h"), kmtl.Classification("kind", 3), kmtl.Regression("kind_age")]
