@@ -22,9 +22,11 @@ from kmtl.evidence import (
     Coverage,
     GradCAM,
     RecipeComparison,
+    Recommendation,
     Run,
     TaskCalibration,
 )
+from kmtl.evidence.paired_scores import Change
 from kmtl.export import Inspection, Parity, Quality, TaskParity
 from kmtl.export.lite.scoring import TaskQuality
 from kmtl.front import Front, Point, plot_front
@@ -120,7 +122,31 @@ def weight_search():
     return WeightSearch(trainee, [trial("0", 1.0, 3.0), trial("1", 3.0, -2.0), failed], None, ["worker 'one' joined"])
 
 
+def recommendation():
+    change = {"zoo": Change(-2.0, 0.5), "ant": Change(4.0, 1.0)}
+    row = {"candidate": "<half>", "seed": 0, "weights": 50, "cost": 0.5, "changes": change, "is_held": True}
+    scores = {"zoo": {"mae": 1.0}, "ant": {"accuracy": 0.75}}
+    return Recommendation(
+        model=None,
+        serves={"zoo": "<half>", "ant": "alone"},
+        reason="Ship a few.",
+        caveats=["One seed."],
+        tasks=TASKS,
+        scores=scores,
+        alone_scores=scores,
+        changes=change,
+        tried=[{**row, "holds": {"zoo": True, "ant": False}}],
+        skipped={"all": "it costs 2"},
+        cost=1.5,
+        budget=2.0,
+        weights=80,
+        alone_weights=100,
+        curves={"zoo": {"alone": [2.0, 1.0]}, "ant": {}},
+    )
+
+
 RESULTS = {
+    "Recommendation": recommendation,
     "Comparison": comparison,
     "RecipeComparison": recipe_comparison,
     "Advice": advice,

@@ -10,6 +10,8 @@ from kmtl.evidence.conflict_gap import ConflictGap, conflict_gap
 from kmtl.evidence.conformal import Conformal, Coverage, conformal
 from kmtl.evidence.pictures import plot_curves, plot_samples
 from kmtl.evidence.recipe_comparison import RecipeComparison
+from kmtl.evidence.recommend import recommend
+from kmtl.evidence.recommendation import Recommendation
 from kmtl.training.trainer import Run
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Coverage",
     "GradCAM",
     "RecipeComparison",
+    "Recommendation",
     "Run",
     "SpreadCalibration",
     "TaskCalibration",
@@ -32,4 +35,5 @@ __all__ = [
     "grad_cam",
     "plot_curves",
     "plot_samples",
+    "recommend",
 ]

@@ -3,6 +3,7 @@
 from kmtl.metrics.conflicts import ConflictTracker
 from kmtl.metrics.delta_m import check_baselines, delta_m, is_divisor
 from kmtl.metrics.masked import Reported, TaskMetrics, reported, resolve
+from kmtl.metrics.of_outputs import metrics_in, scores_of_outputs
 from kmtl.metrics.report import ClassificationReport
 from kmtl.metrics.tracking import TaskLossTracker, without_empty_loss
 from kmtl.tasks.span_f1 import SpanF1
@@ -17,7 +18,9 @@ __all__ = [
     "check_baselines",
     "delta_m",
     "is_divisor",
+    "metrics_in",
     "reported",
     "resolve",
+    "scores_of_outputs",
     "without_empty_loss",
 ]

@@ -20,7 +20,9 @@ from kmtl.training.recipe import Recipe
 from kmtl.training.regularized import regularized
 from kmtl.training.semi_supervised import SemiSupervised
 from kmtl.training.stacking import Stacking
+from kmtl.training.stretched import stretched
 from kmtl.training.trained import Stage, Trained
+from kmtl.training.widened import widened, width_for
 from kmtl.training.work import Work
 
 __all__ = [
@@ -48,4 +50,7 @@ __all__ = [
     "Work",
     "label_affinity",
     "regularized",
+    "stretched",
+    "widened",
+    "width_for",
 ]

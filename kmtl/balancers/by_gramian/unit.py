@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from kmtl._checks import near, require
+from kmtl._checks import is_number, near, require
 from kmtl._types import Tensor
 from kmtl.balancers.gramian import GramianBalancer
 from kmtl.balancers.registry import register
@@ -43,10 +43,20 @@ class Unit(GramianBalancer):
     ConFIG. It may ascend a task where gradients conflict. In the tables of Qin
     et al. it is first of 20 methods on NYUv2 (delta-m -6.99), Cityscapes (1.92) and CelebA (-0.77).
 
+    With `power` below 1 it goes part of the way, from the plain sum of the gradients (0) to unit lengths (1):
+
+        d = f * sum_k (|g_k| / f)^(1 - power) * g_k / |g_k|
+
+    A regression's gradient shrinks with its error while that of a cross-entropy does not; unit lengths then give the
+    regression more than the classification can spare, the plain sum less than it needs.
+
     Args:
         factor: `"rms"` (NTKMTL with n = 1), `"max"` (DB-MTL without its moving
             average) or `"one"`; it shows with `scale="paper"` only.
+        power: How much of the way, in 0..1.
         **options: As for `GramianBalancer`.
+
+    `power` is kmtl's own; `benchmarks/results/evidence.md` has what a half of the way does on five sets.
 
     Source: Qin et al., "NTKMTL: Mitigating Task Imbalance in Multi-Task Learning
     from Neural Tangent Kernel Perspective", NeurIPS 2025; Lin et al.,
@@ -57,16 +67,19 @@ class Unit(GramianBalancer):
     [1.600000023841858, 0.4000000059604645]
     """
 
-    def __init__(self, *, factor: str = "rms", **options: Any) -> None:
+    def __init__(self, *, factor: str = "rms", power: float = 1.0, **options: Any) -> None:
         super().__init__(**options)
         fix = near(str(factor), FACTORS)
         require(factor in FACTORS, type(self).__name__, "factor", f"must be one of {FACTORS}", factor, fix)
-        self.factor = factor
+        in_range = is_number(power) and 0 <= power <= 1
+        require(in_range, type(self).__name__, "power", "must be in 0..1", power)
+        self.factor, self.power = factor, float(power)
 
     def task_weights(self, signals: Signals) -> Tensor:
         """One length over each length."""
-        return unit_weights(norms(signals.gram, signals.present), signals.present, self.factor)
+        weights = unit_weights(norms(signals.gram, signals.present), signals.present, self.factor)
+        return weights if self.power == 1 else ops.power(weights, self.power)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what the constructor needs."""
-        return {**super().get_config(), "factor": self.factor}
+        return {**super().get_config(), "factor": self.factor, "power": self.power}

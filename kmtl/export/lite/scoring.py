@@ -5,12 +5,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 
 from kmtl.export import parity
-from kmtl.losses import TaskGroup
-from kmtl.metrics import Reported, TaskMetrics, reported
+from kmtl.metrics import metrics_in, scores_of_outputs
 from kmtl.tasks import Task
 
 
@@ -68,40 +66,15 @@ def decides(model: Any, task: str) -> bool:
 
 def _own_rows(model: Any, task: Any, labels: Mapping[str, Any], expected: Any, found: list[Any]) -> list[TaskQuality]:
     """Compares a task's own metrics; those without a value by the Keras model, for lack of labels, are left out."""
-    listed = _listed(model, task)
-    before = _scores(listed, task, labels, expected)
-    others = [_scores(listed, task, labels, values) for values in found]
+    listed = metrics_in(model, task)
+    before = scores_of_outputs(listed, task, labels, expected)
+    others = [scores_of_outputs(listed, task, labels, values) for values in found]
     rows = []
     for key, value in before.items():
         metric = key.removeprefix(f"{task.name}_")
         if math.isfinite(value):
             rows.append(_worst(task.name, metric, value, [scores[key] for scores in others], _direction(task, metric)))
     return rows
-
-
-def _listed(model: Any, task: Any) -> list[Reported]:
-    """Returns a task's unweighted metrics: those that the model was compiled with, else its own."""
-    compiled = [metric for metric in model.metrics if isinstance(metric, TaskMetrics)]
-    if not compiled:
-        return reported([task], {task.name: task.metrics}, {})
-    rows = [*compiled[0].means, *(row for row, _ in compiled[0].others)]
-    mine = [row for row in rows if row.task.name == task.name and not row.weighted]
-    return sorted(mine, key=lambda row: compiled[0].keys.index(row.key))
-
-
-def _scores(listed: list[Reported], task: Any, labels: Mapping[str, Any], outputs: Any) -> dict[str, float]:
-    """Returns the metrics of one task's outputs by log key."""
-    group = TaskGroup([task], None)
-    metrics = TaskMetrics([group], [row._replace(metric=_fresh(row.metric)) for row in listed])
-    metrics.update_state([group.examples(labels, {task.name: outputs})])
-    return {key: float(value) for key, value in metrics.result().items()}
-
-
-def _fresh(metric: Any) -> Any:
-    """Returns a metric without what was counted so far."""
-    if isinstance(metric, keras.metrics.Metric):
-        return type(metric).from_config(metric.get_config())
-    return metric
 
 
 def _direction(task: Any, metric: str) -> str | None:

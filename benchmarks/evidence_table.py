@@ -1,0 +1,90 @@
+"""The committed page of `benchmarks/evidence.py`."""
+
+import numpy as np
+from timing import header
+
+from kmtl._table import Table
+from kmtl.evidence.intervals import interval, with_interval
+from kmtl.metrics import delta_m
+
+_NOTE = "Seeds of the weights and of the order of the rows; the data stay the same."
+
+
+def page(found, tasks, command):
+    """The page.
+
+    Args:
+        found: `{set: {row: {seed: result}}}`.
+        tasks: `{set: tasks}`.
+        command: What made it.
+    """
+    lines = header("Does joint training help? Five sets", command, _NOTE)
+    lines += [
+        "± is the 95 % interval over the seeds, of changes paired by seed. delta_m: mean change of all metrics",
+        "against separate models, percent, negative is better. `worse`: tasks whose change is above its interval.",
+        "Weights: relative to the separate models'. CPU: seconds of the processor relative to separate, with all that",
+        "is traced; `recommend 2` reads the separate models that are there, and does not train them again.",
+        "",
+    ]
+    for name, rows in found.items():
+        lines += [f"## {name}, {len(rows['separate'])} seeds", "", _table(rows, tasks[name]).markdown(), ""]
+        lines += [*_shipped(rows), ""]
+    return "\n".join(lines)
+
+
+def _table(rows, tasks):
+    """A row a recipe."""
+    base = rows["separate"]
+    return Table([_row(name, results, base, tasks) for name, results in rows.items()])
+
+
+def _row(name, results, base, tasks):
+    """The cells of one row."""
+    seeds = sorted(results)
+    cells = {"row": name}
+    worse = []
+    for task in tasks:
+        for metric in base[seeds[0]]["scores"][task.name]:
+            values = [results[seed]["scores"][task.name][metric] for seed in seeds]
+            cells[f"{task.name} {metric}"] = with_interval(np.mean(values), interval(values), ".3g")
+        changes = _changes(results, base, [task], seeds)
+        if len(seeds) > 1 and np.mean(changes) > interval(changes):
+            worse.append(f"{task.name} ({np.mean(changes):+.1f} %)")
+    changes = _changes(results, base, tasks, seeds)
+    ratio = [results[seed]["weights"] / base[seed]["weights"] for seed in seeds]
+    cost = [results[seed]["cpu"] / base[seed]["cpu"] for seed in seeds]
+    return {
+        **cells,
+        "delta_m": with_interval(np.mean(changes), interval(changes), "+.1f"),
+        "worse": ", ".join(worse) or "-",
+        "weights": f"{np.mean(ratio):.2f}",
+        "CPU": f"{np.mean(cost):.2f}",
+    }
+
+
+def _changes(results, base, tasks, seeds):
+    """delta_m of some tasks, one a seed."""
+    names = [task.name for task in tasks]
+    return [
+        delta_m(
+            {name: results[seed]["scores"][name] for name in names},
+            {name: base[seed]["scores"][name] for name in names},
+            tasks,
+        )
+        for seed in seeds
+    ]
+
+
+def _shipped(rows):
+    """What `recommend` shipped, seed by seed."""
+    lines = []
+    for name in rows:
+        if name.startswith("recommend"):
+            told = [
+                f"seed {seed}: " + ", ".join(f"{task} from {source}" for task, source in result["serves"].items())
+                for seed, result in sorted(rows[name].items())
+            ]
+            lines += [f"- {name}, cost {np.mean([result['cost'] for result in rows[name].values()]):.2f}; "] + [
+                f"  - {line}" for line in told
+            ]
+    return lines

@@ -1,0 +1,158 @@
+"""What is recommended: the smallest that is not worse, chosen and reported on different rows, the same after a kill."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import kmtl
+from kmtl.evidence import recommend
+from kmtl.evidence.candidates import affordable
+from kmtl.evidence.paired_scores import Change, RowScores, changes, row_scores
+from kmtl.evidence.serving_choice import ALONE, holds_up, smallest
+
+TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("size", unit="cm")]
+
+
+def sets(rows=240, noise=False):
+    """Rows of four numbers; both labels follow from the same two of them, or from nothing."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(rows, 4)).astype("float32")
+    seen = random.normal(size=(rows, 4)) if noise else x
+    labels = {
+        "kind": (seen[:, 0] > 0).astype("int32") + (seen[:, 1] > 0),
+        "size": (seen[:, 0] + seen[:, 1]).astype("float32"),
+    }
+    return [(x[part], {name: label[part] for name, label in labels.items()}) for part in np.split(np.arange(rows), 3)]
+
+
+def build(tasks):
+    row = keras.Input((4,), name="row")
+    features = keras.layers.Dense(24, activation="relu")(row)
+    model = kmtl.MultiTaskModel.from_features(row, features, tasks)
+    model.compile(keras.optimizers.Adam(0.02), run_eagerly=True)
+    return model
+
+
+@keras.saving.register_keras_serializable(package="test_recommend")
+def sharpness(truth, predicted):
+    return predicted - 0 * truth
+
+
+def scores_of(**values):
+    return RowScores({name: {"mae": np.asarray(found, float)} for name, found in values.items()})
+
+
+def test_a_change_is_signed_relative_and_its_error_is_the_jackknifes():
+    task = kmtl.Regression("size")
+    found = changes(scores_of(size=[1.1, 1.2, 1.0]), scores_of(size=[1.0, 1.0, 1.0]), [task])["size"]
+    assert found.percent == pytest.approx(10.0)
+    # Two groups: sqrt(1 / 2 * (10^2 + 10^2)).
+    assert found.error == pytest.approx(10.0)
+    up = kmtl.Classification("kind", 3)
+    more = RowScores({"kind": {"accuracy": np.array([0.9, 0.9, 0.9])}})
+    less = RowScores({"kind": {"accuracy": np.array([0.6, 0.6, 0.6])}})
+    assert changes(more, less, [up])["kind"] == Change(pytest.approx(-50.0), pytest.approx(0.0))
+    assert math.isnan(changes(scores_of(size=[1.0]), scores_of(size=[2.0]), [task])["size"].error)
+
+
+def test_the_jackknife_agrees_with_the_error_of_a_mean():
+    """Of a mean of rows, its jackknife over ten groups is the error of ten group means."""
+    x, labels = sets()[0]
+    model = build(TASKS)
+    model.adapt(x, labels)
+    found = row_scores(model, kmtl.data.from_arrays(x, labels, TASKS, shuffle=False), "test").values["size"]["mae"]
+    errors = np.abs(model.predict(x, verbose=0)["size"][:, 0] - labels["size"])
+    assert found[0] == pytest.approx(errors.mean(), rel=1e-5)
+    means = np.array([errors[group::10].mean() for group in range(10)])
+    jackknife = np.sqrt(9 / 10 * np.sum((found[1:] - found[1:].mean()) ** 2))
+    assert jackknife == pytest.approx(means.std(ddof=1) / np.sqrt(10), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "serves", "weights"),
+    [
+        # Half serves all: nothing larger is needed, however good.
+        ({"a": ["half", "all"], "b": ["half", "all"]}, {"a": "half", "b": "half"}, 50),
+        # One task lost: its own model beside half is smaller than all.
+        ({"a": ["half", "all"], "b": []}, {"a": "half", "b": ALONE}, 95),
+        # Of about the same size the better one.
+        ({"a": ["all"], "b": ["half", "all"]}, {"a": "all", "b": "all"}, 98),
+        ({"a": [], "b": []}, {"a": ALONE, "b": ALONE}, 100),
+    ],
+)
+def test_the_smallest_models_are_chosen(accepted, serves, weights):
+    candidates = {
+        "half": (50, {"a": Change(-1.0, 1.0), "b": Change(-1.0, 1.0)}),
+        "all": (98, {"a": Change(-9.0, 1.0), "b": Change(-9.0, 1.0)}),
+    }
+    choice = smallest(candidates, {"a": 55, "b": 45}, accepted)
+    assert (choice.serves, choice.weights) == (serves, weights)
+
+
+def test_a_margin_and_a_length():
+    assert holds_up(Change(0.4, 1.0), 0.5)
+    assert not holds_up(Change(0.6, 1.0), 0.5)
+    assert not holds_up(Change(float("nan"), 1.0), 9.0)
+    assert [affordable(left, 0.5) for left in (2.0, 0.75, 0.3)] == [2.0, 1.5, 0.0]
+
+
+def test_it_ships_one_face_and_reads_what_was_done_before(tmp_path, monkeypatch):
+    train, validation, test = sets()
+    options = {"test": test, "epochs": 4, "budget": 2.0, "folder": tmp_path / "race", "verbose": 0}
+    found = recommend(build, TASKS, train, validation, **options)
+    assert found.cost <= found.budget == 2.0
+    assert list(found.model.predict(test[0][:2], verbose=0)) == ["kind", "size"]
+    assert set(found.serves) == {"kind", "size"}
+    held = keras.saving.load_model(_saved(found.model, tmp_path))
+    np.testing.assert_allclose(
+        held.predict(test[0], verbose=0)["size"], found.model.predict(test[0], verbose=0)["size"], atol=1e-5
+    )
+    # The report is of the test rows.
+    size = np.abs(found.model.predict(test[0], verbose=0)["size"][:, 0] - test[1]["size"]).mean()
+    assert found.scores["size"]["mae"] == pytest.approx(size, rel=1e-5)
+    monkeypatch.setattr(kmtl.MultiTaskModel, "fit", None)  # Nothing is trained, and nothing timed, a second time.
+    again = recommend(build, TASKS, train, validation, **options)
+    assert str(again) == str(found)
+
+
+def _saved(model, folder):
+    model.save(folder / "model.keras")
+    return folder / "model.keras"
+
+
+@pytest.mark.long
+def test_with_a_budget_of_one_it_says_that_it_guesses():
+    train, validation, _ = sets()
+    found = recommend(build, TASKS, train, validation, epochs=4, budget=1.0, verbose=0)
+    assert found.cost <= 1.0 + 1e-9
+    assert any("probes" in text for text in found.caveats)
+    assert any("third of the validation data" in text for text in found.caveats)
+    assert all(name != ALONE for name in found.serves.values())
+    assert found.alone_scores == {}
+
+
+@pytest.mark.long
+def test_more_budget_buys_another_seed():
+    train, validation, test = sets()
+    found = recommend(build, TASKS, train, validation, test=test, epochs=4, budget=6.0, verbose=0)
+    shipped = {name for name in found.serves.values() if name != ALONE}
+    seeds = {row["candidate"]: set() for row in found.tried}
+    for row in found.tried:
+        seeds[row["candidate"]].add(row["seed"])
+    assert all(len(seeds[name]) > 1 for name in shipped)
+
+
+def test_bad_input_is_refused_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr(kmtl.MultiTaskModel, "fit", None)
+    train, validation, _ = sets()
+    with pytest.raises(ValueError, match="recommend: `tasks` must be 2 or more"):
+        recommend(build, TASKS[:1], train, validation, epochs=1)
+    with pytest.raises(
+        ValueError, match=r"(?s)recommend: `epochs`.*recommend: `budget` must be 1 or more.*`validation`"
+    ):
+        recommend(build, TASKS, train, None, epochs=0, budget=0.5)
+    odd = kmtl.Regression("size", metrics=[keras.metrics.MeanMetricWrapper(sharpness, name="sharpness")])
+    with pytest.raises(ValueError, match="recommend: `tasks` must give 'size' a metric whose better end is known"):
+        recommend(build, [TASKS[0], odd], train, validation, epochs=1)
