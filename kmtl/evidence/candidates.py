@@ -1,6 +1,6 @@
 """What a race tries: joint models of several sizes and lengths, and what follows from those that were trained."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kmtl.balancers import Unit
@@ -15,7 +15,7 @@ LONGEST, SHORTEST = 2.0, 0.75
 # Half of the way from the plain sum of gradients to gradients of one length.
 _POWER = 0.5
 # Shares of the weights that the single models have together.
-SHARES = {"half the weights": 0.5, "all the weights": 1.0}
+SHARES = {"joint, half the weights": 0.5, "joint, all the weights": 1.0}
 
 
 class Form(NamedTuple):
@@ -44,30 +44,32 @@ def head_units(build: Callable[..., Any], tasks: Sequence[Task]) -> int:
     return int(min(max((max(widths, default=64) or 64) // 2, 16), 128))
 
 
-def forms(build: Callable[..., Any], tasks: Sequence[Task], alone: Mapping[str, int]) -> tuple[list[Form], str]:
-    """Joint models with a share of the weights of all single ones, from small to large.
+def form(build: Callable[..., Any], tasks: Sequence[Task], weights: int, name: str) -> Form:
+    """A joint model with a trunk of so many weights at most, and a hidden layer in each head.
 
     Args:
         build: The user's build function.
         tasks: The tasks.
-        alone: Weights of each task's own model.
+        weights: Of the model.
+        name: Its name.
 
-    Returns:
-        The forms, and why there are no wider ones, where that is so.
+    Raises:
+        ValueError: If the trunk cannot be widened to it.
     """
-    hidden, total = head_units(build, tasks), sum(alone.values())
-    found, why_not = [], ""
-    for name, share in SHARES.items():
-        try:
-            factor = width_for(build, tasks, int(share * total), hidden=hidden)
-            made = Balanced(widened(build, factor, hidden=hidden))
-            found.append(Form(f"joint, {name}", made, int(made(tasks).count_params())))
-        except ValueError as error:
-            why_not = str(error)
-    if not found:
-        made = Balanced(widened(build, hidden=hidden))
-        found.append(Form("joint, hidden layers", made, int(made(tasks).count_params())))
-    return found, why_not
+    hidden = head_units(build, tasks)
+    made = Balanced(widened(build, width_for(build, tasks, weights, hidden=hidden), hidden=hidden))
+    return Form(name, made, int(made(tasks).count_params()))
+
+
+def unwidened(build: Callable[..., Any], tasks: Sequence[Task]) -> Form:
+    """A joint model on the trunk as it is, with a hidden layer in each head.
+
+    Args:
+        build: The user's build function.
+        tasks: The tasks.
+    """
+    made = Balanced(widened(build, hidden=head_units(build, tasks)))
+    return Form("joint, hidden layers", made, int(made(tasks).count_params()))
 
 
 class Balanced:

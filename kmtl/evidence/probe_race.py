@@ -20,7 +20,7 @@ def probe_race(plan: Plan) -> None:
     race.check(Separate())
     short = stretched(race.given.build, _PROBE)
     race.yardstick = race.train("probes of each task alone", Separate(_PROBE), cost=_PROBE, build=short).scores
-    form, share = plan.forms()[0], 1.0 / len(tasks)
+    form, share = next(plan.forms()), 1.0 / len(tasks)
     ratio = plan.ratio(form)
     probe = race.train(f"probe of {form.name}", recipe_of(form, _PROBE), cost=_PROBE * ratio)
     lost = [name for name in plan.weights if not holds_up(probe.changes[name], _CLEARLY)]

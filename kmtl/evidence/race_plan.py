@@ -1,11 +1,11 @@
 """The order in which a race tries its candidates, and what follows from them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kmtl.data import only
-from kmtl.evidence.candidates import Form, affordable, forms, recipe_of
+from kmtl.evidence.candidates import SHARES, SHORTEST, Form, affordable, form, recipe_of, unwidened
 from kmtl.evidence.paired_scores import Change
 from kmtl.evidence.race import Entry, Race
 from kmtl.evidence.serving_choice import ALONE, Choice, holds_up, smallest
@@ -60,22 +60,35 @@ class Plan:
             return self.trained[source][0].model
         return self.singles[task].model if self.alone is None else self.alone.model
 
-    def forms(self) -> list[Form]:
-        """Joint models of several sizes, from small to large."""
-        given = self.race.given
-        found, why_not = forms(given.build, given.tasks, self.weights)
+    def forms(self) -> Iterator[Form]:
+        """Joint models of several sizes, from small to large, each made when it is asked for."""
+        given, total, why_not = self.race.given, sum(self.weights.values()), ""
+        found = 0
+        for name, share in SHARES.items():
+            # Nothing costs less than one trunk of the given size.
+            if self.race.left * len(self.weights) < SHORTEST:
+                self.race.skipped[name] = f"{self.race.left:.2f} of the budget was left"
+                continue
+            try:
+                made = form(given.build, given.tasks, int(share * total), name)
+            except ValueError as error:
+                why_not = str(error)
+                continue
+            found += 1
+            yield made
         if why_not:
-            self.caveats.append(f"No wider trunk was tried. {why_not}")
-        return found
+            self.caveats.append(f"Not every width was tried. {why_not}")
+        if not found and why_not:
+            yield unwidened(given.build, given.tasks)
 
-    def ratio(self, form: Form) -> float:
+    def ratio(self, joint: Form) -> float:
         """What a joint training of a form costs over the given epochs, in trainings of every task alone."""
         given, first = self.race.given, self.race.given.tasks[0]
         alone = self.race.seconds(
             "alone", lambda: Build(given.build, "recommend")([first.alone()]), only(given.train, [first.name])
         )
-        joint = self.race.seconds(form.name, lambda: form.build(given.tasks), given.train)
-        return joint / (alone * len(given.tasks))
+        together = self.race.seconds(joint.name, lambda: joint.build(given.tasks), given.train)
+        return together / (alone * len(given.tasks))
 
 
 def mean_changes(entries: Sequence[Entry]) -> dict[str, Change]:
@@ -97,15 +110,15 @@ def full_race(plan: Plan) -> None:
     plan.alone = race.train("each task alone", Separate(), cost=1.0)
     race.yardstick = plan.alone.scores
     tried: dict[str, tuple[Form, float, float]] = {}
-    for form in plan.forms():
-        ratio = plan.ratio(form)
+    for one in plan.forms():
+        ratio = plan.ratio(one)
         length = affordable(race.left, ratio)
         if not length:
-            race.skipped[form.name] = f"it costs {ratio:.2f} over the given epochs, and {race.left:.2f} was left"
+            race.skipped[one.name] = f"it costs {ratio:.2f} over the given epochs, and {race.left:.2f} was left"
             continue
-        tried[form.name] = (form, length, ratio * length)
-        plan.add(race.train(form.name, recipe_of(form, length), cost=ratio * length))
-        if all(plan.holds(form.name, task) for task in plan.weights):
+        tried[one.name] = (one, length, ratio * length)
+        plan.add(race.train(one.name, recipe_of(one, length), cost=ratio * length))
+        if all(plan.holds(one.name, task) for task in plan.weights):
             break
     _confirm(plan, tried)
 
@@ -119,6 +132,6 @@ def _confirm(plan: Plan, tried: Mapping[str, tuple[Form, float, float]]) -> None
         if not open_:
             return
         name = min(open_, key=lambda name: len(plan.trained[name]))
-        form, length, cost = tried[name]
+        one, length, cost = tried[name]
         seed = race.given.seed + len(plan.trained[name])
-        plan.add(race.train(name, recipe_of(form, length), cost=cost, seed=seed))
+        plan.add(race.train(name, recipe_of(one, length), cost=cost, seed=seed))

@@ -38,7 +38,7 @@ def recommend(
     budget: float = 2.0,
     test: Any = None,
     seed: int = 0,
-    margin: float = 0.5,
+    margin: float = 1.0,
     folder: Any = None,
     batch_size: int = 32,
     callbacks: Callable[[], list[Any]] | None = None,
@@ -54,9 +54,11 @@ def recommend(
     save, it says so and ships the single models.
 
     A task holds up in a candidate if its change against alone, on the data for choosing, is at most `margin` times
-    its standard error over rows (`kmtl.evidence.paired_scores`), under every seed that the candidate was
-    trained with. What budget is left when a candidate holds up goes into a second seed of it. The figures of the
-    report are of other rows: of `test`, or of a third of `validation` that choosing did not see.
+    its standard error over rows (`kmtl.evidence.paired_scores`), under every seed that the candidate was trained with:
+    of models that are alike within one standard error the simplest is taken (Breiman, Friedman, Olshen and Stone,
+    "Classification and Regression Trees", 1984). What budget is left when a candidate holds up goes into a second seed
+    of it. The figures of the report are of other rows: of `test`, or of a third of `validation` that choosing did not
+    see.
 
     A budget of 1 cannot pay for the yardstick: the single models are then probes of a quarter of the epochs, and so is
     the joint model that is held against them; what follows is said to be a guess.

@@ -101,7 +101,7 @@ class Recommendation(Result):
             "",
             "Tried, by change in percent on the rows for choosing (negative is better, ± one standard error):",
         ]
-        skipped = [f"Not tried: {name}, for {why}." for name, why in self.skipped.items()]
+        skipped = [f"Not tried: {name}; {why}." for name, why in self.skipped.items()]
         ending = ["", "What this does not show:", *(f"- {text}" for text in self.caveats)] if self.caveats else []
         return [
             self.reason,
@@ -184,7 +184,7 @@ def _score_row(found: Recommendation, task: Task, metric: str) -> dict[str, Any]
 
 def _tried_row(row: Mapping[str, Any], tasks: Sequence[Task]) -> dict[str, Any]:
     """One training as it is shown."""
-    cells = {}
+    cells: dict[str, Any] = {}
     for task in tasks:
         change = row["changes"].get(task.name)
         if change is not None and row["is_held"]:

@@ -10,11 +10,9 @@ from kmtl._checks import Refusals, is_number
 from kmtl.model.optimizers import OptimizerByTask
 from kmtl.training.builds import Build, refuse_build
 
-_Schedule = keras.optimizers.schedules.LearningRateSchedule
-
 
 @keras.saving.register_keras_serializable(package="kmtl")
-class StretchedSchedule(_Schedule):
+class StretchedSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A schedule of the learning rate that takes longer: `rate(step) = schedule(step / factor)`.
 
     Args:
@@ -28,7 +26,7 @@ class StretchedSchedule(_Schedule):
 
     def __init__(self, schedule: Any, factor: float) -> None:
         super().__init__()
-        self.schedule = schedule if isinstance(schedule, _Schedule) else keras.saving.deserialize_keras_object(schedule)
+        self.schedule = keras.saving.deserialize_keras_object(schedule) if isinstance(schedule, dict) else schedule
         self.factor = float(factor)
 
     def __call__(self, step: Any) -> Any:

@@ -22,17 +22,17 @@ class AveragePrecision(Result):
         map50: Mean over the classes that occur of the average precision at an overlap of 0.5; NaN if none occurs.
         map: The same, averaged over the overlaps 0.5, 0.55, ..., 0.95.
         rows: `{"class", "objects", "ap50", "ap"}` of each class; NaN of one without objects.
-        pictures: Labelled pictures that were looked at.
+        images: Labelled images that were looked at.
     """
 
     map50: float
     map: float
     rows: tuple[dict[str, Any], ...]
-    pictures: int
+    images: int
 
     def parts(self) -> list[str | Table]:
         """The classes behind the means."""
-        head = f"{self.pictures} pictures: mAP@.5 {self.map50:.4f}, mAP@[.5:.95] {self.map:.4f}"
+        head = f"{self.images} images: mAP@.5 {self.map50:.4f}, mAP@[.5:.95] {self.map:.4f}"
         return [head, Table(self.rows, {"ap50": ".4f", "ap": ".4f"})]
 
 

@@ -71,7 +71,7 @@ def test_it_is_coco_s_up_to_the_bins_of_the_score():
     labels, outputs = drawn(task, 150, 0.08)
     missing = np.concatenate([labels, np.full_like(labels[:5], np.nan)])
     exact = task.average_precision(missing, np.concatenate([outputs, outputs[:5]]))
-    assert exact.pictures == 150
+    assert exact.images == 150
     assert [row["class"] for row in exact.rows] == ["cat", "dog", "cow"]
     assert sum(row["objects"] for row in exact.rows) == (labels[..., 4] >= 0).sum()
     assert 0.0 < exact.map < exact.map50 < 0.95
