@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from kmtl.balancers import Unit
+from kmtl.balancers import Equal, Unit
 from kmtl.model.compile_like import compile_like
 from kmtl.tasks import Task
 from kmtl.training import Joint, stretched, widened, width_for
@@ -88,7 +88,7 @@ class Balanced:
     def __call__(self, tasks: Sequence[Task]) -> Any:
         """Makes the model of some tasks."""
         model = Build(self.build, "recommend")(tasks)
-        if model.get_compile_config()["balancer"] not in (None, "equal") or len(model.tasks) < 2:
+        if not isinstance(model.balancer, Equal) or len(model.tasks) < 2:
             return model
         try:
             return compile_like(model, model, balancer=Unit(power=_POWER, level="features"))

@@ -195,7 +195,8 @@ def _wider(model: Any, factor: float) -> Any:
         raise ValueError(refusal("widened", "build", "must make a trunk of any width", words(told), _FIX)) from error
     if not same:
         raise ValueError(refusal("widened", "build", "must make heads apart from its trunk", words("others"), _FIX))
-    return compile_like(made, model, balancer=model._arguments["balancer"])
+    balancer = type(model.balancer).from_config(model.balancer.get_config())
+    return compile_like(made, model, balancer=balancer)
 
 
 def scaled(width: int, factor: float) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 import kmtl
 from kmtl.evidence import recommend
-from kmtl.evidence.candidates import affordable
+from kmtl.evidence.candidates import Balanced, affordable
 from kmtl.evidence.paired_scores import Change, RowScores, changes, row_scores
 from kmtl.evidence.serving_choice import ALONE, holds_up, smallest
 
@@ -89,6 +89,18 @@ def test_the_smallest_models_are_chosen(accepted, serves, weights):
     }
     choice = smallest(candidates, {"a": 55, "b": 45}, accepted)
     assert (choice.serves, choice.weights) == (serves, weights)
+
+
+def test_candidates_go_half_of_the_way_to_one_length_unless_a_balancer_was_chosen():
+    def chosen(tasks):
+        model = build(tasks)
+        model.compile("adam", balancer="si")
+        return model
+
+    found = Balanced(build)(TASKS).balancer
+    assert (type(found), found.power) == (kmtl.balancers.Unit, 0.5)
+    assert type(Balanced(chosen)(TASKS).balancer) is kmtl.balancers.SI
+    assert type(Balanced(build)(TASKS[:1]).balancer) is kmtl.balancers.Equal
 
 
 def test_a_margin_and_a_length():
