@@ -28,8 +28,8 @@ def branch_and_bound(
     Tasks are placed one after another, into a cell that is there or a new one. What a completion of a node is worth is
     at most: for each cell, the best mean over its tasks that any of the further ones could give it; for each task that
     is not placed, the best mean that it could have in any of the cells, whoever else came. That the cells are few is
-    told by a price, a multiplier of Lagrange: over all tasks `1 / size of its cell` sums to the number of cells, so that
-    for each price p of at least 0
+    told by a price, a multiplier of Lagrange: over all tasks `1 / size of its cell` sums to the number of cells, so
+    that for each price p of at least 0
 
         worth <= p * most + sum over tasks of the largest over sizes s of (mean in a group of s - p / s).
 
@@ -142,7 +142,7 @@ def _priced(values: Any, counts: Any, prices: Any) -> Any:
 
 
 def _least(bound: Callable[[float], float], most: float) -> float:
-    """The price from 0 to `most` of the least bound, a convex function of it: a third of the range is left out a step."""
+    """The price from 0 to `most` of the least bound, a convex function of it; a step leaves out a third."""
     low, high = 0.0, most
     for _ in range(_STEPS):
         one, other = low + (high - low) / 3, high - (high - low) / 3

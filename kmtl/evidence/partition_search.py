@@ -103,7 +103,8 @@ def shaken(effects: Any, most: int, *, overlapping: bool = False, seed: int = 0)
     total = functools.partial(total_of, effects, overlapping=overlapping)
     best = climbed(effects, most, overlapping=overlapping)
     for _ in range(_SHAKES):
-        thrown = np.where(random.random(count) < max(0.2, 3 / count), random.integers(min(most, count), size=count), best)
+        is_thrown = random.random(count) < max(0.2, 3 / count)
+        thrown = np.where(is_thrown, random.integers(min(most, count), size=count), best)
         found = climbed(effects, most, overlapping=overlapping, start=in_order(thrown))
         if total(found) > total(best) + tolerance(effects):
             best = found
@@ -112,15 +113,18 @@ def shaken(effects: Any, most: int, *, overlapping: bool = False, seed: int = 0)
 
 def _merged(value: Callable[[Any], Any], cells: Any, most: int, close: float) -> Any:
     """Labels of cells of which the two that gain most are merged, until few are left and every merger loses."""
+    now = value(cells)
+    pairs = value((cells[:, None] | cells).reshape(-1, cells.shape[1])).reshape(len(cells), len(cells))
     while len(cells) > 1:
-        one, other = np.triu_indices(len(cells), 1)
-        alone = value(cells)
-        gains = value(cells[one] | cells[other]) - alone[one] - alone[other]
-        best = int(np.argmax(gains))
-        if len(cells) <= most and gains[best] < -close:
+        gains = np.where(np.tri(len(cells), dtype=bool), -np.inf, pairs - now - now[:, None])
+        one, other = np.unravel_index(int(np.argmax(gains)), gains.shape)
+        if len(cells) <= most and gains[one, other] < -close:
             break
-        cells[one[best]] |= cells[other[best]]
-        cells = np.delete(cells, other[best], axis=0)
+        cells[one] |= cells[other]
+        now[one] = pairs[one, other]
+        cells, now = np.delete(cells, other, axis=0), np.delete(now, other)
+        pairs = np.delete(np.delete(pairs, other, axis=0), other, axis=1)
+        pairs[one] = pairs[:, one] = value(cells | cells[one])
     return np.argmax(cells, axis=0)
 
 

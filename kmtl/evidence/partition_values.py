@@ -8,10 +8,10 @@ import numpy as np
 def cell_values(effects: Any, cells: Any, *, overlapping: bool = False) -> Any:
     """Sums, over the tasks of a cell, the mean effect that the others of their group have on them.
 
-    The score is that of TAG: `score_j(S) = mean over i in S, i != j, of effects[i, j]`, 0 for a task alone. A cell is the
-    tasks that one group serves. Of a partition the group is the cell itself. Overlapping, the group may hold further
-    tasks that help and are served elsewhere; the cell is worth what it is in the best such group. With T the cell and
-    `h_i = sum over j in T of effects[i, j]`, that is the largest over e of
+    The score is that of TAG: `score_j(S) = mean over i in S, i != j, of effects[i, j]`, 0 for a task alone. A cell is
+    the tasks that one group serves. Of a partition the group is the cell itself. Overlapping, the group may hold
+    further tasks that help and are served elsewhere; the cell is worth what it is in the best such group. With T the
+    cell and `h_i = sum over j in T of effects[i, j]`, that is the largest over e of
 
         (sum over i in T of h_i + sum of the e largest other h_i) / (|T| - 1 + e).
 
@@ -55,7 +55,7 @@ def best_mean(total: Any, count: Any, further: Any) -> Any:
 
 
 def means(total: Any, count: Any, further: Any) -> tuple[Any, Any]:
-    """The means of what is there and of the 0, 1 .. n largest further numbers, `(..., n + 1)`, and of how many each is."""
+    """Means of what is there and of the 0, 1 .. n largest further numbers, `(..., n + 1)`, and of how many each is."""
     largest = -np.sort(-further, axis=-1)
     sums = np.concatenate([np.expand_dims(total, -1), np.expand_dims(total, -1) + np.cumsum(largest, axis=-1)], axis=-1)
     counts = np.expand_dims(count, -1) + np.arange(sums.shape[-1])
