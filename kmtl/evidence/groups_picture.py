@@ -10,6 +10,7 @@ from kmtl.evidence.group_effects import Effects
 
 # Told apart by all kinds of colour vision, and by lightness at both ends.
 _COLOURS = "PuOr_r"
+_UNKNOWN = "#dddddd"
 _WRITTEN = 12
 _LINES = ("-", "--", ":", "-.")
 
@@ -28,9 +29,10 @@ def draw(effects: Effects, groups: Sequence[Sequence[str]], serves: Mapping[str,
     names = [name for place in range(len(groups)) for name in groups[place] if serves[name] == place]
     order = [effects.names.index(name) for name in names]
     values = effects.measured[np.ix_(order, order)]
-    size = 1.8 + 0.55 * len(names)
+    size = 1.8 + (0.55 if len(names) <= _WRITTEN else 0.3) * len(names)
     figure, (axis,) = _figures.panels(1, columns=1, width=size + 0.8, height=size)
     most = float(np.nanmax(np.abs(values - effects.level), initial=1e-12))
+    axis.set_facecolor(_UNKNOWN)
     drawn = axis.imshow(values, cmap=_COLOURS, vmin=effects.level - most, vmax=effects.level + most)
     axis.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axis.set_yticks(range(len(names)), names)
