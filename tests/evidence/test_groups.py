@@ -236,7 +236,7 @@ def test_what_is_no_affinity_is_refused(given, message):
 
 
 def test_all_limits_that_are_none_are_told_at_once():
-    with pytest.raises(ValueError, match="`n` .*\n.*`budget`"):
+    with pytest.raises(ValueError, match=r"`n` .*\n.*`budget`"):
         groups([[0, 0.5], [0.5, 0]], 0, 0.0, names=["ant", "bee"])
 
 
