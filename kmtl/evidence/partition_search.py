@@ -43,7 +43,7 @@ def partitions(count: int, most: int) -> Any:
     >>> partitions(3, 2).tolist()
     [[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1]]
     """
-    grown = [(0,)]
+    grown: list[tuple[int, ...]] = [(0,)]
     for _ in range(count - 1):
         grown = [(*labels, cell) for labels in grown for cell in range(min(max(labels) + 2, most))]
     return np.array(sorted(grown, key=lambda labels: (max(labels), labels)), "int8")
