@@ -34,6 +34,8 @@ RECIPES = {
     "output_sum": (training.OutputSum(factors=(1.0, 0.5)), 2.0),
     "label_concat": (training.LabelFusion("concat"), 1.0),
     "label_powerset": (training.LabelFusion("powerset"), 1.0),
+    "grouped": (training.Grouped([["kind"], ["speed"]]), 2.0),
+    "grouped_overlapping": (training.Grouped([["kind", "speed"], ["speed"]], {"speed": 1}), 2.0),
     "joint": (training.Joint(), 1.0),
     "joint_longer": (training.Joint(epochs=1.5), 1.5),
     "message_passing": (training.MessagePassing(every=2), 2.0),

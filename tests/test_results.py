@@ -97,6 +97,11 @@ def model_of(tasks):
     return type("Tasks", (), {"tasks": {task.name: task for task in tasks}})
 
 
+def groups():
+    values = np.array([[0.0, 0.5, -0.2], [0.4, 0.0, -0.1], [0.0, -0.3, 0.0]])
+    return kmtl.evidence.groups(values, names=["zoo", "ant", "<bee>"])
+
+
 def front():
     points = [
         Point((share, 1 - share), {"zoo": {"loss": 1.0, "mae": 3 - share}, "ant": {"loss": 1.0, "accuracy": 1 - share}})
@@ -175,6 +180,7 @@ RESULTS = {
     "Conformal": conformal,
     "Coverage": lambda: Coverage(0.9, ({"task": "zoo", "labels": 9, "covered": 0.875, "size": 2.5, "unit": "mm"},)),
     "GradCAM": grad_cam,
+    "Groups": groups,
     "AveragePrecision": lambda: AveragePrecision(
         0.75, 0.5, ({"class": "<cup>", "objects": 3, "ap50": 0.75, "ap": 0.5},), 4
     ),

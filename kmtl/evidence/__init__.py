@@ -8,6 +8,8 @@ from kmtl.evidence.compare import compare
 from kmtl.evidence.comparison import Comparison
 from kmtl.evidence.conflict_gap import ConflictGap, conflict_gap
 from kmtl.evidence.conformal import Conformal, Coverage, conformal
+from kmtl.evidence.groups import groups
+from kmtl.evidence.groups_result import Groups
 from kmtl.evidence.pictures import plot_curves, plot_samples
 from kmtl.evidence.recipe_comparison import RecipeComparison
 from kmtl.evidence.recommend import recommend
@@ -22,6 +24,7 @@ __all__ = [
     "Conformal",
     "Coverage",
     "GradCAM",
+    "Groups",
     "RecipeComparison",
     "Recommendation",
     "Run",
@@ -33,6 +36,7 @@ __all__ = [
     "conflict_gap",
     "conformal",
     "grad_cam",
+    "groups",
     "plot_curves",
     "plot_samples",
     "recommend",

@@ -8,6 +8,7 @@ from kmtl.training.co_training import CoTraining
 from kmtl.training.decision_forests import DecisionForest
 from kmtl.training.distilled import Distilled
 from kmtl.training.fine_tuned import FineTuned
+from kmtl.training.grouped import Grouped
 from kmtl.training.heterogeneous import Heterogeneous
 from kmtl.training.indirect import Indirect
 from kmtl.training.joint import Joint, Separate
@@ -34,6 +35,7 @@ __all__ = [
     "DecisionForest",
     "Distilled",
     "FineTuned",
+    "Grouped",
     "Heterogeneous",
     "Indirect",
     "Joint",

@@ -131,7 +131,7 @@ def _plain_object(value: Any) -> Any:
 def _told(value: Any) -> str:
     """A setting as `repr` shows it."""
     if isinstance(value, tuple):
-        return f"({', '.join(map(_told, value))})"
+        return f"({', '.join(map(_told, value))}{',' * (len(value) == 1)})"
     return getattr(value, "__qualname__", None) or repr(value)
 
 

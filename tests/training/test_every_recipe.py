@@ -15,7 +15,14 @@ from recipe_rows import RECIPES, TASKS, build, rows, train
 import kmtl
 
 # Rows of which another row shows the same code at work.
-SHOWN_BY_OTHERS = {"joint_longer", "label_concat", "tuned_adapters", "indirect_denoised", "message_passing_mean"}
+SHOWN_BY_OTHERS = {
+    "grouped",
+    "joint_longer",
+    "label_concat",
+    "tuned_adapters",
+    "indirect_denoised",
+    "message_passing_mean",
+}
 ROWS = [pytest.param(name, marks=pytest.mark.slow if name in SHOWN_BY_OTHERS else ()) for name in RECIPES]
 every = pytest.mark.parametrize("name", ROWS)
 
@@ -30,12 +37,21 @@ def only(*names):
 on_two = only("alternating", "distilled", "mean_teacher", "message_passing", "tuned_adapters_stay")
 # One of each way in which stages follow one another, and of what is kept between them.
 with_stages = only(
-    *("alternating_own", "bagging", "co_training", "distilled", "fixmatch", "heterogeneous", "indirect_views", "joint"),
-    *("mean_teacher", "message_passing", "stacking", "tuned"),
+    *("alternating_own", "bagging", "co_training", "distilled", "fixmatch", "grouped_overlapping", "heterogeneous"),
+    *("indirect_views", "joint", "mean_teacher", "message_passing", "stacking", "tuned"),
 )
 # One of each graph that is left in the end; of the others it is that of the joint training.
 with_graph = only(
-    *("bagging", "boosting", "co_training", "heterogeneous", "heterogeneous_linear", "indirect", "joint"),
+    *(
+        "bagging",
+        "boosting",
+        "co_training",
+        "grouped_overlapping",
+        "heterogeneous",
+        "heterogeneous_linear",
+        "indirect",
+        "joint",
+    ),
     *("label_powerset", "output_sum", "separate", "stacking", "tuned_adapters_stay"),
 )
 # What cannot be, with the reason that its refusal gives: `{(recipe, what): part of the message}`.
