@@ -5,6 +5,11 @@ from typing import Any, NamedTuple
 
 from kmtl._shown_path import ShownPath
 
+# Colours that colour-blind people tell apart: Okabe and Ito, "Color Universal Design", 2008, without their yellow, the
+# dark ones first. A marker and a dash go with each, so that no line is told by its colour alone.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS, _DASHES = "osD^vP*", ("-", "--", "-.", ":")
+
 
 class Picture(NamedTuple):
     """A figure, and what it shows in words.
@@ -45,6 +50,19 @@ def panels(count: int, *, columns: int, width: float, height: float) -> tuple[An
     for axis in axes[count:]:
         axis.set_visible(False)
     return figure, axes
+
+
+def line_style(place: int) -> dict[str, Any]:
+    """Colour, marker and dash of one of several lines, as keywords of matplotlib's `plot`.
+
+    Args:
+        place: Which line, from 0 on; the dashes change from one to the next, and 28 lines have different looks.
+
+    >>> line_style(1)
+    {'color': '#D55E00', 'marker': 's', 'linestyle': '--'}
+    """
+    look = place % len(PALETTE)
+    return {"color": PALETTE[look], "marker": _MARKERS[look], "linestyle": _DASHES[place % len(_DASHES)]}
 
 
 def save(figure: Any, path: Any) -> Any:

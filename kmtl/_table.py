@@ -1,6 +1,7 @@
 """The one table that every result is shown by: as text, Markdown, HTML and a pandas frame."""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 from kmtl._checks import printable
 
 _NONE = "-"
+_NUMBER = re.compile(r"(-|[+-]?(\d[\d,]*(\.\d+)?(e[+-]?\d+)?|nan|inf)( ± [\d.e+-]+)?)( %)?")
+# What means something in Markdown within a line; an underscore only where no letter or digit stands before or after it.
+_MEANT = re.compile(r"[\\`*|\[\]~]|(?<!\w)_|_(?!\w)")
 
 
 class Table:
@@ -57,15 +61,26 @@ class Table:
         return "\n".join(" ".join(map(fill, line, widths)).rstrip() for line in lines)
 
     def markdown(self) -> str:
-        """Returns the table in Markdown."""
-        lines = [[cell.replace("|", r"\|") for cell in line] for line in [self.columns, *self.cells]]
+        """Returns the table in Markdown, with all that has a meaning there escaped."""
+        lines = [[markdown_text(cell) for cell in line] for line in [self.columns, *self.cells]]
         return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], ["---"] * len(self.columns), *lines[1:]])
 
-    def html(self) -> str:
-        """Returns the table in HTML, with all that has a meaning there escaped."""
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns)
-        body = ("".join(f"<td>{html.escape(cell)}</td>" for cell in line) for line in self.cells)
-        return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in body)}</table>"
+    def html(self, caption: str = "") -> str:
+        """Returns the table in HTML, with all that has a meaning there escaped.
+
+        The first cell of a row is its header, so that a screen reader says which row a number is of.
+
+        Args:
+            caption: What the table is called; empty gives it no caption.
+
+        >>> Table([{"n": "a<b", "mae": 0.5}]).html("Test").partition("<tbody>")[2]
+        '<tr><th scope="row">a&lt;b</th><td class="number">0.5</td></tr></tbody></table>'
+        """
+        above = f"<caption>{html.escape(printable(caption))}</caption>" if caption else ""
+        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in self.columns)
+        rows = ("".join(map(_html_cell, line, range(len(line)))) for line in self.cells)
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table>{above}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 class Result:
@@ -78,6 +93,14 @@ class Result:
     def pictures(self) -> Sequence[Any]:
         """Returns what is drawn of it, each a `kmtl._figures.Picture`; by default nothing."""
         return ()
+
+    def conclusions(self) -> Sequence[str]:
+        """Returns what follows, in plain sentences, for the head of a report; by default nothing."""
+        return ()
+
+    def facts(self) -> Mapping[str, str]:
+        """Returns what it stands on by name, as `{"seeds": "0, 1, 2"}`, for a report; by default nothing."""
+        return {}
 
     def table(self) -> Any:
         """Returns the first table that is shown, with its numbers, as a pandas frame."""
@@ -97,6 +120,23 @@ class Result:
 def _paragraph(text: str) -> str:
     """Text as HTML."""
     return f"<p>{html.escape(printable(text)).replace(chr(10), '<br>')}</p>" if text else ""
+
+
+def markdown_text(text: str) -> str:
+    r"""Text from anywhere as Markdown that shows it as it is, on one line.
+
+    >>> print(markdown_text("a|b <i> digit_mae *x*"))
+    a\|b &lt;i&gt; digit_mae \*x\*
+    """
+    return _MEANT.sub(lambda found: f"\\{found[0]}", html.escape(_line(text), quote=False))
+
+
+def _html_cell(cell: str, place: int) -> str:
+    """A cell of a row as HTML."""
+    if not place:
+        return f'<th scope="row">{html.escape(cell)}</th>'
+    kind = ' class="number"' if _NUMBER.fullmatch(cell) else ""
+    return f"<td{kind}>{html.escape(cell)}</td>"
 
 
 def _line(text: str) -> str:

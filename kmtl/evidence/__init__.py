@@ -14,6 +14,7 @@ from kmtl.evidence.pictures import plot_curves, plot_samples
 from kmtl.evidence.recipe_comparison import RecipeComparison
 from kmtl.evidence.recommend import recommend
 from kmtl.evidence.recommendation import Recommendation
+from kmtl.evidence.result_report import Report, report
 from kmtl.training.trainer import Run
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Groups",
     "RecipeComparison",
     "Recommendation",
+    "Report",
     "Run",
     "SpreadCalibration",
     "TaskCalibration",
@@ -40,4 +42,5 @@ __all__ = [
     "plot_curves",
     "plot_samples",
     "recommend",
+    "report",
 ]

@@ -1,6 +1,7 @@
 """What a model says of labelled data, beside the labels."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -33,7 +34,9 @@ def chosen_tasks(refusals: Refusals, model: Any, tasks: Any) -> list[str]:
     return [name for name in listed if name in known]
 
 
-def labelled_outputs(model: Any, data: Any, y: Any, owner: str) -> dict[str, tuple[Any, Any]]:
+def labelled_outputs(
+    model: Any, data: Any, y: Any, owner: str, look: Callable[[Any, Any, Any], None] | None = None
+) -> dict[str, tuple[Any, Any]]:
     """Runs a model over labelled data, batch by batch.
 
     Args:
@@ -41,6 +44,7 @@ def labelled_outputs(model: Any, data: Any, y: Any, owner: str) -> dict[str, tup
         data: Arrays with `y`, a tuple `(x, {task: labels})`, or a stream of such batches that ends.
         y: `{task: labels}`; None where `data` holds them.
         owner: For the messages.
+        look: Called with inputs, `{task: labels}` and `{task: outputs}` of each batch.
 
     Returns:
         `{task: (labels, outputs)}`, of the same length; a task that the data does not label has missing ones.
@@ -59,6 +63,8 @@ def labelled_outputs(model: Any, data: Any, y: Any, owner: str) -> dict[str, tup
         labels.append(statistics.space.mask(keras.tree.map_structure(np.asarray, batch[1])))
         # Arrays are one batch to the look at the data, but many to the model.
         outputs.append(model.predict_on_batch(batch[0]) if given.y is None else model.predict(batch[0], verbose=0))
+        if look is not None:
+            look(batch[0], labels[-1], outputs[-1])
     check_statistics(statistics, (), owner, all_needed=False)
     return {name: (_joined(labels, name), _joined(outputs, name)) for name in model.tasks}
 

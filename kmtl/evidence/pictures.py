@@ -151,17 +151,28 @@ def plot_samples(model: Any, data: Any, path: Any = None, *, count: int = 12) ->
         batches = as_dataset(refusals, "data", data, model.tasks)
     names = [tensor.name for tensor in keras.tree.flatten(model.inputs)]
     samples = list(_samples(model, batches, names, count))
-    figure, axes = _figures.panels(len(samples), columns=6, width=2.3, height=2.2 + 0.24 * len(model.tasks))
+    return _figures.save(draw_samples(samples, model.tasks, columns=6), path)
+
+
+def draw_samples(samples: Sequence[tuple[Any, Any, Any]], tasks: Mapping[str, Task], *, columns: int) -> Any:
+    """Draws samples, each over a line a task of its label and what was predicted; a figure.
+
+    Args:
+        samples: Inputs by name, labels and outputs by task, of each.
+        tasks: Those that are told and drawn.
+        columns: How many stand side by side.
+    """
+    figure, axes = _figures.panels(len(samples), columns=columns, width=2.3, height=2.2 + 0.24 * len(tasks))
     for axis, (inputs, labels, outputs) in zip(axes, samples, strict=False):
         _draw_inputs(axis, inputs)
         lines = []
-        for name, task in model.tasks.items():
+        for name, task in tasks.items():
             task.draw(axis, labels.get(name), outputs[name])
             lines.append(task.describe(labels.get(name), outputs[name]))
         wrong = any(line.endswith("✗") for line in lines)
         axis.set_title("\n".join(lines), fontsize=8, loc="left", color="#b00020" if wrong else "black")
     figure.suptitle("label → prediction", fontsize=11)
-    return _figures.save(figure, path)
+    return figure
 
 
 def _samples(model: Any, batches: Any, names: Sequence[str], count: int) -> Iterator[tuple[Any, Any, Any]]:

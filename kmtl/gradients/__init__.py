@@ -3,7 +3,7 @@
 from kmtl.gradients.activations import activation_gradients
 from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.gate import Gate
-from kmtl.gradients.measuring import Gramians, first_batches, measure_gramians, over_batches
+from kmtl.gradients.measuring import Gramians, first_batches, measure_gramians, measure_parts, over_batches
 from kmtl.gradients.routes import (
     Balanced,
     Known,
@@ -42,6 +42,7 @@ __all__ = [
     "gramian",
     "kept_weights_route",
     "measure_gramians",
+    "measure_parts",
     "online_route",
     "over_batches",
     "slice_route",

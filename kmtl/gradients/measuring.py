@@ -1,7 +1,7 @@
 """What the tasks' gradients are like, measured on some batches."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -97,19 +97,42 @@ def measure_gramians(
         names: The tasks.
         batches: `(x, y, sample_weight)` each.
     """
+    return measure_parts(forward, cut, {"": shared}, names, batches)[""]
+
+
+def measure_parts(
+    forward: Callable[..., Any],
+    cut: Callable[[], Cut | None],
+    parts: Mapping[str, Sequence[Any]],
+    names: Sequence[str],
+    batches: Iterable[Any],
+) -> dict[str, Gramians]:
+    """Takes losses and a Gramian of each part of the shared variables, such as a layer, from the same backward passes.
+
+    The Gramians of parts that have no variable in common add up to that of all of them.
+
+    Args:
+        forward: As of `measure_gramians`.
+        cut: The same.
+        parts: `{name: variables}`.
+        names: The same.
+        batches: The same.
+    """
+    shared = [variable for variables in parts.values() for variable in variables]
 
     @tf.function(reduce_retracing=True)
     def look(batch: Any) -> tuple[Any, Any, Any]:
         with hold_interrupts():
             with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
                 losses, present = forward(*batch)
-                parts = tf.unstack(losses)
-            rows = Backward(tape, parts, None, shared, shared, cut()).rows()
-            return losses, present, gramian(rows)
+                each = tf.unstack(losses)
+            rows = iter(zip(*Backward(tape, each, None, shared, shared, cut()).rows(), strict=True))
+            columns = [list(islice(rows, len(variables))) for variables in parts.values()]
+            return losses, present, tf.stack([gramian(list(zip(*column, strict=True))) for column in columns])
 
     found = [tuple(value.numpy() for value in look(batch)) for batch in batches]
     losses, present, grams = (np.stack(values) for values in zip(*found, strict=True))
-    return Gramians(list(names), losses, present, grams)
+    return {part: Gramians(list(names), losses, present, grams[:, place]) for place, part in enumerate(parts)}
 
 
 def first_batches(x: Any, y: Any, sample_weight: Any, size: int, number: int) -> Iterator[Any]:

@@ -59,6 +59,26 @@ class IntervalOutput(Output):
         flat = np.asarray(outputs, "float64").reshape(len(outputs), -1)
         return flat, flat, np.ones_like(flat)
 
+    def compared_values(self, labels: Any, outputs: Any) -> tuple[Any, Any] | None:
+        """Labels and what outputs say of them side by side, of a task whose labels are numbers, for residuals.
+
+        Args:
+            labels: Array `(n, *label_shape)`, missing elements as `missing` says.
+            outputs: Array `(n, *output_shape)`.
+
+        Returns:
+            Labels and values, `(rows, elements)` each, float64 in the label's unit: a row an example, or a place of
+            one. A missing label is NaN. None for a task of classes, and where outputs are of other elements.
+        """
+        elements = self.label_shape[self.dense_axes :]
+        if self.decides or self.classes or None in elements:
+            return None
+        values, given = np.asarray(labels), np.asarray(self.metric_outputs(np.asarray(outputs)), "float64")
+        if values.size != given.size:
+            return None
+        truth = np.where(np.asarray(self.present(values)), values, np.nan).astype("float64")
+        return truth.reshape(-1, elements_of(elements)), given.reshape(-1, elements_of(elements))
+
     def intervals(self, outputs: Any) -> dict[float, tuple[Any, Any]]:
         """The intervals that an output tells, by the share of labels that each is to hold; none unless a kind has some.
 

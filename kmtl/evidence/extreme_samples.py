@@ -1,0 +1,124 @@
+"""The best and the worst predictions of each task, kept in one pass over data of any size."""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kmtl._figures import Picture
+from kmtl.evidence.pictures import draw_samples
+from kmtl.tasks import Task
+
+Sample = tuple[Any, Any, Any]
+
+
+def example_errors(task: Task, labels: Any, outputs: Any) -> Any:
+    """How far each example's output is from its label; NaN of one without a label.
+
+    Of a task that gives probabilities of classes `-log p` of the label, in nats; of one of values the distance in the
+    label's unit; the mean over elements and places.
+
+    Args:
+        task: The task.
+        labels: `(n, *label_shape)`.
+        outputs: `(n, *output_shape)`.
+
+    Returns:
+        `(n,)`, or None of a task that has neither.
+    """
+    probabilities = task.class_probabilities(np.asarray(outputs, "float64"))
+    if probabilities is not None:
+        truth = np.asarray(labels).reshape(probabilities.shape[:-1])
+        there = np.asarray(task.present(truth))
+        own = np.take_along_axis(np.asarray(probabilities), np.where(there, truth, 0)[..., None], axis=-1)[..., 0]
+        values = np.where(there, -np.log(np.maximum(own, np.finfo("float32").tiny)), np.nan)
+    else:
+        pair = task.compared_values(labels, outputs)
+        if pair is None:
+            return None
+        values = np.abs(pair[1] - pair[0])
+    rows = values.reshape(len(labels), -1)
+    known = np.isfinite(rows)
+    counts = known.sum(axis=1)
+    return np.where(counts > 0, np.where(known, rows, 0.0).sum(axis=1) / np.maximum(counts, 1), np.nan)
+
+
+class Extremes:
+    """Keeps the samples of which each task's outputs are nearest to the labels, and those furthest from them.
+
+    Args:
+        tasks: The tasks by name.
+        inputs: Names of the model's inputs.
+        count: How many of each are kept.
+    """
+
+    def __init__(self, tasks: Mapping[str, Task], inputs: Sequence[str], count: int) -> None:
+        self.tasks, self.inputs, self.count = dict(tasks), list(inputs), count
+        # Heaps of (order, place in the data, error, sample), the first to go in front.
+        self._best: dict[str, list[Any]] = {name: [] for name in tasks}
+        self._worst: dict[str, list[Any]] = {name: [] for name in tasks}
+        self._seen = 0
+
+    def __call__(self, x: Any, labels: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """Looks at a batch.
+
+        Args:
+            x: Its inputs.
+            labels: `{task: labels}`.
+            outputs: `{task: outputs}`.
+        """
+        parts = keras.tree.flatten(x)
+        named = dict(x) if isinstance(x, Mapping) else dict(zip(self.inputs, parts, strict=True))
+        for name, task in self.tasks.items():
+            errors = example_errors(task, labels[name], outputs[name])
+            if errors is None or not self.count:
+                continue
+            order = np.argsort(errors, kind="stable")[: int(np.isfinite(errors).sum())]
+            for heap, places, sign in (
+                (self._best[name], order[: self.count], -1.0),
+                (self._worst[name], order[::-1][: self.count], 1.0),
+            ):
+                for place in places.tolist():
+                    self._offer(heap, sign, float(errors[place]), place, (named, {name: labels[name]}, outputs))
+        self._seen += len(next(iter(labels.values())))
+
+    def _offer(self, heap: list[Any], sign: float, error: float, place: int, batch: Sample) -> None:
+        """Keeps a sample if it is among the first; of equal ones the earlier."""
+        key = (sign * error, -(self._seen + place))
+        if len(heap) == self.count and key <= heap[0][:2]:
+            return
+        sample = tuple({name: np.asarray(value[place]) for name, value in part.items()} for part in batch)
+        (heapq.heappushpop if len(heap) == self.count else heapq.heappush)(heap, (*key, error, sample))
+
+    def best(self, name: str) -> list[tuple[float, Sample]]:
+        """Error and sample of a task's best, the best first."""
+        return [entry[2:] for entry in sorted(self._best[name], key=lambda entry: entry[:2], reverse=True)]
+
+    def worst(self, name: str) -> list[tuple[float, Sample]]:
+        """Error and sample of a task's worst, the worst first, without those among the best."""
+        best = {entry[1] for entry in self._best[name]}
+        kept = [entry for entry in self._worst[name] if entry[1] not in best]
+        return [entry[2:] for entry in sorted(kept, key=lambda entry: entry[:2], reverse=True)]
+
+
+def extremes_pictures(task: Task, extremes: Extremes) -> list[Picture]:
+    """Draws a task's worst and best predictions; none where it tells no error."""
+    sides = (("Worst", extremes.worst(task.name)), ("Best", extremes.best(task.name)))
+    return [
+        Picture(f"{word} predictions of {task.name}", _figure(task, found), _told(task, word, found))
+        for word, found in sides
+        if found
+    ]
+
+
+def _figure(task: Task, found: Sequence[tuple[float, Sample]]) -> Any:
+    """Their samples side by side."""
+    return draw_samples([sample for _, sample in found], {task.name: task}, columns=6)
+
+
+def _told(task: Task, word: str, found: Sequence[tuple[float, Sample]]) -> str:
+    """Their labels and outputs in words."""
+    lines = [task.describe(labels.get(task.name), outputs[task.name]) for _, (_, labels, outputs) in found]
+    return f"{word} first, label → predicted: {'; '.join(lines)}."
