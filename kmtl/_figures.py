@@ -65,6 +65,23 @@ def line_style(place: int) -> dict[str, Any]:
     return {"color": PALETTE[look], "marker": _MARKERS[look], "linestyle": _DASHES[place % len(_DASHES)]}
 
 
+def ink(colour: Any) -> str:
+    """Black or white, whichever has the higher contrast on a colour.
+
+    Args:
+        colour: Red, green and blue in [0, 1]; more is left alone.
+
+    Source: W3C, "Web Content Accessibility Guidelines 2.2", 2023, relative luminance and contrast ratio.
+
+    >>> ink((1.0, 1.0, 1.0, 1.0)), ink((0.03, 0.19, 0.42))
+    ('black', 'white')
+    """
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    # Contrast is (lighter + 0.05) / (darker + 0.05): white and black are equal where this is so.
+    return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
+
+
 def save(figure: Any, path: Any) -> Any:
     """Writes a figure; folders that are not there are made.
 

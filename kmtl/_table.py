@@ -77,7 +77,10 @@ class Table:
         '<tr><th scope="row">a&lt;b</th><td class="number">0.5</td></tr></tbody></table>'
         """
         above = f"<caption>{html.escape(printable(caption))}</caption>" if caption else ""
-        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in self.columns)
+        columns = zip(*self.cells, strict=True) if self.cells else [()] * len(self.columns)
+        kinds = [_html_class(*column) for column in columns]
+        named = zip(kinds, self.columns, strict=True)
+        head = "".join(f'<th scope="col"{kind}>{html.escape(name)}</th>' for kind, name in named)
         rows = ("".join(map(_html_cell, line, range(len(line)))) for line in self.cells)
         body = "".join(f"<tr>{row}</tr>" for row in rows)
         return f"<table>{above}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -135,8 +138,12 @@ def _html_cell(cell: str, place: int) -> str:
     """A cell of a row as HTML."""
     if not place:
         return f'<th scope="row">{html.escape(cell)}</th>'
-    kind = ' class="number"' if _NUMBER.fullmatch(cell) else ""
-    return f"<td{kind}>{html.escape(cell)}</td>"
+    return f"<td{_html_class(cell)}>{html.escape(cell)}</td>"
+
+
+def _html_class(*cells: str) -> str:
+    """What marks numbers, for whoever sets them flush right."""
+    return ' class="number"' if cells and all(map(_NUMBER.fullmatch, cells)) else ""
 
 
 def _line(text: str) -> str:

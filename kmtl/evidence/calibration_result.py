@@ -110,6 +110,26 @@ class Calibration(Result):
         left = [f"left as it was: {name}: {reason}" for name, reason in self.skipped.items()]
         return [*found, *left]
 
+    def conclusions(self) -> list[str]:
+        """What was too sure, and what was not sure enough."""
+        told = [
+            f"{row.task} had been {_sure(row.temperature)}: calibration error {row.calibration_error[0]:.3f}, now "
+            f"{row.calibration_error[1]:.3f} on the data that it was calibrated on."
+            for row in self.rows
+        ]
+        for spread in self.spreads:
+            promised, before, after = spread.intervals[0]
+            told.append(
+                f"Of intervals of {promised:.0%}, {spread.task} had held {before:.1%} and now holds {after:.1%}."
+            )
+        return told
+
+    def pictures(self) -> list[_figures.Picture]:
+        """The reliability diagrams."""
+        if not self.rows and not self.spreads:
+            return []
+        return [_figures.Picture("Reliability before and after", self.plot(), " ".join(self.conclusions()))]
+
     def plot(self, path: Any = None) -> Any:
         """Draws a reliability diagram a task: how often the model was right, by how sure it was.
 
@@ -145,6 +165,11 @@ class Calibration(Result):
             axis.set_ylabel("share of labels inside")
         axes[0].legend()
         return _figures.save(figure, path)
+
+
+def _sure(factor: float) -> str:
+    """What a temperature says of a head."""
+    return "too sure of itself" if factor > 1 else "not sure enough" if factor < 1 else "as sure as it is right"
 
 
 def _short(threshold: Any) -> str | None:

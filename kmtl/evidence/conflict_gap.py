@@ -45,6 +45,16 @@ class ConflictGap(Result):
         """Whether the total is below 0 by more than its interval, which it cannot be at true optima."""
         return self.total < -(0.0 if np.isnan(self.interval) else self.interval)
 
+    def conclusions(self) -> list[str]:
+        """Whether the tasks cost each other loss, where the interval says so."""
+        half = 0.0 if np.isnan(self.interval) else self.interval
+        if np.isnan(self.interval) or abs(self.total) <= half:
+            return []
+        most = max(self.by_task, key=lambda name: self.by_task[name])
+        if self.is_below_zero:
+            return [f"Joint training reached {-self.total:.4g} less loss than the tasks alone, which are no optima."]
+        return [f"The tasks cost each other {self.total:.4g} ± {half:.4g} of loss, most of it {most}."]
+
     def parts(self) -> list[str | Table]:
         """A row a task, and the total."""
         rows = [

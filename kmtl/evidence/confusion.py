@@ -94,13 +94,13 @@ def confusion_picture(task: Task, found: Sequence[Confusion]) -> Picture:
 
 
 def _draw(axis: Any, one: Confusion) -> None:
-    """One matrix; its colour is the share of the row, and dark cells have light numbers."""
+    """One matrix; the colour of a cell is its share of the row."""
     share = one.counts / np.maximum(one.counts.sum(axis=1, keepdims=True), 1)
-    axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     count = len(one.classes)
     if count <= _MOST_NUMBERS:
         for row, column in np.ndindex(count, count):
-            colour = "white" if share[row, column] > 0.5 else "black"
+            colour = _figures.ink(image.to_rgba(share[row, column]))
             number = str(one.counts[row, column])
             axis.text(column, row, number, ha="center", va="center", color=colour, fontsize=8)
     names = [name if len(name) <= 16 else f"{name[:15]}…" for name in one.classes] if count <= _MOST_NAMES else []

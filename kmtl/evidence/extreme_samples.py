@@ -115,7 +115,7 @@ def extremes_pictures(task: Task, extremes: Extremes) -> list[Picture]:
 
 def _figure(task: Task, found: Sequence[tuple[float, Sample]]) -> Any:
     """Their samples side by side."""
-    return draw_samples([sample for _, sample in found], {task.name: task}, columns=6)
+    return draw_samples([sample for _, sample in found], {task.name: task}, columns=3)
 
 
 def _told(task: Task, word: str, found: Sequence[tuple[float, Sample]]) -> str:

@@ -65,9 +65,8 @@ def layer_picture(found: Mapping[str, gradients.Gramians]) -> Picture | None:
     image = axis.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
     if len(layers) <= _MOST_NUMBERS:
         for row, column in np.argwhere(np.isfinite(values)).tolist():
-            value = values[row, column]
-            colour = "white" if abs(value) > 0.6 else "black"
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+            colour = _figures.ink(image.to_rgba(values[row, column]))
+            axis.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=8, color=colour)
     axis.set_xticks(range(len(layers)), layers, rotation=90, fontsize=8)
     axis.set_yticks(range(len(shown)), [" and ".join(pair) for pair in shown], fontsize=8)
     axis.set_xlabel("layer, from the input on")

@@ -37,7 +37,7 @@ class Reliability(NamedTuple):
 
     @property
     def gap(self) -> float:
-        """Mean confidence less the share that is right; of intervals, of the first, the promised less the true share."""
+        """Mean confidence less the share that is right; of intervals the first's promised share less the true one."""
         return float(np.sum(self.weight * (self.said - self.found)))
 
     @property

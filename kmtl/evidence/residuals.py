@@ -52,13 +52,13 @@ class Residuals(NamedTuple):
         """What there is to say of them.
 
         >>> Residuals("age", np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 2.0]), "years").text()
-        'age: off by 0.667 years on average over 3 labels, predicted less label 0 years; R2 0.'
+        'age: off by 0.667 years on average over 3 labels, bias 0 years; R2 0.'
         """
         if not len(self.labels):
             return f"{self.name}: no labels."
         unit = f" {self.unit}" if self.unit else ""
         told = f"{self.name}: off by {self.mae:.3g}{unit} on average over {len(self.labels):,} labels"
-        return f"{told}, predicted less label {self.bias:.3g}{unit}; R2 {self.r2:.3g}."
+        return f"{told}, bias {self.bias:.3g}{unit}; R2 {self.r2:.3g}."
 
 
 def _mean(values: Any) -> float:
@@ -100,7 +100,7 @@ def _draw(over: Any, spread: Any, one: Residuals) -> None:
     """Points beside the line on which both are equal, and a histogram."""
     unit = f" [{one.unit}]" if one.unit else ""
     step = max(1, len(one.labels) // _MOST_POINTS)
-    over.scatter(one.labels[::step], one.values[::step], s=8, alpha=0.4, color=PALETTE[0], linewidths=0)
+    over.scatter(one.labels[::step], one.values[::step], s=8, alpha=0.6, color=PALETTE[0], linewidths=0)
     if len(one.labels):
         ends = [float(one.labels.min()), float(one.labels.max())]
         over.plot(ends, ends, color=PALETTE[-1], linewidth=1, linestyle="--")

@@ -54,8 +54,8 @@ class Report(Result):
         """Writes the report; the suffix says the form.
 
         `.html` is one file for any browser, screen, printer or screen reader: its pictures are in it, and it asks for
-        nothing from a network and runs nothing. `.md` has its pictures beside it, in the folder `<name>_files`. A path without
-        a suffix is a folder: a PNG a picture, a CSV a table, and `report.json` with all figures.
+        nothing from a network and runs nothing. `.md` has its pictures beside it, in the folder `<name>_files`. A path
+        without a suffix is a folder: a PNG a picture, a CSV a table, and `report.json` with all figures.
 
         The same report gives the same bytes. Each file comes to lie in its place when it is whole, the page after its
         pictures; one that is there is replaced, others are left alone.

@@ -8,7 +8,7 @@ from typing import Any
 from kmtl._checks import printable
 from kmtl._figures import Picture
 from kmtl.evidence.report_page import rendering
-from kmtl.evidence.report_page.sections import Section, blocks, conclusions
+from kmtl.evidence.report_page.sections import Block, Section, blocks, conclusions
 
 
 def html_page(title: str, sections: Sequence[Section], made_by: str) -> str:
@@ -33,7 +33,7 @@ def html_page(title: str, sections: Sequence[Section], made_by: str) -> str:
         keep_trailing_newline=True,
     )
     folder = Path(__file__).parent
-    numbers = itertools.count(1)
+    numbers = (itertools.count(1), itertools.count(1))
     return environment.from_string((folder / "page.html.jinja").read_text("utf-8")).render(
         title=printable(title),
         style=Markup((folder / "page.css").read_text("utf-8")),
@@ -43,16 +43,26 @@ def html_page(title: str, sections: Sequence[Section], made_by: str) -> str:
     )
 
 
-def _section(section: Section, place: int, numbers: Iterator[int]) -> dict[str, Any]:
-    """What the template shows of a section."""
-    from markupsafe import Markup
+def _section(section: Section, place: int, numbers: tuple[Iterator[int], ...]) -> dict[str, Any]:
+    """What the template shows of a section; tables and figures are numbered through the page."""
+    tables, figures = numbers
 
     return {
         "id": f"part-{place}",
         "heading": printable(section.heading),
-        "blocks": [(block, block.table and Markup(block.table.html(block.caption))) for block in blocks(section)],
-        "figures": [_figure(picture, next(numbers)) for picture in section.pictures],
+        "blocks": [_block(block, tables) for block in blocks(section)],
+        "figures": [_figure(picture, next(figures)) for picture in section.pictures],
     }
+
+
+def _block(block: Block, numbers: Iterator[int]) -> dict[str, Any]:
+    """What the template shows of a block."""
+    from markupsafe import Markup
+
+    if block.table is None:
+        return {"lines": block.lines, "pairs": block.pairs, "table": ""}
+    caption = f"Table {next(numbers)}: {block.caption}"
+    return {"caption": caption, "table": Markup(block.table.html(caption))}
 
 
 def _figure(picture: Picture, number: int) -> dict[str, Any]:

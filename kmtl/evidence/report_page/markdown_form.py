@@ -29,8 +29,8 @@ def markdown_files(title: str, sections: Sequence[Section], made_by: str, name: 
         told += [f"## {markdown_text(section.heading)}"]
         told += [text for block in blocks(section) for text in _block(block)]
         for place, picture in enumerate(section.pictures):
-            text = markdown_text(picture.description)
-            told += [f"![{text}](<{folder}/{names[row, place]}>)", f"*{markdown_text(picture.title)}.* {text}"]
+            heading, text = markdown_text(picture.title), markdown_text(picture.description)
+            told += [f"![{heading}](<{folder}/{names[row, place]}>)", f"*{heading}.* {text}"]
     page = "\n\n".join([*told, "---", markdown_text(made_by)]) + "\n"
     files = {
         f"{folder}/{name}": rendering.png(sections[row].pictures[place].figure) for (row, place), name in names.items()
