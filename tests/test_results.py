@@ -188,6 +188,7 @@ RESULTS = {
         pd.DataFrame({"size": [1.0, 2.5, 4.0], "job": ["<cook>", "smith", "<cook>"]})
     ),
     "Trained": lambda: Trained("the model", [Stage("joint", 2, 1.0, 3.5, {"loss": [2.0, 1.0]})]),
+    "Report": lambda: kmtl.evidence.report([conformal(), advice()], title="Two <results>"),
     "StepCost": lambda: StepCost(0.1, 0.025, 4_000, 3, 0.05),
 }
 

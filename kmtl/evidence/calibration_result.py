@@ -7,7 +7,7 @@ from typing import Any
 from kmtl import _figures
 from kmtl._table import Result, Table
 
-_BEFORE, _AFTER = "#d9822b", "#1f5fa8"
+_SIDES = (("before", "#d9822b", "--"), ("after", "#1f5fa8", "-"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,10 +147,8 @@ class Calibration(Result):
         for axis in axes[:count]:
             axis.plot([0, 1], [0, 1], color="grey", linewidth=1)
         for axis, row in zip(axes, self.rows, strict=False):
-            for label, colour, (share, mean, weight) in zip(
-                ("before", "after"), (_BEFORE, _AFTER), row.reliability, strict=True
-            ):
-                axis.plot(mean, share, color=colour, label=label)
+            for (label, colour, dash), (share, mean, weight) in zip(_SIDES, row.reliability, strict=True):
+                axis.plot(mean, share, color=colour, linestyle=dash, label=label)
                 axis.scatter(mean, share, s=200 * weight, color=colour, alpha=0.5)
             before, after = row.calibration_error
             axis.set_title(f"{row.task}: ECE {before:.3f} → {after:.3f}", fontsize=10)
@@ -158,8 +156,8 @@ class Calibration(Result):
             axis.set_ylabel("share right")
         for axis, spread in zip(axes[len(self.rows) :], self.spreads, strict=False):
             promised, *covered = zip(*sorted(spread.intervals), strict=True)
-            for label, colour, share in zip(("before", "after"), (_BEFORE, _AFTER), covered, strict=True):
-                axis.plot(promised, share, color=colour, label=label, marker="o")
+            for (label, colour, dash), share in zip(_SIDES, covered, strict=True):
+                axis.plot(promised, share, color=colour, linestyle=dash, label=label, marker="o")
             axis.set_title(f"{spread.task}: uncertainty times {spread.factor:.3g}", fontsize=10)
             axis.set_xlabel("share promised")
             axis.set_ylabel("share of labels inside")

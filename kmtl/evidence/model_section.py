@@ -18,6 +18,8 @@ from kmtl.evidence.residuals import Residuals, residual_picture, residuals
 from kmtl.tasks import Task
 
 _OWNER = "report"
+# A backward pass a task: with more it takes minutes to trace.
+_MOST_TASKS = 12
 
 
 class ModelOnData(NamedTuple):
@@ -80,6 +82,8 @@ def _layers(model: Any, data: Any, y: Any) -> tuple[Mapping[str, Any], str]:
     reason = ""
     if len(model.tasks) < 2:
         reason = "one task conflicts with none"
+    elif len(model.tasks) > _MOST_TASKS:
+        reason = f"more than {_MOST_TASKS} tasks; kmtl.evidence.affinity looks at many"
     elif not getattr(model, "compiled", False):
         reason = "the model is not compiled"
     elif iter_is_itself(data):
