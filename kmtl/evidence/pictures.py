@@ -14,6 +14,8 @@ from kmtl.tasks.metric_directions import is_in_unit
 from kmtl.training.trainer import task_scores
 
 _JOINT, _ALONE = "#1f5fa8", "#d9822b"
+# Told by more than the colour.
+_DASHES = {_JOINT: "-", _ALONE: "--"}
 _SHOWN_VALUES, _SHOWN_LETTERS = 6, 60
 
 
@@ -48,7 +50,8 @@ def plot_curves(source: Any, path: Any = None) -> Any:
         told: set[str] = set()
         for label, colour, values in panel.lines:
             epochs = range(1, len(values) + 1)
-            axis.plot(epochs, values, color=colour, alpha=0.9, marker=".", label=None if label in told else label)
+            shown = {"color": colour, "linestyle": _DASHES[colour], "marker": ".", "alpha": 0.9}
+            axis.plot(epochs, values, label=None if label in told else label, **shown)
             told.add(label)
         axis.set_title(panel.title, fontsize=10)
         axis.set_xlabel("epoch")
