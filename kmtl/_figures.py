@@ -65,6 +65,13 @@ def line_style(place: int) -> dict[str, Any]:
     return {"color": PALETTE[look], "marker": _MARKERS[look], "linestyle": _DASHES[place % len(_DASHES)]}
 
 
+def whole_numbers() -> Any:
+    """Ticks at whole numbers alone, for an axis of epochs; a matplotlib locator."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(integer=True)
+
+
 def ink(colour: Any) -> str:
     """Black or white, whichever has the higher contrast on a colour.
 

@@ -98,9 +98,10 @@ def weight_picture(weights: Mapping[str, Sequence[float]]) -> Picture:
     for place, (name, values) in enumerate(weights.items()):
         axis.plot(range(1, len(values) + 1), values, label=name, markersize=4, **line_style(place))
     axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(_figures.whole_numbers())
     axis.set_ylabel("weight of the task")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(weights), 5))
     ends = ", ".join(f"{name} {_ends(values)}" for name, values in weights.items())
     return Picture("Weights of the tasks", figure, f"Mean of each epoch, from the first to the last: {ends}.")
 

@@ -69,7 +69,7 @@ class ModelOnData(NamedTuple):
             dict(model.tasks),
             len(next(iter(found.values()))[0]),
             {name: made for name, task in model.tasks.items() if (made := confusions(task, *found[name]))},
-            {name: made for name, task in model.tasks.items() if (made := residuals(task, *found[name]))},
+            {name: rest for name, task in model.tasks.items() if (rest := residuals(task, *found[name]))},
             [one for one in known if one is not None],
             extremes,
             layers,
@@ -107,7 +107,7 @@ def iter_is_itself(data: Any) -> bool:
 def model_section(seen: ModelOnData) -> Section:
     """Puts what was seen under a heading."""
     rows = [row for name in seen.tasks for row in _rows(seen, name)]
-    parts = [Table(rows), *([seen.note] if seen.note else [])]
+    parts: list[str | Table] = [Table(rows), *([seen.note] if seen.note else [])]
     pictures = list(_pictures(seen))
     return Section("The model on the data", parts, pictures, list(_conclusions(seen)))
 

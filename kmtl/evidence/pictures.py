@@ -55,6 +55,7 @@ def plot_curves(source: Any, path: Any = None) -> Any:
             told.add(label)
         axis.set_title(panel.title, fontsize=10)
         axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(_figures.whole_numbers())
         axis.grid(alpha=0.3)
     axes[0].legend()
     return _figures.save(figure, path)

@@ -222,11 +222,10 @@ def _headed(results: Sequence[Any]) -> list[tuple[str, Any]]:
 def _what_was_run(results: Mapping[str, Result], model: Any, seen: Any, given: Mapping[str, Any]) -> Section:
     """Tasks, data, what the results stand on, versions."""
     tasks = list(getattr(model, "tasks", {}).values()) or _tasks_of(results)
-    told = {
-        key if len(results) == 1 else f"{heading}: {key}": value
-        for heading, one in results.items()
-        for key, value in one.facts().items()
-    }
+    known = [(heading, key, value) for heading, one in results.items() for key, value in one.facts().items()]
+    keys = [*given, *(key for _, key, _ in known)]
+    # A name that two results use says of which it is.
+    told = {key if keys.count(key) == 1 else f"{heading}: {key}": value for heading, key, value in known}
     packages = ("kmtl", "keras", "tensorflow", "numpy")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     facts = {
@@ -235,7 +234,7 @@ def _what_was_run(results: Mapping[str, Result], model: Any, seen: Any, given: M
         **({"rows of the data": seen.rows} if seen is not None else {}),
         "versions": f"Python {platform.python_version()}, {versions}",
     }
-    return Section("What was run", [*([Table(_rows(tasks))] if tasks else []), facts_text(facts)])
+    return Section("What was run", [*(["Tasks:", Table(_rows(tasks))] if tasks else []), facts_text(facts)])
 
 
 def _tasks_of(results: Mapping[str, Result]) -> list[Task]:
