@@ -152,6 +152,7 @@ def report(
 
     Raises:
         ValueError: If there is nothing to report, a result is none of kmtl's, or data and model do not come together.
+        TypeError: If the history holds no logs.
 
     Sources: Okabe and Ito, "Color Universal Design", 2008 (colours); W3C, "Web Content Accessibility Guidelines 2.2",
     2023 (contrast, text beside pictures, tables with headers).

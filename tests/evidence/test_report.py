@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 import kmtl
+from kmtl import _figures
 from kmtl._figures import Picture
 from kmtl._table import Table
 from kmtl.evidence import ConflictGap, report
@@ -23,8 +23,7 @@ BAD = "<script>alert('x')</script> & \"y\" --> $\\frac$ *z*"
 
 
 def figure_of(words="words", points=5):
-    figure = Figure(figsize=(2, 1.5))
-    axis = figure.subplots()
+    figure, (axis,) = _figures.panels(1, columns=1, width=2, height=1.5)
     axis.scatter(np.arange(points), np.arange(points))
     axis.plot([0, points], [0, points], label=words)
     axis.set_title(words)
@@ -175,6 +174,15 @@ def test_what_is_dense_is_drawn_as_an_image_and_what_is_not_as_lines():
     assert len(heavy) < 150_000
     # For the time of the drawing alone.
     assert not any(one.get_rasterized() for one in many.figure.axes[0].collections)
+
+
+def test_a_second_look_moves_nothing():
+    figure, (axis,) = _figures.panels(1, columns=1, width=2, height=1.5)
+    axis.imshow(np.eye(3))
+    axis.set_title("a title")
+    axis.set_yticks([0, 1], ["a", "long label"])
+    picture = Picture("Image", figure, "")
+    assert rendering.svg(picture, "f", "d") == rendering.svg(picture, "f", "d")
 
 
 def test_dollars_are_letters_and_exponents_stay():
