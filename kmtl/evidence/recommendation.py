@@ -92,6 +92,14 @@ class Recommendation(Result):
             curves=validation_curves(plan),
         )
 
+    def conclusions(self) -> list[str]:
+        """The reason."""
+        return [self.reason]
+
+    def facts(self) -> dict[str, str]:
+        """What it cost."""
+        return {"cost": f"{self.cost:.2f} of a budget of {self.budget:g} trainings of every task alone"}
+
     def parts(self) -> list[str | Table]:
         """The reason, the scores, what was tried, and what could not be shown."""
         lines = [

@@ -235,7 +235,8 @@ def _what_was_run(results: Mapping[str, Result], model: Any, seen: Any, given: M
         **({"rows of the data": seen.rows} if seen is not None else {}),
         "versions": f"Python {platform.python_version()}, {versions}",
     }
-    return Section("What was run", [*(["Tasks:", Table(_rows(tasks))] if tasks else []), facts_text(facts)])
+    parts: list[str | Table] = ["Tasks:", Table(_rows(tasks))] if tasks else []
+    return Section("What was run", [*parts, facts_text(facts)])
 
 
 def _tasks_of(results: Mapping[str, Result]) -> list[Task]:

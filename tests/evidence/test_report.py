@@ -23,7 +23,7 @@ BAD = "<script>alert('x')</script> & \"y\" --> $\\frac$ *z*"
 
 
 def figure_of(words="words", points=5):
-    figure, (axis,) = _figures.panels(1, columns=1, width=2, height=1.5)
+    figure, (axis,) = _figures.panels(1, columns=1, width=4, height=3)
     axis.scatter(np.arange(points), np.arange(points))
     axis.plot([0, points], [0, points], label=words)
     axis.set_title(words)

@@ -60,6 +60,8 @@ def _saved(figure: Any, **options: Any) -> bytes:
     with io.BytesIO() as file, warnings.catch_warnings():
         # A letter that no font has becomes a box; the tables have it.
         warnings.filterwarnings("ignore", message="Glyph")
+        # Names that leave no room are cut off.
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
         if figure.get_layout_engine() is not None:
             # A second look would move what the first has put in its place.
             figure.draw_without_rendering()
