@@ -43,7 +43,7 @@ class ClassificationReport(Result):
             rule = "must be a classification task"
             raise ValueError(refusal("ClassificationReport", "task", rule, task.name, "Use its mae or r2 instead."))
         self.task = task.name
-        truth, decided = _decisions(task, labels, predictions)
+        truth, decided = decisions(task, labels, predictions, "ClassificationReport")
         self.values = _sklearn_report(task, truth, decided)
 
     @property
@@ -61,20 +61,33 @@ class ClassificationReport(Result):
         return [self.task, Table(rows, {**digits, "support": ".0f"})]
 
 
-def _decisions(task: Task, labels: Any, predictions: Any) -> tuple[Any, Any]:
-    """Labels and decided classes of what is labelled, a row an example or a place."""
+def decisions(task: Task, labels: Any, predictions: Any, owner: str) -> tuple[Any, Any]:
+    """Labels and decided classes of what is labelled, a row an example or a place.
+
+    Args:
+        task: A task that decides.
+        labels: True labels, `(n, ...)`.
+        predictions: The model's output for the task.
+        owner: For the messages.
+
+    Returns:
+        Of a task with one of several classes `(rows,)` each, of others `(rows, elements)`.
+
+    Raises:
+        ValueError: If the shapes do not fit, or nothing is labelled.
+    """
     outputs = np.asarray(predictions)
     fit = np.shape(labels)[:1] == outputs.shape[:1] and same_shape(outputs.shape[1:], task.output_shape)
     got = f"labels {np.shape(labels)} and predictions {outputs.shape}"
     wanted = ", ".join(["n", *("any" if size is None else str(size) for size in task.output_shape)])
-    require(fit, "ClassificationReport", "predictions", f"must be ({wanted}) for n labels", words(got))
+    require(fit, owner, "predictions", f"must be ({wanted}) for n labels", words(got))
     elements = task.label_shape[task.dense_axes :] or (1,)
     truth = np.asarray(labels).reshape(-1, *elements)
     decided = ops.convert_to_numpy(task.decide(outputs)).reshape(-1, *elements)
     keep = np.asarray(task.present(truth)).all(axis=1)
     if not keep.any():
         got = words(f"{len(truth)} examples and none of them")
-        raise ValueError(refusal("ClassificationReport", "labels", f"of {task.name!r} must hold a labelled one", got))
+        raise ValueError(refusal(owner, "labels", f"of {task.name!r} must hold a labelled one", got))
     truth, decided = truth[keep], decided[keep]
     return (truth[:, 0], decided[:, 0]) if task.weighs_classes else (truth, decided)
 
