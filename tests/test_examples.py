@@ -108,6 +108,16 @@ def test_search_weights(run, tmp_path):
 
 
 @pytest.mark.long
+def test_trackers(run, tmp_path):
+    printed = run("trackers")
+    assert {path.name for path in (tmp_path / "tensorboard").iterdir()} == {"train", "validation"}
+    assert re.search(r"^each has 28 values of 2 epochs: angle_excluded, ", printed, re.MULTILINE)
+    for name, told in (("wandb", "wandb sync"), ("mlflow", "mlflow ui")):
+        assert (f"{name} is not installed: pip install {name}" in printed) != (told in printed)
+        assert (told in printed) == (tmp_path / name).exists()
+
+
+@pytest.mark.long
 def test_recommendation(run_here):
     names, rows = run_here("recommendation")
     for row in ("true probabilities", "each supervised", "the mean alone"):
