@@ -37,6 +37,7 @@ ORDER = [
     "evidence",
     "front",
     "search",
+    "_user_script",
     "cli",
 ]
 # Rooms, and single files: what splits text has no other backend, and event files no other writer.

@@ -1,4 +1,4 @@
-"""Callbacks over several tasks: stopping, scores to monitor, moving loss weights, per-class reports, TensorBoard; and backups."""
+"""Callbacks over several tasks: stopping, scores to monitor, moving loss weights, reports, TensorBoard; and backups."""
 
 from kmtl.callbacks.backup import BackupAndRestore
 from kmtl.callbacks.constrained import Constrained

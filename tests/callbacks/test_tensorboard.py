@@ -156,7 +156,7 @@ def test_an_optimizer_of_its_own_has_a_rate_of_its_own(tmp_path):
 
 
 def test_one_machine_of_many_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(tensorboard, "is_first_machine", lambda strategy: False)
+    monkeypatch.setattr(tensorboard, "is_first_machine", lambda _: False)
     predicted = []
     made = model()
     monkeypatch.setattr(made, "predict_on_batch", lambda x: predicted.append(len(x)) or made(x))
@@ -166,7 +166,7 @@ def test_one_machine_of_many_writes(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_written_is_refused_before_a_step(tmp_path):
-    with pytest.raises(ValueError, match="(?s)`log_dir` must name.*`samples` must be.*`histogram_freq` must be"):
+    with pytest.raises(ValueError, match=r"(?s)`log_dir` must name.*`samples` must be.*`histogram_freq` must be"):
         TensorBoard("", samples=0, histogram_freq=-1)
     plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     plain.compile("sgd", "mse")
