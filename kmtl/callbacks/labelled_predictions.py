@@ -28,4 +28,4 @@ def labelled_predictions(model: Any, data: Any) -> tuple[dict[str, Any], dict[st
             outputs.setdefault(name, []).append(np.asarray(predicted[name]))
     found = {name: np.concatenate(parts) for name, parts in labels.items()}
     predictions = {name: np.concatenate(parts) for name, parts in outputs.items()}
-    return TaskSpace(model.tasks.values()).mask(found), predictions
+    return dict(TaskSpace(model.tasks.values()).mask(found)), predictions

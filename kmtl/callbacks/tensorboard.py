@@ -110,7 +110,7 @@ class TensorBoard(keras.callbacks.Callback):
                 fix = "Adopt it: kmtl.MultiTaskModel.from_model(model, tasks)."
                 refusals.add("model", "must know its tasks", words(type(self.model).__name__), fix)
                 refusals.check()
-            self._batches = None
+            self._batches: Any = None
             if self.data is not None:
                 self._batches = as_dataset(refusals, "data", self.data, self.model.tasks)
             if self._batches is not None and size_of(self._batches) == math.inf:
