@@ -101,8 +101,9 @@ class UserScript:
 
     def _line(self, error: BaseException) -> str | None:
         """The script's last line on the way to an error, and in which function; None where it was not on the way."""
-        frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename == str(self.path)]
-        if isinstance(error, SyntaxError) and error.filename == str(self.path):
+        own = str(self.path.absolute())
+        frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename == own]
+        if isinstance(error, SyntaxError) and error.filename == own:
             return f"line {error.lineno}"
         if not frames:
             return None
@@ -121,7 +122,7 @@ def _takes_nothing(function: Any) -> bool:
 
 def _run(path: Path) -> dict[str, Any]:
     """Runs a file as a module of its name, with its folder first in the path and no arguments; what it defines."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path.absolute())
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no module")
     module = importlib.util.module_from_spec(spec)

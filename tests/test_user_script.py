@@ -91,20 +91,24 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_script_that_breaks_is_told_by_its_line(write, case):
+def test_a_script_that_breaks_is_told_by_its_line(write, case, monkeypatch):
     text, told = BROKEN[case]
     path = write(text)
     refused(lambda: UserScript(str(path), "compare"), f"`{path}` must run without an error, got {told}")
+    monkeypatch.chdir(path.parent)
+    refused(lambda: UserScript(path.name, "compare"), f"`{path.name}` must run without an error, got {told}")
 
 
 def test_a_function_that_breaks_is_told_by_its_line_and_others_are_not(write):
     path = write("""
         def build(tasks): return {}[tasks]
         def train():
-            return int("no number")
+            return number("no number")
+        def number(text):
+            return int(text)
     """)
     script = UserScript(str(path), "compare")
-    refused(lambda: script.values(("train",)), "line 4 in train: ValueError: invalid literal for int()")
+    refused(lambda: script.values(("train",)), "line 6 in number: ValueError: invalid literal for int()")
 
     def called():
         with script.told():
