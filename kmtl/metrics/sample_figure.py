@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kmtl import _figures
-from kmtl.tasks import TaskSpace
+from kmtl.tasks import Task, TaskSpace
 
 _SHOWN_VALUES, _SHOWN_LETTERS = 6, 60
 _WRONG = "#b00020"
@@ -28,12 +28,25 @@ def sample_figure(model: Any, batches: Iterable[Any], count: int) -> Any:
         A matplotlib figure.
     """
     names = [tensor.name for tensor in keras.tree.flatten(model.inputs)]
-    samples = list(_samples(model, batches, names, count))
-    figure, axes = _figures.panels(len(samples), columns=6, width=2.3, height=2.2 + 0.24 * len(model.tasks))
+    return draw_samples(list(_samples(model, batches, names, count)), model.tasks, columns=6)
+
+
+def draw_samples(samples: Sequence[tuple[Any, Any, Any]], tasks: Mapping[str, Task], *, columns: int) -> Any:
+    """Draws samples, each over a line a task of its label and what was predicted.
+
+    Args:
+        samples: Inputs by name, labels and outputs by task, of each.
+        tasks: Those that are told and drawn.
+        columns: How many stand side by side.
+
+    Returns:
+        A matplotlib figure.
+    """
+    figure, axes = _figures.panels(len(samples), columns=columns, width=2.3, height=2.2 + 0.24 * len(tasks))
     for axis, (inputs, labels, outputs) in zip(axes, samples, strict=False):
         _draw_inputs(axis, inputs)
         lines = []
-        for name, task in model.tasks.items():
+        for name, task in tasks.items():
             task.draw(axis, labels.get(name), outputs[name])
             lines.append(task.describe(labels.get(name), outputs[name]))
         wrong = any(line.endswith("✗") for line in lines)
