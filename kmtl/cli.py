@@ -116,8 +116,10 @@ def _recommend(options: argparse.Namespace) -> list[str]:
             _checks.refusal("recommend", "script", "must name one function", got, "`kmtl compare` takes several.")
         )
     (build,) = script.functions.values()
-    given = script.values(("tasks", "train", "validation"))
+    given = script.values(("tasks", "train", "validation"), ("test",))
+    unseen = given.pop("test", None)
     result = _result(options, script, build, given, {"budget": options.budget})
+    shown = {} if unseen is None else {"model": result.model, "data": unseen}
     written = []
     if options.save:
         options.save.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +127,7 @@ def _recommend(options: argparse.Namespace) -> list[str]:
         written.append(options.save)
     if options.export:
         written.append(export.saved_model(result.model, options.export))
-    return [str(result), *_kept(options, script, result), *map(str, written)]
+    return [str(result), *_kept(options, script, result, **shown), *map(str, written)]
 
 
 def _report(options: argparse.Namespace) -> list[str]:
@@ -149,9 +151,9 @@ def _folder(options: argparse.Namespace, script: UserScript) -> Path:
     return options.folder or Path(f"{script.name}_{options.command}")
 
 
-def _kept(options: argparse.Namespace, script: UserScript, result: Any) -> list[str]:
+def _kept(options: argparse.Namespace, script: UserScript, result: Any, **shown: Any) -> list[str]:
     """Writes the report, if wanted, and tells where things are."""
-    pages = [str(evidence.report(result).save(options.report))] if options.report else []
+    pages = [str(evidence.report(result, **shown).save(options.report))] if options.report else []
     return [*pages, f"kept in {_folder(options, script)}"]
 
 

@@ -47,7 +47,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 def _add_recommend(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `kmtl recommend`."""
-    _add_trainings(parser, "script.py:build", "tasks, train, validation")
+    _add_trainings(parser, "script.py:build", "tasks, train, validation; it may define test, for the report")
     add = parser.add_argument
     add("--budget", type=float, default=2.0, help="cost of it all, in trainings of every task alone (2)")
     add("--save", type=Path, metavar="FILE", help="write the model that it ships to FILE.keras")

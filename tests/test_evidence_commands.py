@@ -125,6 +125,10 @@ def test_recommend_writes_what_it_ships_and_the_report(script, run, calls, tmp_p
     assert {"recipes", "builds", "test"}.isdisjoint(calls["recommend"][1])
     assert calls["model"] == tmp_path / "new" / "best.keras"
     assert calls["saved"] == tmp_path / "page.html"
+    # What the model is shown on has chosen nothing.
+    assert len(calls["report"][1]["data"][0]) == 16
+    assert calls["report"][1]["data"] is not calls["recommend"][1]["validation"]
+    assert calls["report"][1]["model"] is calls["report"][0][0].model
     for place in (tmp_path / "page.html", f"{script.stem}_recommend", calls["model"], tmp_path / "served" / "1"):
         assert str(place) in out
 
