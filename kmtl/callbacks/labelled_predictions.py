@@ -25,7 +25,8 @@ def labelled_predictions(model: Any, data: Any) -> tuple[dict[str, Any], dict[st
         predicted = model.predict(batch[0], verbose=0) if in_memory else model.predict_on_batch(batch[0])
         for name, label in batch[1].items():
             labels.setdefault(name, []).append(np.asarray(label))
-            outputs.setdefault(name, []).append(np.asarray(predicted[name]))
+            # Of a single batch every replica predicts all rows, one replica's behind the other's.
+            outputs.setdefault(name, []).append(np.asarray(predicted[name])[: len(label)])
     found = {name: np.concatenate(parts) for name, parts in labels.items()}
     predictions = {name: np.concatenate(parts) for name, parts in outputs.items()}
     return dict(TaskSpace(model.tasks.values()).mask(found)), predictions

@@ -147,7 +147,7 @@ class TensorBoard(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         own = {name: part for name, part in getattr(optimizer, "parts", {}).items() if name in self.model.tasks}
         rates = {"learning_rate": optimizer, **{f"{name}_learning_rate": part for name, part in own.items()}}
-        return {key: float(holder.learning_rate) for key, holder in rates.items()}
+        return {key: float(keras.ops.convert_to_numpy(holder.learning_rate)) for key, holder in rates.items()}
 
     def _weights(self) -> dict[str, Any]:
         """The weights by tag; a kernel that serves several fused heads stands with each of their tasks."""
