@@ -33,7 +33,7 @@ train, validation, test = (
     kmtl.data.from_folder(options.csv.parent, part, tasks, image_size=32, channels=1, shuffle=part is parts[0])
     for part in parts
 )
-found = kmtl.evidence.recommend(build, tasks, train, validation, epochs=1 if options.smoke else 10, budget=2.0)
+found = kmtl.evidence.recommend(build, tasks, train, validation, test=test, epochs=1 if options.smoke else 10)
 print(found)
 print(kmtl.evidence.report(found, model=found.model, data=test).save(options.out / "report.html"))
 print(kmtl.export.saved_model(found.model, options.out / "digits"))

@@ -117,9 +117,8 @@ def _recommend(options: argparse.Namespace) -> list[str]:
         )
     (build,) = script.functions.values()
     given = script.values(("tasks", "train", "validation"), ("test",))
-    unseen = given.pop("test", None)
     result = _result(options, script, build, given, {"budget": options.budget})
-    shown = {} if unseen is None else {"model": result.model, "data": unseen}
+    shown = {"model": result.model, "data": given["test"]} if "test" in given else {}
     written = []
     if options.save:
         options.save.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +138,8 @@ def _report(options: argparse.Namespace) -> list[str]:
 
 def _result(options: argparse.Namespace, script: UserScript, build: Any, given: Any, more: Any) -> Any:
     """Does what both commands that train do: the function of `kmtl.evidence` that bears the command's name."""
-    chosen = {"seeds": options.seeds, "batch_size": options.batch_size, "verbose": 0 if options.quiet else None}
+    chosen = {name: getattr(options, name, None) for name in ("seed", "seeds", "batch_size")}
+    chosen["verbose"] = 0 if options.quiet else None
     chosen = {name: value for name, value in chosen.items() if value is not None}
     function = getattr(evidence, options.command)
     with script.told():

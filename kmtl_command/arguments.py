@@ -42,14 +42,16 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     builds = "script.py:build; further functions, as script.py:build,wide, are further rows"
     _add_trainings(parser, builds, "tasks, train, test; it may define validation and recipes")
     add = parser.add_argument
+    add("--seeds", type=int, help="trainings of each row, under the seeds 0, 1, ... (3)")
     add("--recipes", type=_names, metavar="A,B", help="rows: names of kmtl.training, or of the script's `recipes`")
 
 
 def _add_recommend(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `kmtl recommend`."""
-    _add_trainings(parser, "script.py:build", "tasks, train, validation; it may define test, for the report")
+    _add_trainings(parser, "script.py:build", "tasks, train, validation; it may define test, for the figures")
     add = parser.add_argument
     add("--budget", type=float, default=2.0, help="cost of it all, in trainings of every task alone (2)")
+    add("--seed", type=int, help="of all that is drawn (0)")
     add("--save", type=Path, metavar="FILE", help="write the model that it ships to FILE.keras")
     add("--export", type=Path, metavar="DIR", help="write it as a SavedModel to DIR/<version>")
 
@@ -60,7 +62,6 @@ def _add_trainings(parser: argparse.ArgumentParser, builds: str, names: str) -> 
     parser.add_argument("script", metavar="SCRIPT:BUILD", help=told)
     add = parser.add_argument
     add("--epochs", type=int, required=True, help="of one training")
-    add("--seeds", type=int, help="trainings of each row, under the seeds 0, 1, ...")
     add("--batch-size", type=int, help="of arrays")
     add(
         "--folder",

@@ -97,7 +97,7 @@ def test_what_is_wrong_is_one_message_and_a_status(saved, capsys):
 OPTIONS = {
     "export": "--to --tasks --litert --quantize --calibration --onnx --decode --images",
     "compare": "SCRIPT:BUILD --epochs --seeds --recipes --folder --batch-size --report --quiet",
-    "recommend": "SCRIPT:BUILD --epochs --seeds --budget --folder --save --export --report",
+    "recommend": "SCRIPT:BUILD --epochs --seed --budget --folder --save --export --report",
     "report": "DIR --to --title",
 }
 

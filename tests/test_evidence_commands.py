@@ -117,17 +117,18 @@ def test_recipes_are_the_scripts_or_kmtls(script, run, calls, tmp_path):
 
 def test_recommend_writes_what_it_ships_and_the_report(script, run, calls, tmp_path):
     places = ["--save", tmp_path / "new" / "best.keras", "--export", tmp_path / "served"]
-    options = ["--epochs", 2, "--budget", 1.5, "--report", tmp_path / "page.html"]
+    options = ["--epochs", 2, "--budget", 1.5, "--seed", 5, "--report", tmp_path / "page.html"]
     status, out, _ = run("recommend", f"{script}:wide", *options, *places)
     assert status == 0
     assert calls["recommend"][0][0].__name__ == "wide"
     assert calls["recommend"][1]["budget"] == 1.5
-    assert {"recipes", "builds", "test"}.isdisjoint(calls["recommend"][1])
+    assert calls["recommend"][1]["seed"] == 5
+    assert {"recipes", "builds", "seeds"}.isdisjoint(calls["recommend"][1])
     assert calls["model"] == tmp_path / "new" / "best.keras"
     assert calls["saved"] == tmp_path / "page.html"
     # What the model is shown on has chosen nothing.
     assert len(calls["report"][1]["data"][0]) == 16
-    assert calls["report"][1]["data"] is not calls["recommend"][1]["validation"]
+    assert calls["report"][1]["data"] is calls["recommend"][1]["test"]
     assert calls["report"][1]["model"] is calls["report"][0][0].model
     for place in (tmp_path / "page.html", f"{script.stem}_recommend", calls["model"], tmp_path / "served" / "1"):
         assert str(place) in out
@@ -184,10 +185,9 @@ def test_a_comparison_and_its_report(script, run, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not hasattr(evidence, "recommend"), reason="recommend is not there")
 def test_a_recommendation_with_its_model_and_report(script, run, tmp_path):
     places = ["--save", "best.keras", "--export", "served", "--report", "page.html"]
-    status, _, _ = run("recommend", script, "--epochs", 1, "--seeds", 2, "--budget", 2, "--quiet", *places)
+    status, _, _ = run("recommend", script, "--epochs", 1, "--budget", 2, "--quiet", *places)
     assert status == 0
     assert list(keras.saving.load_model(tmp_path / "best.keras").output) == ["kind", "size"]
     assert (tmp_path / "served" / "1" / "saved_model.pb").exists()

@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import kmtl
-
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 NUMBER = re.compile(r"[+-]?\d+\.\d+")
 
@@ -131,7 +129,6 @@ def test_digit_files(run, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not hasattr(kmtl.evidence, "recommend"), reason="recommend is not there")
 def test_labels_from_csv(run, tmp_path):
     run("digit_files")
     printed = run("labels_from_csv", files=[tmp_path / "labels.csv"])
