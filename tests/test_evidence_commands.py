@@ -28,9 +28,9 @@ def validation():
 
 recipes = {"long": kmtl.training.Joint(epochs=2), "separate": kmtl.training.Separate()}
 
-def build(tasks, width=2):
+def build(tasks, units=2):
     row = keras.Input((4,), name="row")
-    model = kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(width)(row), tasks)
+    model = kmtl.MultiTaskModel.from_features(row, keras.layers.Dense(units)(row), tasks)
     model.compile("adam", run_eagerly=True)
     return model
 
