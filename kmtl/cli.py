@@ -1,13 +1,15 @@
-"""What the command `kmtl` does: exports a saved model and looks at artifacts, by the functions of `kmtl.export`."""
+"""What the command `kmtl` does, by the functions of `kmtl.evidence` and `kmtl.export`."""
 
 import argparse
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import kmtl_command
-from kmtl import _checks, export
+from kmtl import _checks, evidence, export, training
+from kmtl._user_script import UserScript
 
 _REFUSED = 2
 
@@ -27,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         The exit status: 0, or 2 with one message if something is refused, not there or not installed.
     """
     try:
-        for line in {"inspect": _inspect, "export": _export}[options.command](options):
+        for line in _COMMANDS[options.command](options):
             print(line)
     except (ValueError, OSError, ImportError) as error:
         # The refusals of `kmtl.export.inspect` begin with the command's own name.
@@ -90,6 +92,108 @@ def _samples(name: str, path: Path | None) -> Any:
     with stored:
         return {key: stored[key] for key in stored.files}
 
+
+def _compare(options: argparse.Namespace) -> list[str]:
+    """Compares the script's model under several recipes."""
+    _refuse_places(options)
+    script = UserScript(options.script, options.command)
+    given = script.values(("tasks", "train", "test"), ("validation", "recipes"))
+    recipes = _recipes(options.recipes, given.pop("recipes", None))
+    build, *others = script.functions.values()
+    builds = dict(zip(list(script.functions)[1:], others, strict=True))
+    rows = {"recipes": recipes, "builds": builds or None}
+    result = _result(options, script, build, given, {key: value for key, value in rows.items() if value is not None})
+    return [str(result), *_kept(options, script, result)]
+
+
+def _recommend(options: argparse.Namespace) -> list[str]:
+    """Recommends a model for the script's tasks, and writes it."""
+    _refuse_places(options)
+    script = UserScript(options.script, options.command)
+    if len(script.functions) > 1:
+        got = list(script.functions)
+        raise ValueError(
+            _checks.refusal("recommend", "script", "must name one function", got, "`kmtl compare` takes several.")
+        )
+    (build,) = script.functions.values()
+    given = script.values(("tasks", "train", "validation"), ("test",))
+    result = _result(options, script, build, given, {"budget": options.budget})
+    shown = {"model": result.model, "data": given["test"]} if "test" in given else {}
+    written = []
+    if options.save:
+        options.save.parent.mkdir(parents=True, exist_ok=True)
+        result.model.save(options.save)
+        written.append(options.save)
+    if options.export:
+        written.append(export.saved_model(result.model, options.export))
+    return [str(result), *_kept(options, script, result, **shown), *map(str, written)]
+
+
+def _report(options: argparse.Namespace) -> list[str]:
+    """Writes the report of what a folder holds."""
+    result = evidence.load(options.folder)
+    title = {} if options.title is None else {"title": options.title}
+    return [str(evidence.report(result, **title).save(options.to or options.folder / "report.html"))]
+
+
+def _result(options: argparse.Namespace, script: UserScript, build: Any, given: Any, more: Any) -> Any:
+    """Does what both commands that train do: the function of `kmtl.evidence` that bears the command's name."""
+    chosen = {name: getattr(options, name, None) for name in ("seed", "seeds", "batch_size")}
+    chosen["verbose"] = 0 if options.quiet else None
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    function = getattr(evidence, options.command)
+    with script.told():
+        return function(build, **given, **more, **chosen, epochs=options.epochs, folder=_folder(options, script))
+
+
+def _folder(options: argparse.Namespace, script: UserScript) -> Path:
+    """Where finished trainings are kept."""
+    return options.folder or Path(f"{script.name}_{options.command}")
+
+
+def _kept(options: argparse.Namespace, script: UserScript, result: Any, **shown: Any) -> list[str]:
+    """Writes the report, if wanted, and tells where things are."""
+    pages = [str(evidence.report(result, **shown).save(options.report))] if options.report else []
+    return [*pages, f"kept in {_folder(options, script)}"]
+
+
+def _refuse_places(options: argparse.Namespace) -> None:
+    """Refuses files that could not be written, before anything is trained."""
+    with _checks.Refusals(options.command) as refusals:
+        if options.report and options.report.suffix not in ("", ".html", ".md"):
+            refusals.add("--report", "must end in .html or .md, or be a folder", str(options.report))
+        if getattr(options, "save", None) and options.save.suffix != ".keras":
+            refusals.add("--save", "must end in .keras", str(options.save))
+
+
+def _recipes(names: list[str] | None, own: Mapping[str, Any] | None) -> Any:
+    """The recipes by name: those of the script, or of kmtl as they are without settings; None for the usual rows."""
+    if names is None:
+        return own
+    kinds = {name: getattr(training, name) for name in training.__all__ if name != "Recipe"}
+    known = {name: kind for name, kind in kinds.items() if inspect.isclass(kind) and issubclass(kind, training.Recipe)}
+    found = {}
+    with _checks.Refusals("compare") as refusals:
+        for name in names:
+            if name not in {**known, **(own or {})}:
+                fix = _checks.near(name, {**(own or {}), **known})
+                refusals.add("--recipes", "must be of kmtl.training or of the script", name, fix)
+                continue
+            try:
+                found[name] = own[name] if own and name in own else known[name]()
+            except TypeError:
+                fix = f"Put it into the script: recipes = {{'{name.lower()}': kmtl.training.{name}(...)}}."
+                refusals.add("--recipes", "must need no settings", name, fix)
+    return found
+
+
+_COMMANDS = {
+    "compare": _compare,
+    "recommend": _recommend,
+    "report": _report,
+    "inspect": _inspect,
+    "export": _export,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

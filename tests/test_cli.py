@@ -94,13 +94,22 @@ def test_what_is_wrong_is_one_message_and_a_status(saved, capsys):
     assert not (saved / "new").exists()
 
 
-def test_help_tells_the_options_and_does_not_wait_for_tensorflow():
+OPTIONS = {
+    "export": "--to --tasks --litert --quantize --calibration --onnx --decode --images",
+    "compare": "SCRIPT:BUILD --epochs --seeds --recipes --folder --batch-size --report --quiet",
+    "recommend": "SCRIPT:BUILD --epochs --seed --budget --folder --save --export --report",
+    "report": "DIR --to --title",
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_help_tells_the_options_and_does_not_wait_for_tensorflow(name):
     code = "import sys, atexit, kmtl_command; atexit.register(lambda: print(sorted(sys.modules))); kmtl_command.main()"
     root = str(pathlib.Path(kmtl.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root}
-    command = [sys.executable, "-c", code, "export", "--help"]
+    command = [sys.executable, "-c", code, name, "--help"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    for option in ("--to", "--tasks", "--litert", "--quantize", "--calibration", "--onnx", "--decode", "--images"):
+    for option in OPTIONS[name].split():
         assert option in done.stdout
     assert not {"'tensorflow'", "'keras'", "'numpy'"} & set(done.stdout.splitlines()[-1].strip("[]").split(", "))
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
@@ -18,8 +19,8 @@ NUMBER = re.compile(r"[+-]?\d+\.\d+")
 def run(prepared, tmp_path):
     """Runs an example in a process of its own, with few examples; what it prints."""
 
-    def printed(name, *launcher):
-        command = [sys.executable, *launcher, EXAMPLES / f"{name}.py", "--smoke", "--out", tmp_path]
+    def printed(name, *launcher, files=()):
+        command = [sys.executable, *launcher, EXAMPLES / f"{name}.py", *files, "--smoke", "--out", tmp_path]
         environment = {**os.environ, "TFDS_DATA_DIR": str(prepared)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -105,6 +106,39 @@ def test_search_weights(run, tmp_path):
     for words in ("best is trial", "equal weights", "uncertainty", "found weights"):
         assert words in printed
     assert is_picture(tmp_path / "trials.png")
+
+
+@pytest.mark.long
+def test_trackers(run, tmp_path):
+    printed = run("trackers")
+    assert {path.name for path in (tmp_path / "tensorboard").iterdir()} == {"train", "validation"}
+    assert re.search(r"^each has 28 values of 2 epochs: angle_excluded, ", printed, re.MULTILINE)
+    for name, told in (("wandb", "wandb sync"), ("mlflow", "mlflow ui")):
+        assert (f"{name} is not installed: pip install {name}" in printed) != (told in printed)
+        assert (told in printed) == (tmp_path / name).exists()
+
+
+@pytest.mark.long
+def test_digit_files(run, tmp_path):
+    assert run("digit_files") == f"120 rows in {tmp_path / 'labels.csv'}\n"
+    frame = pd.read_csv(tmp_path / "labels.csv")
+    assert {path.name for path in tmp_path.glob("*.png")} == set(frame["file"])
+    shares = frame[["digit", "angle", "row"]].isna().mean()
+    assert ((shares > 0.3) & (shares < 0.7)).all()
+    assert set(frame["digit"].dropna()) == set(range(10))
+
+
+@pytest.mark.long
+def test_labels_from_csv(run, tmp_path):
+    run("digit_files")
+    printed = run("labels_from_csv", files=[tmp_path / "labels.csv"])
+    for place in (tmp_path / "report.html", tmp_path / "digits" / "1" / "saved_model.pb"):
+        assert place.exists()
+        assert str(place).removesuffix("/saved_model.pb") in printed
+
+
+def test_from_a_table_to_a_model_to_ship_takes_less_than_40_lines():
+    assert len((EXAMPLES / "labels_from_csv.py").read_text().splitlines()) < 40
 
 
 @pytest.mark.long

@@ -37,9 +37,10 @@ ORDER = [
     "evidence",
     "front",
     "search",
+    "_user_script",
     "cli",
 ]
-# Rooms, and single files: what splits text has no other backend.
+# Rooms, and single files: what splits text has no other backend, and event files no other writer.
 TENSORFLOW = {
     *(
         "_replicas",
@@ -52,6 +53,7 @@ TENSORFLOW = {
         "export",
         "front",
         "training",
+        "callbacks.event_files",
         "trunks.subwords",
         "trunks.tokenization",
     ),

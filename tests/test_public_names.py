@@ -18,7 +18,7 @@ PROMISED = {
     "sharing": "AveragedHeads Cascade ConceptExpansion Contrastive CrossStitch FeatureFusion Fork InputDropout "
     "PairRelation SiamesePair TwoLabelHead classifier_and_detector present_rows shared_and_own_heads",
     "metrics": "ClassificationReport delta_m",
-    "callbacks": "ClassificationReports Constrained DeltaM EarlyStopping TaskEarlyStopping WorstTask",
+    "callbacks": "ClassificationReports Constrained DeltaM EarlyStopping TaskEarlyStopping TensorBoard WorstTask",
     "weighting": "by_difficulty by_initial_loss by_label_count",
     "evidence": "advise calibrate compare conformal grad_cam groups plot_curves plot_samples report",
     "front": "FiLM Front LowRankAdapter Point condition fold hypervolume lattice non_dominated plot_front train",

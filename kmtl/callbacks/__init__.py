@@ -1,4 +1,4 @@
-"""Callbacks over several tasks: stopping, scores to monitor, moving loss weights, per-class reports; and backups."""
+"""Callbacks over several tasks: stopping, scores to monitor, moving loss weights, reports, TensorBoard; and backups."""
 
 from kmtl.callbacks.backup import BackupAndRestore
 from kmtl.callbacks.constrained import Constrained
@@ -7,6 +7,7 @@ from kmtl.callbacks.joint_score import DeltaM, WorstTask
 from kmtl.callbacks.loss_weights import LossWeightScheduler
 from kmtl.callbacks.reports import ClassificationReports
 from kmtl.callbacks.task_stopping import TaskEarlyStopping
+from kmtl.callbacks.tensorboard import TensorBoard
 
 __all__ = [
     "BackupAndRestore",
@@ -16,5 +17,6 @@ __all__ = [
     "EarlyStopping",
     "LossWeightScheduler",
     "TaskEarlyStopping",
+    "TensorBoard",
     "WorstTask",
 ]

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kmtl._figures import Picture
-from kmtl.evidence.pictures import draw_samples
+from kmtl.metrics.sample_figure import draw_samples
 from kmtl.tasks import Task
 
 Sample = tuple[Any, Any, Any]

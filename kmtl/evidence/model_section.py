@@ -8,13 +8,13 @@ import keras
 from kmtl._checks import Refusals
 from kmtl._figures import Picture
 from kmtl._table import Table
-from kmtl.evidence.confusion import Confusion, confusion_picture, confusions
 from kmtl.evidence.extreme_samples import Extremes, extremes_pictures
 from kmtl.evidence.labelled_outputs import chosen_tasks, labelled_outputs
 from kmtl.evidence.layer_conflicts import layer_gramians, layer_picture
 from kmtl.evidence.reliability import Reliability, reliability, reliability_picture
 from kmtl.evidence.report_page import Section
 from kmtl.evidence.residuals import Residuals, residual_picture, residuals
+from kmtl.metrics.confusion import Confusion, confusion_picture, confusions
 from kmtl.tasks import Task
 
 _OWNER = "report"

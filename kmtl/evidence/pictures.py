@@ -1,22 +1,19 @@
 """Pictures of a training: learning curves, and samples with what was predicted."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-
-import keras
-import numpy as np
 
 from kmtl import _figures
 from kmtl._checks import Refusals, refusal, words
 from kmtl.feeding import as_dataset
-from kmtl.tasks import Task, TaskSpace
+from kmtl.metrics.sample_figure import sample_figure
+from kmtl.tasks import Task
 from kmtl.tasks.metric_directions import is_in_unit
 from kmtl.training.trainer import task_scores
 
 _JOINT, _ALONE = "#1f5fa8", "#d9822b"
 # Told by more than the colour.
 _DASHES = {_JOINT: "-", _ALONE: "--"}
-_SHOWN_VALUES, _SHOWN_LETTERS = 6, 60
 
 
 class Panel(NamedTuple):
@@ -153,77 +150,4 @@ def plot_samples(model: Any, data: Any, path: Any = None, *, count: int = 12) ->
     """
     with Refusals("plot_samples") as refusals:
         batches = as_dataset(refusals, "data", data, model.tasks)
-    names = [tensor.name for tensor in keras.tree.flatten(model.inputs)]
-    samples = list(_samples(model, batches, names, count))
-    return _figures.save(draw_samples(samples, model.tasks, columns=6), path)
-
-
-def draw_samples(samples: Sequence[tuple[Any, Any, Any]], tasks: Mapping[str, Task], *, columns: int) -> Any:
-    """Draws samples, each over a line a task of its label and what was predicted; a figure.
-
-    Args:
-        samples: Inputs by name, labels and outputs by task, of each.
-        tasks: Those that are told and drawn.
-        columns: How many stand side by side.
-    """
-    figure, axes = _figures.panels(len(samples), columns=columns, width=2.3, height=2.2 + 0.24 * len(tasks))
-    for axis, (inputs, labels, outputs) in zip(axes, samples, strict=False):
-        _draw_inputs(axis, inputs)
-        lines = []
-        for name, task in tasks.items():
-            task.draw(axis, labels.get(name), outputs[name])
-            lines.append(task.describe(labels.get(name), outputs[name]))
-        wrong = any(line.endswith("✗") for line in lines)
-        axis.set_title("\n".join(lines), fontsize=8, loc="left", color="#b00020" if wrong else "black")
-    figure.suptitle("label → prediction", fontsize=11)
-    return figure
-
-
-def _samples(model: Any, batches: Any, names: Sequence[str], count: int) -> Iterator[tuple[Any, Any, Any]]:
-    """Inputs by name, labels and outputs by task, of the first samples."""
-    left, space = count, TaskSpace(model.tasks.values())
-    for x, labels, *_ in batches:
-        given = keras.tree.map_structure(lambda tensor, left=left: tensor[:left], x)
-        outputs = {name: np.asarray(value) for name, value in model(given, training=False).items()}
-        named = given if isinstance(given, Mapping) else dict(zip(names, keras.tree.flatten(given), strict=True))
-        inputs = {name: np.asarray(value) for name, value in named.items()}
-        known = space.mask({name: np.asarray(value) for name, value in labels.items()})
-        found = len(next(iter(outputs.values())))
-        for place in range(found):
-            parts = ({name: np.asarray(one[place]) for name, one in part.items()} for part in (inputs, known, outputs))
-            row, label, output = parts
-            yield row, label, output
-        left -= found
-        if left <= 0:
-            return
-
-
-def _draw_inputs(axis: Any, inputs: Mapping[str, Any]) -> None:
-    """Draws the first image, and writes the other inputs below it or, without an image, in its place."""
-    axis.set_xticks([])
-    axis.set_yticks([])
-    image = next((name for name, value in inputs.items() if _is_image(value)), None)
-    written = "\n".join(f"{name}: {_written(value)}" for name, value in inputs.items() if name != image)
-    if image is None:
-        axis.text(0.04, 0.96, written, fontsize=7, va="top", wrap=True, transform=axis.transAxes)
-        return
-    picture = inputs[image]
-    top = 255 if picture.dtype.kind in "iu" else 1
-    axis.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=top)
-    axis.set_xlabel(written, fontsize=7)
-
-
-def _is_image(value: Any) -> bool:
-    """Whether an input is drawn."""
-    return value.ndim == 3 and value.shape[-1] in (1, 3, 4) and value.dtype.kind in "iuf"
-
-
-def _written(value: Any) -> str:
-    """An input in words, cut short."""
-    texts = [
-        one.decode("utf-8", "replace") if isinstance(one, bytes) else one if isinstance(one, str) else f"{one:.3g}"
-        for one in np.ravel(value)[:_SHOWN_VALUES].tolist()
-    ]
-    more = " ..." if value.size > _SHOWN_VALUES else ""
-    text = ", ".join(texts)
-    return (text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]} ...") + more
+    return _figures.save(sample_figure(model, batches, count), path)

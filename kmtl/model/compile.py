@@ -143,8 +143,9 @@ class CompiledGraph(TaskGraph):
     def hyperparameters(self) -> dict[str, Any]:
         """Returns what decides the training, flat, for an experiment tracker.
 
-        Trackers write down the optimizer of a Keras model and know of nothing else:
-        `mlflow.log_params(model.hyperparameters())`, `wandb.init(config=model.hyperparameters())`.
+        Trackers know nothing of loss weights and balancers: `wandb.init(config=model.hyperparameters())`. MLflow's
+        callback writes the optimizer's options itself, and refuses a name that is taken: leave out those that begin
+        with `optimizer_`.
 
         Returns:
             Text and numbers by name: `balancer` and its options, `loss_weight_<task>` as they are now, `optimizer`

@@ -24,3 +24,4 @@ def test_the_blocks_run(tmp_path, monkeypatch):
     assert found["size_mae"] <= 2.0
     accuracies = zip(page["history"]["val_kind_accuracy"], page["kept"], strict=True)
     assert found["kind_accuracy"] == pytest.approx(max(value for value, kept in accuracies if kept))
+    assert {path.name for path in (tmp_path / "logs" / "uncertainty").iterdir()} == {"train", "validation"}
