@@ -137,11 +137,15 @@ def width_for(
 
 
 def takes_width(build: Any) -> bool:
-    """Whether a build function has a parameter `width` of its own."""
+    """Whether a build function has a parameter `width` that multiplies: one whose default is 1, or none.
+
+    A `width=64` counts units, and is the function's own affair.
+    """
     try:
-        return "width" in inspect.signature(build).parameters
+        found = inspect.signature(build).parameters.get("width")
     except (TypeError, ValueError):
         return False
+    return found is not None and found.default in (1, inspect.Parameter.empty)
 
 
 def _refuse_trained(build: Callable[..., Any], tasks: Sequence[Any]) -> None:

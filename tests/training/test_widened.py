@@ -19,9 +19,9 @@ def build(tasks):
     return model
 
 
-def dense(tasks, *, units=16, width=None):
+def dense(tasks, *, units=16, width=1.0):
     row = keras.Input((4,), name="row")
-    features = keras.layers.Dense(max(1, int(units * (width or 1))), activation="relu")(row)
+    features = keras.layers.Dense(max(1, int(units * width)), activation="relu")(row)
     model = kmtl.MultiTaskModel.from_features(row, features, tasks)
     model.compile("adam")
     return model
@@ -59,7 +59,11 @@ def test_a_width_of_its_own_is_asked_for():
     def own(tasks, width=1.0):
         return dense(tasks, width=width)
 
+    def counted(tasks, width=16):
+        return dense(tasks, units=width)
+
     assert widened(own, 2.5)(TASKS).layers[1].units == 40
+    assert widened(counted, 2.5)(TASKS).layers[1].units == 40
 
 
 def test_heads_get_hidden_layers_unless_they_have_some():
