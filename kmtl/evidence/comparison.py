@@ -98,10 +98,8 @@ class Comparison(Result):
     def __getitem__(self, recipe: str) -> PairedComparison:
         """A recipe against the baseline, metric by metric."""
         self._known("recipe", recipe)
-        names = (recipe, self.baseline)
-        return PairedComparison(
-            self.tasks, self.runs[recipe], self.runs[self.baseline], names, self._models.get(recipe)
-        )
+        names, model = (recipe, self.baseline), self._models.get(recipe)
+        return PairedComparison(self.tasks, self.runs[recipe], self.runs[self.baseline], names, model, self.metrics)
 
     def against(self, recipe: str) -> "Comparison":
         """The same runs, held against another recipe."""

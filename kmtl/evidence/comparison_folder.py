@@ -64,7 +64,7 @@ class ComparisonFolder:
         """Writes a finished run, and its model if one is given; what its stages kept is not needed any more."""
         place.mkdir(parents=True, exist_ok=True)
         if isinstance(model, keras.Model):
-            model.save(place / _MODEL)
+            _save(model, place / _MODEL)
         _write(place / _RUN, {"run": run._asdict(), "configuration": configuration})
         shutil.rmtree(self.stages(place), ignore_errors=True)
 
@@ -100,6 +100,16 @@ class ComparisonFolder:
                 joined[name] = {**row, "runs": runs}
             plan = {"format": _FORMAT, "baseline": baseline, "shared": wanted["shared"], "rows": joined}
             _write(self.folder / _COMPARISON, plan)
+
+
+def _save(model: Any, file: Path) -> None:
+    """Saves a model, unless one of its layers cannot tell its settings: the scores are kept all the same."""
+    beside = file.with_name(f"{os.getpid()}-{file.name}")
+    try:
+        model.save(beside)
+        beside.replace(file)
+    except NotImplementedError:
+        beside.unlink(missing_ok=True)
 
 
 def _write(file: Path, value: Any) -> None:

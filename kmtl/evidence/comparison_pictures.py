@@ -20,11 +20,12 @@ def forest_picture(comparison: Any) -> Picture:
     metrics = [one for one in comparison.metrics if comparison[comparison.baseline].has_change(*one)]
     rows = comparison.rows
     figure, (axis,) = _figures.panels(1, columns=1, width=7.0, height=1.6 + 0.22 * len(rows) * max(len(metrics), 2))
-    for place, (name, row) in enumerate(rows.items()):
+    places = {name: place for place, name in enumerate(comparison.runs)}
+    for order, (name, row) in enumerate(rows.items()):
         table = row.table().set_index(["task", "metric"])
         chosen = table.loc[[(task.name, metric) for task, metric in metrics]]
-        heights = np.arange(len(metrics)) + 0.7 * ((place + 0.5) / len(rows) - 0.5)
-        _draw_marks(axis, chosen["change_percent"], heights, chosen["change_interval"], place, name, across=True)
+        heights = np.arange(len(metrics)) + 0.7 * ((order + 0.5) / len(rows) - 0.5)
+        _draw_marks(axis, chosen["change_percent"], heights, chosen["change_interval"], places[name], name, across=True)
     axis.axvline(0, color="#666666", linewidth=1)
     axis.set_yticks(range(len(metrics)), [f"{task.name}: {metric}" for task, metric in metrics])
     axis.set_ylim(len(metrics) - 0.5, -0.5)
@@ -44,7 +45,7 @@ def _draw_marks(axis: Any, x: Any, y: Any, halves: Any, place: int, name: str, *
         np.asarray(y),
         **{"xerr" if across else "yerr": bars},
         color=_COLOURS[place % len(_COLOURS)],
-        marker=_MARKERS[place % len(_MARKERS)],
+        marker=_MARKERS[(place + place // len(_COLOURS)) % len(_MARKERS)],
         linestyle="none",
         capsize=3,
         label=name,
@@ -92,11 +93,15 @@ def cost_picture(comparison: Any) -> Picture:
     axis.axhline(0, color="#666666", linewidth=1)
     axis.set_xlim(left=0)
     axis.set_xlabel("cost, joint trainings over the given epochs")
-    axis.set_ylabel(f"delta_m against {comparison.baseline}, percent; lower is better")
+    axis.set_ylabel("delta_m, percent; lower is better")
     axis.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=2, fontsize=9)
     told = "; ".join(
         f"{name}: cost {costs[name]:.2f}, delta_m {with_interval(change, half, '+.1f')} %"
         for name, (change, half) in changes.items()
     )
-    return Picture("Cost against benefit", figure, f"Cost in joint trainings against mean change. {told}.")
+    return Picture(
+        "Cost against benefit",
+        figure,
+        f"Cost in joint trainings against mean change, percent, against {comparison.baseline}. {told}.",
+    )

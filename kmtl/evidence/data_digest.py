@@ -1,16 +1,23 @@
 """What tells one data set from another."""
 
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+_ANEW = "drawn anew"
+
 
 def data_digest(data: Any) -> dict[str, Any]:
-    """Tells the form of a batch, the number of rows, and a sum over the labels, whatever their order.
+    """Tells the form of a batch, the number of rows, and sums over inputs and labels, whatever their order.
 
-    Inputs are not read: they may be augmented by chance. Labels that are drawn anew in each pass are told by that.
+    The data are gone through twice: inputs that are augmented by chance, or labels drawn anew in each pass, are told by
+    that alone.
+
+    Args:
+        data: A dataset of batches `(x, {task: label})`.
 
     >>> import tensorflow as tf
     >>> def of(values):
@@ -19,17 +26,28 @@ def data_digest(data: Any) -> dict[str, Any]:
     (True, False)
     """
     form = keras.tree.map_structure(lambda spec: f"{spec.dtype.name} {spec.shape[1:]}", data.element_spec)
-    (rows, labels), again = _pass(data), _pass(data)
-    return {"form": repr(form), "rows": rows, "labels": labels if (rows, labels) == again else "drawn anew"}
+    one, other = _sums(data), _sums(data)
+    told = {key: value if value == other[key] else _ANEW for key, value in one.items()}
+    return {"form": repr(form), **told}
 
 
-def _pass(data: Any) -> tuple[int, int]:
-    """Rows, and the sum over their labels."""
-    rows, total = 0, 0
-    for _, labels, *_ in data.as_numpy_iterator():
-        names = sorted(labels)
-        count = len(labels[names[0]])
-        rows += count
-        for place in range(count):
-            total += zlib.crc32(b"".join(np.asarray(labels[name][place]).tobytes() for name in names))
-    return rows, total
+def _sums(data: Any) -> dict[str, int]:
+    """Rows, and the sums over their inputs and labels."""
+    rows = inputs = labels = 0
+    for x, y, *_ in data.as_numpy_iterator():
+        known = [y[name] for name in sorted(y)]
+        rows += len(known[0])
+        inputs += _sum(keras.tree.flatten(x))
+        labels += _sum(known)
+    return {"rows": rows, "inputs": inputs, "labels": labels}
+
+
+def _sum(arrays: Sequence[Any]) -> int:
+    """A sum over the rows of a batch."""
+    return sum(zlib.crc32(b"".join(map(_bytes, row))) for row in zip(*arrays, strict=True))
+
+
+def _bytes(value: Any) -> bytes:
+    """A value of a row."""
+    array = np.asarray(value)
+    return repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()

@@ -28,9 +28,10 @@ class PairedComparison(Result):
         base: The same of the baseline, seeds in the same order.
         names: What the two are called.
         model: Gives the trained model of the first seed, or None.
+        metrics: What counts, `(task, metric)` each; None takes all that both have.
 
     Attributes:
-        metrics: Every task and metric that both have, in order.
+        metrics: Every task and metric that counts, in order.
 
     >>> from kmtl.tasks import Regression
     >>> def run(seed, mae):
@@ -49,10 +50,11 @@ class PairedComparison(Result):
         base: Sequence[Run],
         names: tuple[str, str] = ("joint", "separate"),
         model: Callable[[], Any] | None = None,
+        metrics: Sequence[tuple[Task, str]] | None = None,
     ) -> None:
         self.tasks, self.runs, self.base, self.names = list(tasks), list(runs), list(base), names
         self._model = model
-        self.metrics = shared_metrics(self.tasks, [self.runs, self.base])
+        self.metrics = shared_metrics(self.tasks, [self.runs, self.base]) if metrics is None else list(metrics)
 
     @property
     def model(self) -> Any:

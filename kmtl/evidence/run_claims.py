@@ -36,7 +36,7 @@ def claim(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     if fcntl is None:
         yield True
         return
-    descriptor = os.open(folder / _CLAIM, os.O_CREAT | os.O_RDWR)
+    descriptor = os.open(folder / _CLAIM, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
