@@ -15,8 +15,9 @@ import keras
 from kmtl._checks import Refusals, words
 from kmtl.evidence.comparison import Comparison
 from kmtl.evidence.comparison_folder import BUILT, ComparisonFolder
-from kmtl.evidence.data_digest import data_digest
+from kmtl.evidence.data_digest import ANEW, data_digest
 from kmtl.evidence.run_claims import claim
+from kmtl.feeding.resume import restart_of
 from kmtl.tasks import Task
 from kmtl.training import Recipe
 from kmtl.training.builds import Build
@@ -142,11 +143,18 @@ class ComparisonRuns:
         contest = self.contest
         sets = contest.train if isinstance(contest.train, Mapping) else {"train": contest.train}
         held = {"test": contest.test, "validation": contest.validation}
+        digests = {name: None if data is None else data_digest(data) for name, data in {**sets, **held}.items()}
+        if any(ANEW in (digests[name] or {}).values() and restart_of(data) is None for name, data in sets.items()):
+            fix = "Take arrays or sets of kmtl.data, whose order and chance follow from a seed and the epoch alone."
+            text = (
+                "compare: `train` changes by itself from pass to pass, as by tf.data's own shuffle: a run depends on "
+            )
+            warnings.warn(f"{text}those before it, so that a killed comparison ends otherwise. {fix}", stacklevel=2)
         return {
             "kmtl": importlib.metadata.version("kmtl"),
             "tasks": {task.name: keras.saving.serialize_keras_object(task) for task in contest.tasks},
             "order": [task.name for task in contest.tasks],
-            "data": {name: None if data is None else data_digest(data) for name, data in {**sets, **held}.items()},
+            "data": digests,
             "epochs": contest.epochs,
         }
 

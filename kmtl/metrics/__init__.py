@@ -3,11 +3,8 @@
 from kmtl.metrics.conflicts import ConflictTracker
 from kmtl.metrics.delta_m import check_baselines, delta_m, delta_p, is_divisor
 from kmtl.metrics.masked import Reported, TaskMetrics, reported, resolve
-<<<<<<< HEAD
-from kmtl.metrics.of_outputs import metrics_in, scores_of_outputs
-=======
 from kmtl.metrics.mean_rank import mean_rank
->>>>>>> dfa67a8 (compare: every row a recipe, one result; flags of negative transfer, delta_p, mean rank, load)
+from kmtl.metrics.of_outputs import metrics_in, scores_of_outputs
 from kmtl.metrics.report import ClassificationReport
 from kmtl.metrics.tracking import TaskLossTracker, without_empty_loss
 from kmtl.tasks.span_f1 import SpanF1
@@ -23,11 +20,8 @@ __all__ = [
     "delta_m",
     "delta_p",
     "is_divisor",
-<<<<<<< HEAD
-    "metrics_in",
-=======
     "mean_rank",
->>>>>>> dfa67a8 (compare: every row a recipe, one result; flags of negative transfer, delta_p, mean rank, load)
+    "metrics_in",
     "reported",
     "resolve",
     "scores_of_outputs",

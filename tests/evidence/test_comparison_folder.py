@@ -12,15 +12,15 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from recipe_rows import TASKS, build, rows
 from shared_comparison import OPTIONS, RECIPES, scores
 
 import kmtl
 from kmtl import training
-from kmtl.evidence import compare, load
+from kmtl.evidence import compare, load, run_claims
 from kmtl.evidence.comparison_folder import ComparisonFolder
 from kmtl.evidence.data_digest import data_digest
-from kmtl.evidence.run_claims import claim
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "shared_comparison.py"
 
@@ -97,6 +97,7 @@ def shifted():
         ({"epochs": 2}, "got epochs 1 there and 2 here. Give another folder"),
         ({"train": shifted()}, r"got data train labels \d+ there and \d+ here"),
         ({"train": (rows()[0] / 2, rows()[1])}, r"got data train inputs \d+ there and \d+ here"),
+        ({"batch_size": 4}, "got data train batches 3 there and 6 here"),
         ({"validation": rows(seed=2)}, "got data validation None there and some here"),
         ({"recipes": {"joint": training.Joint(epochs=3.0)}}, "got 'joint' recipe epochs 1.0 there and 3.0 here"),
         (
@@ -153,10 +154,18 @@ def test_data_are_known_by_what_stays_the_same():
     data = kmtl.data.from_arrays(x, y, TASKS, batch_size=8)
     told = data_digest(data)
     turned = x[::-1], {name: values[::-1] for name, values in y.items()}
-    assert data_digest(kmtl.data.from_arrays(*turned, TASKS, batch_size=4)) == told
+    other = data_digest(kmtl.data.from_arrays(*turned, TASKS, batch_size=8))
+    assert (other["order"] != told["order"], {**other, "order": told["order"]}) == (True, told)
+    assert data_digest(data.unbatch().shuffle(24).batch(8)) == {**told, "order": "drawn anew"}
     augmented = data_digest(data.map(lambda x, y: (x + keras.random.uniform(()), y)))
-    assert augmented == {**told, "inputs": "drawn anew"}
+    assert augmented == {**told, "inputs": "drawn anew", "order": "drawn anew"}
     assert data_digest(data.map(lambda x, y: (x + 1, y)))["inputs"] != told["inputs"]
+
+
+def test_data_that_change_by_themselves_are_told_once_something_is_kept(tmp_path):
+    shuffled = tf.data.Dataset.from_tensor_slices(rows()).shuffle(24).batch(8)
+    with pytest.warns(UserWarning, match="`train` changes by itself from pass to pass, as by tf.data's own shuffle"):
+        compared(tmp_path, train=shuffled, seeds=1, recipes={"joint": training.Joint(epochs=0.5)})
 
 
 class Killed(BaseException):
@@ -184,19 +193,20 @@ def test_a_killed_comparison_goes_on_inside_the_run(tmp_path, real):
 
 def test_a_claim_is_free_when_its_process_is_gone(tmp_path):
     lines = [
-        "import pathlib, kmtl.evidence.run_claims as claims",
-        f"with claims.claim(pathlib.Path({str(tmp_path)!r})) as mine:",
+        "import pathlib, runpy",
+        f"claim = runpy.run_path({run_claims.__file__!r})['claim']",
+        f"with claim(pathlib.Path({str(tmp_path)!r})) as mine:",
         "    print(mine, flush=True)",
         "    input()",
     ]
     code = "\n".join(lines)
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline().strip() == "True"
-    with claim(tmp_path) as mine:
+    with run_claims.claim(tmp_path) as mine:
         assert not mine
     holder.kill()
     holder.communicate()
-    with claim(tmp_path) as mine:
+    with run_claims.claim(tmp_path) as mine:
         assert mine
 
 
