@@ -141,15 +141,16 @@ class ComparisonRuns:
     def _shared(self) -> dict[str, Any]:
         """What decides how all runs go."""
         contest = self.contest
-        sets = contest.train if isinstance(contest.train, Mapping) else {"train": contest.train}
+        by_task = isinstance(contest.train, Mapping)
+        sets = (
+            {f"train of {name}": data for name, data in contest.train.items()} if by_task else {"train": contest.train}
+        )
         held = {"test": contest.test, "validation": contest.validation}
         digests = {name: None if data is None else data_digest(data) for name, data in {**sets, **held}.items()}
         if any(ANEW in (digests[name] or {}).values() and restart_of(data) is None for name, data in sets.items()):
             fix = "Take arrays or sets of kmtl.data, whose order and chance follow from a seed and the epoch alone."
-            text = (
-                "compare: `train` changes by itself from pass to pass, as by tf.data's own shuffle: a run depends on "
-            )
-            warnings.warn(f"{text}those before it, so that a killed comparison ends otherwise. {fix}", stacklevel=2)
+            text = "compare: `train` changes by itself from pass to pass, as by tf.data's own shuffle: a run depends"
+            warnings.warn(f"{text} on those before it, so that a killed comparison ends otherwise. {fix}", stacklevel=2)
         return {
             "kmtl": importlib.metadata.version("kmtl"),
             "tasks": {task.name: keras.saving.serialize_keras_object(task) for task in contest.tasks},
