@@ -21,7 +21,6 @@ from kmtl.evidence import (
     Conformal,
     Coverage,
     GradCAM,
-    PairedComparison,
     Recommendation,
     Run,
     TaskCalibration,

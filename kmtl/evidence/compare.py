@@ -38,8 +38,8 @@ def compare(
     """Compares ways to train the tasks, a row each: same data, same budget, paired by seed.
 
     Without `recipes` the rows are each task alone, the joint model for the same epochs, and the joint model for K times
-    the epochs, which is what the K single models cost together. Joint training that loses at equal epochs may owe that
-    to its third of the cost alone.
+    the epochs, which is what the K single models cost together; a learning rate that follows a schedule is stretched
+    with them. Joint training that loses at equal epochs may owe that to its K-th of the cost alone.
 
     Several processes share the work where the same script is started more than once with one `folder`: each takes
     runs that nobody else is at, and all return the whole table. A run whose process was killed is taken over.
@@ -78,7 +78,7 @@ def compare(
     with Refusals("compare") as refusals:
         refuse_build(refusals, build)
         chosen = checked_tasks(refusals, tasks, _FORM)
-        rows, base = rows_of(refusals, chosen, recipes, builds, baseline)
+        rows, base = rows_of(refusals, build, chosen, recipes, builds, baseline)
         numbers = _checked_numbers(refusals, seeds, epochs, batch_size)
         refusals.check()
         taken = _sets_by_task if by_task else functools.partial(_taken, "train")

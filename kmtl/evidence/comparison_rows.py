@@ -5,27 +5,30 @@ from typing import Any
 
 from kmtl._checks import Refusals, near, words
 from kmtl.tasks import Task
-from kmtl.training import Joint, Recipe, Separate
+from kmtl.training import Joint, Recipe, Separate, stretched
 from kmtl.training.builds import refuse_build
 
 SEPARATE, JOINT, EQUAL_COST = "separate", "joint", "joint, equal cost"
 
 
 def rows_of(
-    refusals: Refusals, tasks: Sequence[Task], recipes: Any, builds: Any, baseline: Any
+    refusals: Refusals, build: Any, tasks: Sequence[Task], recipes: Any, builds: Any, baseline: Any
 ) -> tuple[dict[str, Recipe], str]:
     """The recipes by the name of their row, and the baseline; records what are none.
 
     Args:
-        refusals: Where to record.
+        refusals: Where to record; holds something already where `build` is no build function.
+        build: As of `compare`.
         tasks: The tasks.
         recipes: As of `compare`.
         builds: As of `compare`.
         baseline: As of `compare`.
 
     >>> from kmtl.tasks import Regression
-    >>> rows_of(Refusals("compare"), [Regression("age"), Regression("size")], None, None, None)
-    ({'separate': Separate(), 'joint': Joint(), 'joint, equal cost': Joint(epochs=2.0)}, 'separate')
+    >>> def build(tasks): ...
+    >>> rows, baseline = rows_of(Refusals("compare"), build, [Regression("age"), Regression("size")], None, None, None)
+    >>> rows["joint, equal cost"], baseline
+    (Joint(epochs=2.0, build=stretched(build, 2.0)), 'separate')
     """
     if recipes is None and len(tasks) == 1:
         fix = 'For ways to train one task give `recipes` and `baseline`: {"as it is": kmtl.training.Joint(), ...}.'
@@ -35,11 +38,13 @@ def rows_of(
             [task.name for task in tasks],
             fix,
         )
-    rows = _defaults(tasks) if recipes is None else _given(refusals, recipes)
-    for name, build in _builds(refusals, builds).items():
+    if recipes is None and refusals.messages:
+        return {}, SEPARATE
+    rows = _defaults(build, tasks) if recipes is None else _given(refusals, recipes)
+    for name, other in _builds(refusals, builds).items():
         if name in rows:
             refusals.add("builds", "must have names that no recipe has", name)
-        rows[name] = Joint(build=build)
+        rows[name] = Joint(build=other)
     alone = [name for name, recipe in rows.items() if isinstance(recipe, Separate)]
     if baseline is None and not alone:
         if SEPARATE in rows:
@@ -50,9 +55,10 @@ def rows_of(
     return rows, (alone or [SEPARATE])[0] if baseline is None else baseline
 
 
-def _defaults(tasks: Sequence[Task]) -> dict[str, Recipe]:
+def _defaults(build: Any, tasks: Sequence[Task]) -> dict[str, Recipe]:
     """Each task alone, all jointly for as many epochs, and all jointly at the cost of the single models together."""
-    return {SEPARATE: Separate(), JOINT: Joint(), EQUAL_COST: Joint(epochs=float(max(len(tasks), 1)))}
+    times = float(len(tasks))
+    return {SEPARATE: Separate(), JOINT: Joint(), EQUAL_COST: Joint(epochs=times, build=stretched(build, times))}
 
 
 def _given(refusals: Refusals, recipes: Any) -> dict[str, Recipe]:
