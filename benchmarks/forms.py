@@ -26,7 +26,7 @@ from form_problems import PROBLEMS, WIDE
 from form_rows import few_labels, full_labels
 
 import kmtl
-from kmtl.evidence import RecipeComparison, compare
+from kmtl.evidence import Comparison, compare
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "forms.md"
 TURNS = 30
@@ -62,7 +62,7 @@ def compared(name, folder, *, labels=1.0, rows=(), seeds=5, verbose=0):
         seeds=seeds,
         recipes=chosen,
         batch_size=64,
-        folder=folder / name,
+        folder=folder / (name if labels == 1 else f"{name}_{labels:g}"),
         verbose=verbose,
     )
 
@@ -80,7 +80,7 @@ def timed(found, batch):
             # The first turn traces.
             least[name] = seconds if turn < 2 else min(least[name], seconds)
     runs = {name: [run._replace(latency=least[name]) for run in found.runs[name]] for name in found.runs}
-    return RecipeComparison(found.tasks, runs, found.baseline, {})
+    return Comparison(found.tasks, runs, found.baseline)
 
 
 def section(name, found, labels):

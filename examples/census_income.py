@@ -85,7 +85,7 @@ def columns_of(train, leave_out):
     return kmtl.trunks.Columns.of(train, leave_out=away, categories=codes)
 
 
-def compare(frame, leave_out, options):
+def compare(frame, leave_out, options, folder):
     """Each task alone, both jointly, and both jointly for as long as the single models take together."""
     train, test = (frame[frame["split"] == part] for part in ("train", "test"))
     columns = columns_of(train, leave_out)
@@ -104,7 +104,7 @@ def compare(frame, leave_out, options):
         model.compile(keras.optimizers.Adam(2e-3), run_eagerly=options.smoke)
         return model
 
-    budget = {"epochs": 1 if options.smoke else options.epochs, "seeds": options.seeds, "folder": options.folder}
+    budget = {"epochs": 1 if options.smoke else options.epochs, "seeds": options.seeds, "folder": folder}
     return kmtl.evidence.compare(build, tasks(), rows, held_out, recipes=recipes, verbose=0, **budget)
 
 
@@ -144,7 +144,9 @@ def main():
     sections = []
     kept = {"Every column": NO_INPUTS, "Without the household": NO_INPUTS + HOUSEHOLD}
     for title, leave_out in list(kept.items())[: 1 if options.smoke else None]:
-        found = compare(frame, leave_out, options)
+        # A folder holds one comparison, with one form of input.
+        folder = options.folder and options.folder / f"without_{len(leave_out)}"
+        found = compare(frame, leave_out, options, folder)
         print(f"{title}\n{found}\n", flush=True)
         sections += section(title, found)
     if options.write:

@@ -60,41 +60,56 @@ def network(tasks, size, steps):
     return model
 
 
-def compare(sets, size, seeds, separate=None):
-    """One joint model, and each task alone on the same trunk, unless single models are given."""
+def compare(sets, small, large, seeds):
+    """Each task alone, one joint model on the same trunk, and, if there is a size for it, a large one."""
     training, validation, test = sets
+
+    def build_of(size, epochs):
+        return lambda chosen: network(headed(chosen, size), size, epochs * len(training))
+
+    recipes = {"three models": kmtl.training.Separate(), "one, same trunk": kmtl.training.Joint()}
+    if large:
+        longer, build = large["epochs"] / small["epochs"], build_of(large, large["epochs"])
+        recipes["one, as many weights"] = kmtl.training.Joint(epochs=longer, build=build)
     return kmtl.evidence.compare(
-        lambda chosen: network(chosen, size, size["epochs"] * len(training)),
-        tasks(size["hidden"]),
+        build_of(small, small["epochs"]),
+        tasks(),
         training,
         test,
         validation=validation,
-        epochs=size["epochs"],
+        epochs=small["epochs"],
         seeds=range(seeds),
-        separate=separate,
+        recipes=recipes,
     )
 
 
-def table(joint):
-    """A row a way to do all three tasks, from a comparison a joint model."""
-    first = next(iter(joint.values()))
-    parameters, seconds = (first.costs()[key][1] for key in ("parameters", "seconds"))
-    rows = {"three models": {**scores(first, "separate"), "change %": "", "weights": parameters, "seconds": seconds}}
-    for name, one in joint.items():
-        parameters, seconds = (one.costs()[key][0] for key in ("parameters", "seconds"))
-        change = interval(*one.delta_m, "+.1f")
-        rows[name] = {**scores(one, "joint"), "change %": change, "weights": parameters, "seconds": seconds}
-    frame = pd.DataFrame(rows).T
-    for column, form in (("weights", "{:,.0f}"), ("seconds", "{:.0f}")):
-        frame[column] = frame[column].map(form.format)
-    return frame.to_string()
+def headed(chosen, size):
+    """The tasks with the hidden layers of a size in their heads."""
+    named = {task.name: task for task in tasks(size["hidden"])}
+    return [named[task.name] for task in chosen]
 
 
-def scores(comparison, side):
-    """The test scores of one side, each under its name and unit."""
+def table(found):
+    """A row a way to do all three tasks."""
+    rows = {}
+    for row in found.table().to_dict("records"):
+        is_base = row["recipe"] == found.baseline
+        rows[row["recipe"]] = {
+            **scores(found, row),
+            "change %": "" if is_base else interval(row["delta_m"], row["delta_m_interval"], "+.1f"),
+            "weights": f"{row['parameters']:,}",
+            "seconds": f"{row['seconds']:.0f}",
+        }
+    return pd.DataFrame(rows).T.to_string()
+
+
+def scores(found, row):
+    """The test scores of a row, each under its name and unit."""
     return {
-        f"{row['task']} [{row['unit'] or row['metric']}]": interval(row[side], row[f"{side}_interval"], ".4g")
-        for row in comparison.table().to_dict("records")
+        f"{task.name} [{task.unit or metric}]": interval(
+            *(row[f"{task.name} {metric}{of}"] for of in ("", " interval")), ".4g"
+        )
+        for task, metric in found.metrics
     }
 
 
@@ -103,18 +118,19 @@ def interval(value, half, form):
     return f"{value:{form}}" + ("" if pd.isna(half) else f" ± {half:{form.lstrip('+').replace('4', '2')}}")
 
 
-def report(joint, test, out):
+def report(found, test, out):
     """The table, two pictures, two artifacts, and the proof that both artifacts agree with the model."""
-    print(f"\n{table(joint)}\n\nchange: mean over the tasks against three models (delta_m); negative is better\n")
-    best = list(joint.values())[-1]
-    print("learning curves  ", kmtl.evidence.plot_curves(best, out / "digit_poses_curves.png"))
-    print("samples          ", kmtl.evidence.plot_samples(best.model, test, out / "digit_poses_samples.png"))
-    saved = kmtl.export.saved_model(best.model, out / "digit_poses")
-    lite = kmtl.export.litert(best.model, out / "digit_poses.tflite")
+    print(f"\n{table(found)}\n\nchange: mean over the tasks against three models (delta_m); negative is better\n")
+    best = list(found.runs)[-1]
+    model = found.model(best)
+    print("learning curves  ", found[best].plot(out / "digit_poses_curves.png"))
+    print("samples          ", kmtl.evidence.plot_samples(model, test, out / "digit_poses_samples.png"))
+    saved = kmtl.export.saved_model(model, out / "digit_poses")
+    lite = kmtl.export.litert(model, out / "digit_poses.tflite")
     images = next(iter(test))[0].numpy()
     for artifact in (saved, lite):
         print(f"\n{artifact}: reloaded in a fresh process, largest difference from the Keras model")
-        print(kmtl.export.check(best.model, artifact, images, tolerance=1e-3))
+        print(kmtl.export.check(model, artifact, images, tolerance=1e-3))
 
 
 def main():
@@ -127,10 +143,8 @@ def main():
     print("Preparing digit_poses from scikit-learn's handwritten digits (kept for the next run)")
     sets = data(options.smoke)
     small, large = ({**size, "epochs": 1} if options.smoke else size for size in (SMALL, LARGE))
-    joint = {"one, same trunk": compare(sets, small, options.seeds)}
-    if options.all or options.smoke:
-        joint["one, as many weights"] = compare(sets, large, options.seeds, separate=joint["one, same trunk"])
-    report(joint, sets[2], options.out)
+    found = compare(sets, small, large if options.all or options.smoke else None, options.seeds)
+    report(found, sets[2], options.out)
 
 
 if __name__ == "__main__":

@@ -46,8 +46,9 @@ def main():
     print("picture", result.plot(options.out / "trials.png"))
 
     print("\nOn the test set, each trained anew; delta_m against single-task models, negative is better:")
-    comparison = kmtl.evidence.compare(build, tasks, train, test, epochs=epochs, seeds=[1], verbose=0)
-    print(f"  equal weights  {comparison.delta_m[0]:+7.2f} %")
+    recipes = {"joint": kmtl.training.Joint()}
+    comparison = kmtl.evidence.compare(build, tasks, train, test, epochs=epochs, seeds=[1], recipes=recipes, verbose=0)
+    print(f"  equal weights  {comparison.delta_m['joint'][0]:+7.2f} %")
     for name, weights in {"uncertainty": {}, "found weights": result.best_weights}.items():
         keras.utils.set_random_seed(1)
         model = build(tasks)

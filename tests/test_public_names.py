@@ -17,10 +17,10 @@ PROMISED = {
     "data": "augment from_arrays from_folder from_frame load mix only pairs split_by_task tasks",
     "sharing": "AveragedHeads Cascade ConceptExpansion Contrastive CrossStitch FeatureFusion Fork InputDropout "
     "PairRelation SiamesePair TwoLabelHead classifier_and_detector present_rows shared_and_own_heads",
-    "metrics": "ClassificationReport delta_m",
+    "metrics": "ClassificationReport delta_m delta_p mean_rank",
     "callbacks": "ClassificationReports Constrained DeltaM EarlyStopping TaskEarlyStopping TensorBoard WorstTask",
     "weighting": "by_difficulty by_initial_loss by_label_count",
-    "evidence": "advise calibrate compare conformal grad_cam groups plot_curves plot_samples report",
+    "evidence": "advise calibrate compare conformal grad_cam groups load plot_curves plot_samples recommend report",
     "front": "FiLM Front LowRankAdapter Point condition fold hypervolume lattice non_dominated plot_front train",
     "search": "Constrained DeltaM Space WeightSearch as_chief as_worker from_dynamic front weights",
     "export": "Images check inspect litert load_keras onnx quality request_examples saved_model serving_config",

@@ -21,7 +21,6 @@ from kmtl.evidence import (
     Conformal,
     Coverage,
     GradCAM,
-    RecipeComparison,
     Recommendation,
     Run,
     TaskCalibration,
@@ -46,21 +45,13 @@ PREFERENCES = np.linspace(0, 1, 5)
 
 
 def comparison():
-    def run(seed, names, scale):
+    def run(seed, scale):
         scores = {"zoo": {"mae": scale * (1 + seed)}, "ant": {"accuracy": 0.5 + 0.1 * seed}}
         history = {"zoo_mae": [3.0, 2.0, scale], "val_ant_accuracy": [0.1, 0.2, 0.3 + seed], "ant_accuracy": [9.0] * 3}
-        return Run(names, seed, {name: scores[name] for name in names}, history, 2.0, 100)
+        return Run(("zoo", "ant"), seed, scores, history, 2.0, 100, 2.0, 0.5)
 
-    alone = {task.name: [run(seed, (task.name,), 2.0) for seed in (0, 1)] for task in TASKS}
-    return Comparison(TASKS, [run(seed, ("zoo", "ant"), 1.0) for seed in (0, 1)], alone, {})
-
-
-def recipe_comparison():
-    def run(seed, mae):
-        return Run(("zoo",), seed, {"zoo": {"mae": mae + seed}}, {}, 1.0, 10, 2.0, 0.5)
-
-    runs = {"separate": [run(0, 4.0), run(1, 4.0)], "<joint>": [run(0, 3.0), run(1, 3.5)]}
-    return RecipeComparison(TASKS[:1], runs, "separate", {})
+    runs = {"separate": [run(0, 2.0), run(1, 2.0)], "<joint>": [run(0, 1.0), run(1, 1.0)]}
+    return Comparison(TASKS, runs, "separate")
 
 
 def advice():
@@ -153,7 +144,7 @@ def recommendation():
 RESULTS = {
     "Recommendation": recommendation,
     "Comparison": comparison,
-    "RecipeComparison": recipe_comparison,
+    "PairedComparison": lambda: comparison()["<joint>"],
     "Advice": advice,
     "Gramians": lambda: Gramians(
         ["zoo", "ant"], np.ones((2, 2)), np.array([[True, True], [True, False]]), np.ones((2, 2, 2))
@@ -260,8 +251,8 @@ def test_lines_and_cells_do_nothing_to_a_screen():
 
 
 def test_frames_hold_the_numbers_behind_the_cells():
-    frame = comparison().table()
-    assert frame["joint"].tolist() == pytest.approx([1.5, 0.55])
+    frame = comparison()["<joint>"].table()
+    assert frame["value"].tolist() == pytest.approx([1.5, 0.55])
     assert advice().table()["task"].tolist() == ["zoo", "ant"]
     trials = weight_search().table()
     assert trials["score"].tolist()[:2] == [-2.0, 3.0]
@@ -339,7 +330,7 @@ def test_learning_curves_are_drawn_a_panel_a_metric_and_a_line_a_seed():
     assert [line.get_ydata().tolist() for line in zoo.lines] == [[3.0, 2.0, 1.0]] * 2 + [[3.0, 2.0, 2.0]] * 2
     # The validation's numbers, where there are some.
     assert [line.get_ydata().tolist()[-1] for line in ant.lines] == [0.3, 1.3, 0.3, 1.3]
-    assert [text.get_text() for text in zoo.get_legend().get_texts()] == ["joint", "alone"]
+    assert [text.get_text() for text in zoo.get_legend().get_texts()] == ["<joint>", "separate"]
 
 
 LOGS = {

@@ -6,12 +6,13 @@ from kmtl.evidence.calibration_result import Calibration, SpreadCalibration, Tas
 from kmtl.evidence.class_activation import GradCAM, grad_cam
 from kmtl.evidence.compare import compare
 from kmtl.evidence.comparison import Comparison
+from kmtl.evidence.comparison_folder import load
 from kmtl.evidence.conflict_gap import ConflictGap, conflict_gap
 from kmtl.evidence.conformal import Conformal, Coverage, conformal
 from kmtl.evidence.groups import groups
 from kmtl.evidence.groups_result import Groups
+from kmtl.evidence.paired_comparison import PairedComparison
 from kmtl.evidence.pictures import plot_curves, plot_samples
-from kmtl.evidence.recipe_comparison import RecipeComparison
 from kmtl.evidence.recommend import recommend
 from kmtl.evidence.recommendation import Recommendation
 from kmtl.evidence.result_report import Report, report
@@ -26,7 +27,7 @@ __all__ = [
     "Coverage",
     "GradCAM",
     "Groups",
-    "RecipeComparison",
+    "PairedComparison",
     "Recommendation",
     "Report",
     "Run",
@@ -39,6 +40,7 @@ __all__ = [
     "conformal",
     "grad_cam",
     "groups",
+    "load",
     "plot_curves",
     "plot_samples",
     "recommend",

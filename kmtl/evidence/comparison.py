@@ -1,35 +1,69 @@
-"""The result of a comparison: a table that says what is better, worse or a tie."""
+"""The result of a comparison: a row a recipe, each held against one of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from kmtl._checks import Refusals, near, require
+from kmtl._figures import Picture
 from kmtl._table import Result, Table
+from kmtl.evidence.comparison_pictures import cost_picture, curves_picture, forest_picture
 from kmtl.evidence.intervals import interval, with_interval
+from kmtl.evidence.negative_transfer import LEVEL, holm
+from kmtl.evidence.paired_comparison import (
+    PairedComparison,
+    mean_scores,
+    not_counted,
+    seeds_told,
+    shared_metrics,
+    verdict,
+)
 from kmtl.evidence.pictures import plot_curves
-from kmtl.metrics import delta_m, is_divisor
+from kmtl.metrics import mean_rank
 from kmtl.tasks import Task
-from kmtl.tasks.metric_directions import is_in_unit
 from kmtl.training.trainer import Run
+
+_FEW_SEEDS = 3
 
 
 class Comparison(Result):
-    """The joint model against each task alone: same trunk, same budget, the same seeds.
+    """Recipes against each other: the same tasks, data and seeds.
 
-    A change is signed so that negative is better, in percent of the
-    single-task value, and paired by seed. Its interval decides the verdict:
-    `better` or `worse` where it leaves 0 out, else `tie`; one seed decides nothing.
+    A row holds each metric of each task, the mean change against the baseline (`delta_m`: negative is better;
+    `delta_p`: positive is better, each task once), the mean rank among the rows, and what the recipe costs: in joint
+    trainings over the given epochs, in seconds of training, in weights, and in the time of a prediction relative to the
+    baseline's. All is paired by seed, and ± is half the 95 % interval over the seeds. A verdict is `better` or `worse`
+    where that of `delta_m` leaves 0 out, else `tie`; one seed decides nothing.
+
+    A task is flagged, `worse: kind`, where a one-sided paired t test says at 5 % that the recipe harms it, corrected
+    after Holm for all tasks and rows: of twenty tables without any harm one, on average, has a flag. Two seeds flag
+    next to nothing, five what matters. The test is over seeds, on this test set: what few test rows say by chance, all
+    seeds may repeat.
 
     Args:
         tasks: The tasks, in order.
-        joint: One run a seed.
-        separate: `{task: one run a seed}`, seeds in the same order.
-        models: The trained models of the first seed: `"joint"` and one a task.
-        names: What the two sides are called where they are shown.
+        runs: `{recipe: one run a seed}`, seeds in the same order.
+        baseline: The recipe that the others are held against.
+        models: What gives the trained model of the first seed, by recipe.
 
     Attributes:
-        model: The joint model of the first seed.
+        tasks: The same.
+        runs: The same.
+        baseline: The same.
+        metrics: Every task and metric that all rows have, in order.
+
+    Raises:
+        ValueError: If rows differ in their seeds, or the baseline is none of them.
+
+    >>> from kmtl.tasks import Regression
+    >>> def run(seed, mae):
+    ...     return Run(("age",), seed, {"age": {"mae": mae}}, {}, 1.0, 10)
+    >>> runs = {"separate": [run(0, 4.0), run(1, 4.0)], "joint": [run(0, 3.0), run(1, 3.0)]}
+    >>> found = Comparison([Regression("age")], runs, "separate")
+    >>> found.delta_m["joint"], found.mean_rank, found.flags
+    ((-25.0, 0.0), {'separate': 2.0, 'joint': 1.0}, {'joint': ()})
     """
 
     plot = plot_curves
@@ -37,112 +71,178 @@ class Comparison(Result):
     def __init__(
         self,
         tasks: Sequence[Task],
-        joint: Sequence[Run],
-        separate: Mapping[str, Sequence[Run]],
-        models: Mapping[str, Any],
-        names: tuple[str, str] = ("joint", "separate"),
+        runs: Mapping[str, Sequence[Run]],
+        baseline: str,
+        models: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
-        self.names = names
         self.tasks = list(tasks)
-        self.joint = list(joint)
-        self.separate = {name: list(runs) for name, runs in separate.items()}
-        self.models = dict(models)
-        self.model = models.get("joint")
+        self.runs = {name: list(found) for name, found in runs.items()}
+        self.baseline = baseline
+        self._models = dict(models or {})
+        self._known("baseline", baseline)
+        seeds = {name: [run.seed for run in found] for name, found in self.runs.items()}
+        with Refusals("Comparison") as refusals:
+            if len({tuple(found) for found in seeds.values()}) > 1:
+                refusals.add("runs", "must hold every row under the same seeds", seeds)
+        self.metrics = shared_metrics(self.tasks, list(self.runs.values()))
 
-    def _metrics(self) -> list[tuple[Task, str]]:
-        """Every metric of every task, in order."""
-        return [(task, metric) for task in self.tasks for metric in self.joint[0].scores[task.name]]
+    def _known(self, argument: str, recipe: str) -> None:
+        """Refuses what is no row."""
+        require(recipe in self.runs, "Comparison", argument, "must be a row", recipe, near(str(recipe), self.runs))
 
-    def changes(self, task: Task, metric: str) -> list[float]:
-        """Signed relative change of a metric, percent, one a seed; negative is better. NaN if a baseline is near 0."""
-        pairs = [
-            (run.scores[task.name][metric], alone.scores[task.name][metric])
-            for run, alone in zip(self.joint, self.separate[task.name], strict=True)
-        ]
-        if not self._has_change(task, metric):
-            return [float("nan")] * len(pairs)
-        return [delta_m({task.name: {metric: value}}, {task.name: {metric: base}}, [task]) for value, base in pairs]
+    def model(self, recipe: str) -> Any:
+        """The trained model of the first seed; None of a run whose model is not kept."""
+        self._known("recipe", recipe)
+        return self._models[recipe]() if recipe in self._models else None
 
-    def _has_change(self, task: Task, metric: str) -> bool:
-        """Whether a change may be told relative to every single-task value."""
-        return all(is_divisor(task, metric, run.scores[task.name][metric]) for run in self.separate[task.name])
+    def __getitem__(self, recipe: str) -> PairedComparison:
+        """A recipe against the baseline, metric by metric."""
+        self._known("recipe", recipe)
+        names, model = (recipe, self.baseline), self._models.get(recipe)
+        return PairedComparison(self.tasks, self.runs[recipe], self.runs[self.baseline], names, model, self.metrics)
+
+    def against(self, recipe: str) -> "Comparison":
+        """The same runs, held against another recipe."""
+        return Comparison(self.tasks, self.runs, recipe, self._models)
+
+    @cached_property
+    def rows(self) -> dict[str, PairedComparison]:
+        """Every other recipe against the baseline, by name."""
+        return {name: self[name] for name in self.runs if name != self.baseline}
 
     @property
     def baselines(self) -> dict[str, dict[str, float]]:
-        """Mean single-task test values, as `kmtl.callbacks.DeltaM` takes them."""
-        table: dict[str, dict[str, float]] = {}
-        for task, metric in self._metrics():
-            values = [run.scores[task.name][metric] for run in self.separate[task.name]]
-            table.setdefault(task.name, {})[metric] = float(np.mean(values))
-        return table
+        """Mean test values of the baseline, as `kmtl.callbacks.DeltaM` takes them."""
+        return mean_scores(self.runs[self.baseline], self.metrics)
 
     @property
-    def delta_m(self) -> tuple[float, float]:
-        """Mean over the seeds of delta_m over all metrics that have one, and half its 95 % interval, in percent."""
-        counted = [self.changes(*one) for one in self._metrics() if self._has_change(*one)]
-        by_seed = np.mean(counted, axis=0).tolist() if counted else [float("nan")]
-        return float(np.mean(by_seed)), interval(by_seed)
+    def delta_m(self) -> dict[str, tuple[float, float]]:
+        """Mean change of each recipe against the baseline and half its 95 % interval, percent; negative is better."""
+        return {self.baseline: (0.0, float("nan")), **{name: row.delta_m for name, row in self.rows.items()}}
 
-    def _row(self, task: Task, metric: str) -> dict[str, Any]:
-        """The numbers of one metric."""
-        joint = [run.scores[task.name][metric] for run in self.joint]
-        alone = [run.scores[task.name][metric] for run in self.separate[task.name]]
-        changes = self.changes(task, metric)
-        change, half = float(np.mean(changes)), interval(changes)
-        verdict = "-" if np.isnan(half) else "tie" if abs(change) <= half else "better" if change < 0 else "worse"
+    @property
+    def delta_p(self) -> dict[str, tuple[float, float]]:
+        """Mean gain, each task counted once, and half its 95 % interval, in percent; positive is better."""
+        return {self.baseline: (0.0, float("nan")), **{name: row.delta_p for name, row in self.rows.items()}}
+
+    @property
+    def mean_rank(self) -> dict[str, float]:
+        """Mean place of each recipe among the rows over all metrics, 1 the best; see `kmtl.metrics.mean_rank`."""
+        return mean_rank({name: mean_scores(runs, self.metrics) for name, runs in self.runs.items()}, self.tasks)
+
+    @cached_property
+    def worse_p(self) -> dict[tuple[str, str], float]:
+        """How probable it is that a task looks as bad by chance, by recipe and task, corrected for all of them."""
+        return holm({(name, task.name): row.worse_p(task) for name, row in self.rows.items() for task in self.tasks})
+
+    @property
+    def flags(self) -> dict[str, tuple[str, ...]]:
+        """The tasks that each recipe harms, as `Comparison` says; none under a single seed."""
         return {
-            "task": task.name,
-            "metric": metric,
-            "unit": task.unit if is_in_unit(metric) else "",
-            "joint": float(np.mean(joint)),
-            "joint_interval": interval(joint),
-            "separate": float(np.mean(alone)),
-            "separate_interval": interval(alone),
-            "change_percent": change,
-            "change_interval": half,
-            "verdict": verdict,
+            name: tuple(task.name for task in self.tasks if self.worse_p[name, task.name] <= LEVEL)
+            for name in self.rows
         }
 
-    def costs(self) -> dict[str, tuple[float, float]]:
-        """Parameters and mean seconds: of the joint model, and of all single-task models together."""
-        alone = self.separate.values()
+    @property
+    def sides(self) -> list[tuple[str, list[Run]]]:
+        """The first recipe that is not the baseline, and the baseline: what `plot` draws."""
+        first = next(iter(self.rows), self.baseline)
+        return [(name, self.runs[name]) for name in dict.fromkeys((first, self.baseline))]
+
+    def _row(self, name: str, rank: float) -> dict[str, Any]:
+        """The numbers of one recipe."""
+        runs, base = self.runs[name], self.runs[self.baseline]
+        row: dict[str, Any] = {"recipe": name}
+        for task, metric in self.metrics:
+            values = [run.scores[task.name][metric] for run in runs]
+            row[f"{task.name} {metric}"] = float(np.mean(values))
+            row[f"{task.name} {metric} interval"] = interval(values)
+        none = (0.0, float("nan"))
+        is_base = name == self.baseline
+        (change, half), (gain, gain_half) = (
+            (none, none) if is_base else (self.rows[name].delta_m, self.rows[name].delta_p)
+        )
         return {
-            "parameters": (float(self.joint[0].parameters), float(sum(runs[0].parameters for runs in alone))),
-            "seconds": (
-                float(np.mean([run.seconds for run in self.joint])),
-                float(sum(np.mean([run.seconds for run in runs]) for runs in alone)),
-            ),
+            **row,
+            "delta_m": change,
+            "delta_m_interval": half,
+            "delta_p": gain,
+            "delta_p_interval": gain_half,
+            "rank": rank,
+            "verdict": verdict(change, half),
+            "worse": ", ".join(self.flags.get(name, ())),
+            "cost": float(np.mean([run.cost for run in runs])),
+            "seconds": float(np.mean([run.seconds for run in runs])),
+            "parameters": runs[0].parameters,
+            "latency": min(run.latency for run in runs) / min(run.latency for run in base),
         }
 
     def parts(self) -> list[str | Table]:
-        """A row a metric, and beneath it what holds for all of them; the frame has the numbers."""
-        rows = [self._row(task, metric) for task, metric in self._metrics()]
-        mean, half = self.delta_m
-        costs, seeds, (one, other) = self.costs(), len(self.joint), self.names
-        lines = [
-            "",
-            f"delta_m            {with_interval(mean, half, '+.2f')} % (mean change; negative: {one} is better)",
-            f"parameters         {costs['parameters'][0]:,.0f} {one}, {costs['parameters'][1]:,.0f} {other}",
-            f"training seconds   {costs['seconds'][0]:.1f} {one}, {costs['seconds'][1]:.1f} {other}",
-            *(
-                f"not counted        {task.name} {metric}, whose single-task value is near 0"
-                for task, metric in self._metrics()
-                if not self._has_change(task, metric)
-            ),
-            f"seeds              {seeds}" + ("" if seeds > 1 else " (no interval: a single seed decides nothing)"),
-        ]
+        """A row a recipe, and beneath it what holds for all of them; the frame has the numbers."""
         import pandas as pd
 
-        return [Table([_cells(row, self.names) for row in rows], frame=pd.DataFrame(rows)), "\n".join(lines)]
+        rows = [self._row(name, rank) for name, rank in self.mean_rank.items()]
+        return [Table([_cells(row) for row in rows], frame=pd.DataFrame(rows)), "\n".join(self._lines())]
+
+    def _lines(self) -> list[str]:
+        """What is said beneath the table."""
+        units = [f"{task.name} in {task.unit}" for task in self.tasks if task.unit]
+        flagged = [f"{task!r} of {name!r}" for name, tasks in self.flags.items() for task in tasks]
+        base, count = self.runs[self.baseline], len(self.runs) - 1
+        few = " Few seeds flag little: take five." if 1 < len(base) < _FEW_SEEDS else ""
+        tests = f"one-sided paired t tests over seeds, Holm over {len(self.tasks)} tasks and {count} rows"
+        return [
+            "",
+            f"delta_m            mean change against {self.baseline!r} in percent, negative is better",
+            "delta_p            mean gain in percent, each task counted once, positive is better",
+            "cost               in joint trainings over the given epochs; latency relative to the baseline's",
+            *([f"worse              {', '.join(flagged) or 'no task'} ({tests}).{few}"] if len(base) > 1 else []),
+            *([f"units              {', '.join(units)}"] if units else []),
+            *not_counted(self[self.baseline]),
+            *self._not_compared(),
+            f"seeds              {seeds_told(base)}",
+        ]
+
+    def _not_compared(self) -> list[str]:
+        """A line a metric that some rows lack."""
+        shared = {(task.name, metric) for task, metric in self.metrics}
+        found = [
+            (task.name, metric)
+            for task in self.tasks
+            for metric in dict.fromkeys(
+                metric for runs in self.runs.values() for run in runs for metric in run.scores.get(task.name, {})
+            )
+        ]
+        return [
+            f"not compared       {task} {metric}, which some rows lack"
+            for task, metric in found
+            if (task, metric) not in shared
+        ]
+
+    def pictures(self) -> list[Picture]:
+        """The change of each task and metric by recipe, learning curves jointly and alone, cost against `delta_m`."""
+        if not self.rows:
+            return [curves_picture(self)]
+        return [forest_picture(self), curves_picture(self), cost_picture(self)]
 
 
-def _cells(row: Mapping[str, Any], names: tuple[str, str]) -> dict[str, str]:
+def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as it is shown."""
+    shown = {
+        key: with_interval(value, row[f"{key} interval"], ".4g")
+        for key, value in row.items()
+        if f"{key} interval" in row
+    }
     return {
-        "task": row["task"],
-        "metric": f"{row['metric']} [{row['unit']}]" if row["unit"] else row["metric"],
-        names[0]: with_interval(row["joint"], row["joint_interval"], ".4g"),
-        names[1]: with_interval(row["separate"], row["separate_interval"], ".4g"),
-        "change %": with_interval(row["change_percent"], row["change_interval"], "+.2f"),
+        "recipe": row["recipe"],
+        **shown,
+        "delta_m": with_interval(row["delta_m"], row["delta_m_interval"], "+.1f"),
+        "delta_p": with_interval(row["delta_p"], row["delta_p_interval"], "+.1f"),
+        "rank": f"{row['rank']:.1f}",
         "verdict": row["verdict"],
+        "worse": row["worse"] or None,
+        "cost": f"{row['cost']:.2f}",
+        "seconds": f"{row['seconds']:.1f}",
+        "parameters": f"{row['parameters']:,}",
+        "latency": None if np.isnan(row["latency"]) else f"{row['latency']:.2f}",
     }

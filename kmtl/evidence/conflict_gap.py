@@ -9,6 +9,8 @@ from kmtl._checks import Refusals, is_number, is_weight, known_keys, refusal, wo
 from kmtl._table import Result, Table
 from kmtl.evidence.comparison import Comparison
 from kmtl.evidence.intervals import interval
+from kmtl.evidence.paired_comparison import PairedComparison
+from kmtl.training.trainer import Run
 
 _OWNER = "conflict_gap"
 
@@ -89,7 +91,8 @@ def conflict_gap(joint: Any, separate: Any = None, *, weights: Mapping[str, floa
 
     Args:
         joint: `{task: loss}` of the model that minimises the weighted sum, a number or one a seed; or a `Comparison`,
-            of which the training losses of the last epoch are taken. These are means over the epoch, under dropout.
+            of whose first row and baseline the training losses of the last epoch are taken, or one of its rows,
+            `comparison["joint"]`. These are means over the epoch, under dropout.
         separate: The same of each task alone; none beside a `Comparison`.
         weights: `{task: w}`; a task left out weighs 1. None: the loss weights of a
             `Comparison`'s joint model, else ones. A balancer minimises another sum than this one.
@@ -104,6 +107,8 @@ def conflict_gap(joint: Any, separate: Any = None, *, weights: Mapping[str, floa
     2.0
     """
     if isinstance(joint, Comparison):
+        joint = joint[joint.sides[0][0]]
+    if isinstance(joint, PairedComparison):
         if separate is not None:
             fix = "Leave it out: the comparison holds both."
             raise ValueError(refusal(_OWNER, "separate", "must be None beside a comparison", words("losses"), fix))
@@ -150,19 +155,21 @@ def _check_alike(refusals: Refusals, joint: dict[str, list[float]], separate: di
         refusals.add("separate", "must hold as many losses of every task as `joint`, one a seed", numbers)
 
 
-def _losses_of(comparison: Comparison) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+def _losses_of(comparison: PairedComparison) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     """The training losses of the last epoch of a comparison's runs, joint and separate."""
-    joint = {task.name: [_last(run, task.name) for run in comparison.joint] for task in comparison.tasks}
-    alone = {name: [_last(run, name) for run in runs] for name, runs in comparison.separate.items()}
+    joint, alone = (
+        {task.name: [_last(run, task.name) for run in runs] for task in comparison.tasks}
+        for runs in (comparison.runs, comparison.base)
+    )
     return joint, alone
 
 
-def _last(run: Any, task: str) -> float:
+def _last(run: Run, task: str) -> float:
     """A task's training loss in the last epoch; NaN where the logs lack it."""
-    return float(run.history.get(f"{task}_loss", [float("nan")])[-1])
+    return float((run.logged(f"{task}_loss") or [float("nan")])[-1])
 
 
-def _weights_of(comparison: Comparison) -> dict[str, float]:
+def _weights_of(comparison: PairedComparison) -> dict[str, float]:
     """The loss weights of a comparison's joint model, of the tasks; none if it holds no model."""
     weights = getattr(comparison.model, "loss_weights", {})
     return {task.name: float(weights[task.name]) for task in comparison.tasks if task.name in weights}

@@ -29,10 +29,11 @@ class Panel(NamedTuple):
 
 
 def plot_curves(source: Any, path: Any = None) -> Any:
-    """Draws learning curves: of a comparison every task jointly and alone, of a training its training and validation.
+    """Draws learning curves: of a comparison two rows, jointly and alone, of a training its training and validation.
 
     Args:
-        source: What `compare` or `fit` returned, or a dict of logs by epoch: one panel a metric.
+        source: What `compare` returned, of which the first row beside the baseline is drawn, or one of its rows,
+            `comparison["wide"]`; what `fit` returned, or a dict of logs by epoch. One panel a metric.
         path: Where the picture goes, e.g. `curves.png`; None writes none.
 
     Returns:
@@ -41,7 +42,7 @@ def plot_curves(source: Any, path: Any = None) -> Any:
     Raises:
         TypeError: If it is none of these, or holds no epoch.
     """
-    panels = _compared(source) if hasattr(source, "separate") else _trained(source)
+    panels = _compared(source) if hasattr(source, "sides") else _trained(source)
     figure, axes = _figures.panels(len(panels), columns=3, width=4.2, height=3.2)
     for axis, panel in zip(axes, panels, strict=False):
         told: set[str] = set()
@@ -64,16 +65,12 @@ def _compared(comparison: Any) -> list[Panel]:
         Panel(
             _title(task, metric),
             [
-                (label, colour, _curve(run, task, metric))
-                for label, colour, runs in (
-                    ("joint", _JOINT, comparison.joint),
-                    ("alone", _ALONE, comparison.separate[task.name]),
-                )
+                (label, colour, run.curve(f"{task.name}_{metric}"))
+                for (label, runs), colour in zip(comparison.sides, (_JOINT, _ALONE), strict=False)
                 for run in runs
             ],
         )
-        for task in comparison.tasks
-        for metric in comparison.joint[0].scores[task.name]
+        for task, metric in comparison.metrics
     ]
 
 
@@ -125,12 +122,6 @@ def _title(task: Task, metric: str) -> str:
     better = _better(task, metric)
     shown = f"{metric} [{task.unit}]" if task.unit and is_in_unit(metric) else metric
     return f"{task.name}: {shown}" + (f", {better} is better" if better else "")
-
-
-def _curve(run: Any, task: Task, metric: str) -> list[float]:
-    """A metric over the epochs, of the validation data if there was any."""
-    key = f"{task.name}_{metric}"
-    return run.history.get(f"val_{key}", run.history.get(key, []))
 
 
 def plot_samples(model: Any, data: Any, path: Any = None, *, count: int = 12) -> Any:

@@ -1,8 +1,9 @@
 """What is reported of each task: masked metrics, the joint score, a classification report."""
 
 from kmtl.metrics.conflicts import ConflictTracker
-from kmtl.metrics.delta_m import check_baselines, delta_m, is_divisor
+from kmtl.metrics.delta_m import check_baselines, delta_m, delta_p, is_divisor
 from kmtl.metrics.masked import Reported, TaskMetrics, reported, resolve
+from kmtl.metrics.mean_rank import mean_rank
 from kmtl.metrics.of_outputs import metrics_in, scores_of_outputs
 from kmtl.metrics.report import ClassificationReport
 from kmtl.metrics.tracking import TaskLossTracker, without_empty_loss
@@ -17,7 +18,9 @@ __all__ = [
     "TaskMetrics",
     "check_baselines",
     "delta_m",
+    "delta_p",
     "is_divisor",
+    "mean_rank",
     "metrics_in",
     "reported",
     "resolve",

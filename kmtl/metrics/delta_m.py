@@ -1,4 +1,4 @@
-"""One number for all tasks: the change against single-task models."""
+"""One number for all tasks, in the field's two conventions: the change against single-task models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,17 +41,58 @@ def delta_m(
     >>> round(delta_m(joint, single, tasks), 3)
     2.222
     """
+    changes = [change for found in _changes(values, baselines, tasks, "delta_m").values() for change in found]
+    return sum(changes) / len(changes)
+
+
+def delta_p(
+    values: Mapping[str, Mapping[str, float]], baselines: Mapping[str, Mapping[str, float]], tasks: Sequence[Task]
+) -> float:
+    """Mean relative gain against single-task models, in percent, each task counted once; positive is better.
+
+        delta_p = 100 / T * sum_t 1 / S_t * sum_i (-1)^{1 - d_ti} (M_ti - B_ti) / |B_ti|
+
+    over the S_t metrics of each of T tasks, with `d_ti = 1` where more is better. The sign is the opposite of
+    `delta_m`'s, and so may be the verdict: a task of five metrics counts once here and five times there.
+
+    Args:
+        values: As of `delta_m`.
+        baselines: As of `delta_m`.
+        tasks: As of `delta_m`.
+
+    Returns:
+        Percent. NaN if a value is NaN.
+
+    Raises:
+        ValueError: As of `delta_m`.
+
+    Source: Lin, Jiang, Ye, Zhang, Chen, Chen, Liu and Kwok, "Dual-Balancing for Multi-Task Learning", 2023
+    (arXiv 2308.12029); LibMTL.
+
+    >>> from kmtl.tasks import Classification, Regression
+    >>> tasks = [Regression("angle"), Classification("digit", 10)]
+    >>> joint = {"angle": {"mae": 5.5, "rmse": 6.0}, "digit": {"accuracy": 0.99}}
+    >>> single = {"angle": {"mae": 5.0, "rmse": 6.0}, "digit": {"accuracy": 0.9}}
+    >>> round(delta_p(joint, single, tasks), 3), round(delta_m(joint, single, tasks), 3)
+    (2.5, 0.0)
+    """
+    means = [sum(found) / len(found) for found in _changes(values, baselines, tasks, "delta_p").values()]
+    return -sum(means) / len(means)
+
+
+def _changes(values: Any, baselines: Any, tasks: Sequence[Task], owner: str) -> dict[str, list[float]]:
+    """Signed relative changes of each task's metrics, in percent; negative is better."""
     known = {task.name: task for task in tasks}
-    check_baselines(baselines, known, "delta_m")
-    changes = []
+    check_baselines(baselines, known, owner)
+    changes: dict[str, list[float]] = {name: [] for name in baselines}
     for name, metrics in baselines.items():
         for metric, base in metrics.items():
             if metric not in values.get(name, {}):
                 got = {key: list(found) for key, found in values.items()}
-                raise ValueError(refusal("delta_m", "values", f"must hold {metric!r} of {name!r}", got))
+                raise ValueError(refusal(owner, "values", f"must hold {metric!r} of {name!r}", got))
             sign = -1.0 if known[name].direction(metric) == "max" else 1.0
-            changes.append(sign * (float(values[name][metric]) - float(base)) / abs(float(base)))
-    return 100.0 * sum(changes) / len(changes)
+            changes[name].append(100.0 * sign * (float(values[name][metric]) - float(base)) / abs(float(base)))
+    return changes
 
 
 def check_baselines(baselines: Any, tasks: Mapping[str, Task], owner: str) -> None:

@@ -32,7 +32,7 @@ def difference(one: Any, other: Any) -> str:
     """What differs between two compiled models, in words; empty if nothing does."""
     forms = [form_of(model) for model in (one, other)]
     if None not in forms and forms[0] != forms[1]:
-        return _first_difference(*(json.loads(str(form)) for form in forms))
+        return first_difference(*(json.loads(str(form)) for form in forms))
     for before, after in zip(one.variables, other.variables, strict=False):
         if tuple(before.shape) != tuple(after.shape):
             return f"{before.path} has shape {tuple(before.shape)}, then {tuple(after.shape)}"
@@ -41,8 +41,8 @@ def difference(one: Any, other: Any) -> str:
     return ""
 
 
-def _first_difference(one: Any, other: Any) -> str:
-    """The first settings that differ, of two nested forms."""
+def first_difference(one: Any, other: Any) -> str:
+    """The first settings that differ, of two nested forms, in words."""
     first, second = (json.dumps(form, indent=0, sort_keys=True).splitlines() for form in (one, other))
     changed = [line for line in difflib.unified_diff(first, second, lineterm="", n=0) if line[:1] in "+-"][2:]
     before = next((line[1:] for line in changed if line.startswith("-")), "nothing")

@@ -58,6 +58,9 @@ class Stretched:
         """What it is made of, for `repr` and for finished runs that are found again."""
         return {"build": self.build, "factor": self.factor}
 
+    def __repr__(self) -> str:
+        return f"stretched({getattr(self.build, '__name__', repr(self.build))}, {self.factor})"
+
 
 def stretched(build: Callable[..., Any], factor: float) -> Stretched:
     """Makes a build function whose models have a learning rate that falls `factor` times as slowly.

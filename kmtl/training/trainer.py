@@ -39,6 +39,25 @@ class Run(NamedTuple):
     cost: float = 1.0
     latency: float = float("nan")
 
+    def curve(self, key: str) -> list[float]:
+        """A log by epoch, of the validation data if there was any; of several stages the last one that has it.
+
+        Args:
+            key: As `fit` logs it in training.
+
+        >>> logs = {"stage": ["one", "one", "two"], "age_mae": [3.0, 2.0, float("nan")]}
+        >>> Run(("age",), 0, {}, logs, 1.0, 10).curve("age_mae")
+        [3.0, 2.0]
+        """
+        return self.logged(f"val_{key}") or self.logged(key)
+
+    def logged(self, key: str) -> list[float]:
+        """A log by epoch, of the last stage that has it; empty where none has."""
+        values = self.history.get(key, [])
+        stages = self.history["stage"] if values and "stage" in self.history else [""] * len(values)
+        known = [stage for stage, value in zip(stages, values, strict=True) if not np.isnan(value)]
+        return [value for stage, value in zip(stages, values, strict=True) if known and stage == known[-1]]
+
 
 class Trainer:
     """Builds, trains and measures models.

@@ -57,14 +57,16 @@ class Weighted:
 
 def compared(model):
     tasks = [kmtl.Regression("left"), kmtl.Regression("right")]
+    scores = {task.name: {"mae": 1.0} for task in tasks}
 
-    def run(names, seed, *losses):
-        history = {f"{name}_loss": [9.0, loss] for name, loss in zip(names, losses, strict=True)}
-        return Run(tuple(names), seed, {}, {"loss": [3.0, 3.0], **history}, 1.0, 1)
+    def run(seed, **losses):
+        return Run(("left", "right"), seed, scores, {"loss": [3.0] * 2, **losses}, 1.0, 1)
 
-    joint = [run(["left", "right"], seed, 1.0 + seed, 1.0) for seed in (0, 1)]
-    separate = {name: [run([name], seed, 0.5) for seed in (0, 1)] for name in ("left", "right")}
-    return Comparison(tasks, joint, separate, {"joint": model} if model else {})
+    joint = [run(seed, left_loss=[9.0, 1.0 + seed], right_loss=[9.0, 1.0]) for seed in (0, 1)]
+    # One model after the other.
+    logs = {"stage": ["left alone", "right alone"], "left_loss": [0.5, np.nan], "right_loss": [np.nan, 0.5]}
+    runs = {"separate": [run(seed, **logs) for seed in (0, 1)], "joint": joint}
+    return Comparison(tasks, runs, "separate", {"joint": lambda: model} if model else {})
 
 
 def test_a_comparison_is_read_at_its_last_epoch_under_its_own_weights():
@@ -74,6 +76,7 @@ def test_a_comparison_is_read_at_its_last_epoch_under_its_own_weights():
     assert found.interval == pytest.approx(12.7062 * np.sqrt(2) / np.sqrt(2), rel=1e-4)
     assert conflict_gap(compared(None)).total == pytest.approx(1.5)
     assert conflict_gap(compared(None), weights={"left": 0.0}).total == pytest.approx(0.5)
+    assert conflict_gap(compared(None)["joint"]).by_task == conflict_gap(compared(None)).by_task
     assert found.table()["gap"].tolist() == pytest.approx([2.0, 0.5])
 
 

@@ -17,7 +17,9 @@ def test_the_blocks_find_the_dead_and_the_unlearned_task(tmp_path, monkeypatch, 
     assert "Dead: no gradient of 'digit' reaches" in advice.verdict
     (unlearned,) = re.findall("No better than guessing, a constant output: (.*) If that lasts", advice.verdict)
     assert re.findall(r"'(\w+)' \(loss", unlearned) == ["noise"]
-    assert [run.seed for run in names["comparison"].joint] == [0, 1]
+    assert list(names["comparison"].runs) == ["separate", "joint", "joint, equal cost", "wide"]
+    assert str(names["again"]) == str(names["comparison"])
+    assert len(names["titles"]) == 3
     assert len(names["figure"].axes) == 12
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"curves.png", "joint_and_alone.png"}
     assert "delta_m" in capsys.readouterr().out

@@ -1,9 +1,9 @@
-"""delta_m, on published rows and on what it is undefined for."""
+"""delta_m, delta_p and the mean rank: published rows, and what they are undefined for."""
 
 import numpy as np
 import pytest
 
-from kmtl.metrics import check_baselines, delta_m
+from kmtl.metrics import check_baselines, delta_m, delta_p, mean_rank
 from kmtl.tasks import Classification, Regression
 
 
@@ -41,6 +41,43 @@ def test_published_rows_of_nyuv2(method):
     row, published = PUBLISHED[method]
     digits = len(str(published).partition(".")[2])
     assert delta_m(table(*row), SINGLE, NYUV2) == pytest.approx(published, abs=1.1 * 10**-digits)
+
+
+# Lin et al., "Dual-Balancing for Multi-Task Learning" (DB-MTL), 2023: Table 1, on DeepLabV3+; delta_p there.
+DEEPLAB = table(53.50, 75.39, 0.3926, 0.1605, 21.99, 15.16, 39.04, 65.00, 75.16)
+GAINS = {
+    "EW": ((53.93, 75.53, 0.3825, 0.1577, 23.57, 17.01, 35.04, 60.99, 72.05), -1.778),
+    "GLS": ((54.59, 76.06, 0.3785, 0.1555, 22.71, 16.07, 36.89, 63.11, 73.81), 0.30),
+    "CAGrad": ((53.97, 75.54, 0.3885, 0.1588, 22.47, 15.71, 37.77, 63.82, 74.30), -0.27),
+    "MoCo": ((52.25, 74.56, 0.3920, 0.1622, 22.82, 16.24, 36.58, 62.72, 73.49), -2.25),
+    "DB-MTL": ((53.92, 75.60, 0.3768, 0.1557, 21.97, 15.37, 38.43, 64.81, 75.24), 1.15),
+}
+
+
+@pytest.mark.parametrize("method", GAINS)
+def test_published_gains_of_nyuv2(method):
+    row, published = GAINS[method]
+    digits = len(str(published).partition(".")[2])
+    assert delta_p(table(*row), DEEPLAB, NYUV2) == pytest.approx(published, abs=1.1 * 10**-digits)
+
+
+def test_the_two_conventions_disagree_on_one_row():
+    # Five of nine metrics are of one task: worse than single models in the one, better in the other (Table 6 there).
+    equal = table(*PUBLISHED["LS"][0])
+    assert delta_m(equal, SINGLE, NYUV2) == pytest.approx(5.589, abs=0.001)
+    assert delta_p(equal, SINGLE, NYUV2) == pytest.approx(0.88, abs=0.006)
+
+
+def test_ranks_share_places_and_follow_the_better_end():
+    tasks = [Regression("angle", metrics=["mae"]), Classification("digit", 10), Regression("own")]
+
+    def scores(mae, accuracy):
+        return {"angle": {"mae": mae}, "digit": {"accuracy": accuracy}, "own": {"sharpness": mae}}
+
+    values = {"one": scores(3.0, 0.9), "two": scores(1.0, 0.9), "three": scores(float("nan"), 0.8)}
+    # Angle 2, 1, 3; digit 1.5, 1.5, 3; nobody knows which end of sharpness is better.
+    assert mean_rank(values, tasks) == {"one": 1.75, "two": 1.25, "three": 3.0}
+    assert np.isnan(mean_rank({"one": {"own": {"sharpness": 1.0}}}, tasks)["one"])
 
 
 def test_a_published_row_of_cityscapes():

@@ -229,7 +229,8 @@ def test_compare_measures_each_task_in_its_space(faces, fitted):
     x, labels, _ = faces
     tasks = list(fitted[0].tasks.values())[:2]
     data = kmtl.data.from_arrays(x, {name: labels[name] for name in ("face", "size")}, tasks, batch_size=16)
-    found = kmtl.evidence.compare(model_of, tasks, data, data, epochs=1, seeds=[0], verbose=0)
-    alone = found.models["size"]
-    assert alone.tasks == {"size": kmtl.Regression("size")}
+    recipes = {"separate": kmtl.training.Separate()}
+    found = kmtl.evidence.compare(model_of, tasks, data, data, epochs=1, seeds=[0], recipes=recipes, verbose=0)
+    alone = found.model("separate")
+    assert alone.tasks["size"] == kmtl.Regression("size")
     assert float(alone.scalers["size"].mean[0]) == float(fitted[0].scalers["size"].mean[0])
