@@ -6,7 +6,6 @@ from kmtl.evidence.calibration_result import Calibration, SpreadCalibration, Tas
 from kmtl.evidence.class_activation import GradCAM, grad_cam
 from kmtl.evidence.compare import compare
 from kmtl.evidence.comparison import Comparison
-from kmtl.evidence.comparison_folder import load
 from kmtl.evidence.conflict_gap import ConflictGap, conflict_gap
 from kmtl.evidence.conformal import Conformal, Coverage, conformal
 from kmtl.evidence.groups import groups
@@ -16,6 +15,7 @@ from kmtl.evidence.pictures import plot_curves, plot_samples
 from kmtl.evidence.recommend import recommend
 from kmtl.evidence.recommendation import Recommendation
 from kmtl.evidence.result_report import Report, report
+from kmtl.evidence.saved_results import load
 from kmtl.training.trainer import Run
 
 __all__ = [

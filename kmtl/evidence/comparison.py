@@ -9,6 +9,7 @@ import numpy as np
 from kmtl._checks import Refusals, near, require
 from kmtl._figures import Picture
 from kmtl._table import Result, Table
+from kmtl.evidence.change_sentences import change_sentences
 from kmtl.evidence.comparison_pictures import cost_picture, curves_picture, forest_picture
 from kmtl.evidence.intervals import interval, with_interval
 from kmtl.evidence.negative_transfer import LEVEL, holm
@@ -218,6 +219,15 @@ class Comparison(Result):
             for task, metric in found
             if (task, metric) not in shared
         ]
+
+    def conclusions(self) -> list[str]:
+        """Which rows are better or worse than the baseline, at what cost, and whom they harm."""
+        costs = {name: float(np.mean([run.cost for run in runs])) for name, runs in self.runs.items()}
+        return change_sentences(self.delta_m, costs, self.baseline, self.flags)
+
+    def facts(self) -> dict[str, str]:
+        """Its seeds, and the row that the others are held against."""
+        return {"seeds": ", ".join(str(run.seed) for run in self.runs[self.baseline]), "held against": self.baseline}
 
     def pictures(self) -> list[Picture]:
         """The change of each task and metric by recipe, learning curves jointly and alone, cost against `delta_m`."""

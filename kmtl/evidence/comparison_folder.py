@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from kmtl.tasks import Task
 from kmtl.training.same_build import first_difference
 from kmtl.training.trainer import Run
 
-_COMPARISON, _RUN, _MODEL, _FORMAT = "comparison.json", "run.json", "model.keras", 1
+COMPARISON, _RUN, _MODEL, _FORMAT = "comparison.json", "run.json", "model.keras", 1
 BUILT = "built model"
 _SHOWN = 160
 
@@ -65,7 +65,7 @@ class ComparisonFolder:
         place.mkdir(parents=True, exist_ok=True)
         if isinstance(model, keras.Model):
             _save(model, place / _MODEL)
-        _write(place / _RUN, {"run": run._asdict(), "configuration": configuration})
+        write_json(place / _RUN, {"run": run._asdict(), "configuration": configuration})
         shutil.rmtree(self.stages(place), ignore_errors=True)
 
     def model(self, place: Path) -> Any:
@@ -75,7 +75,7 @@ class ComparisonFolder:
 
     def plan(self) -> dict[str, Any] | None:
         """What `comparison.json` holds, or None."""
-        file = self.folder / _COMPARISON
+        file = self.folder / COMPARISON
         return json.loads(file.read_text()) if file.is_file() else None
 
     def begin(self, shared: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], baseline: str) -> None:
@@ -99,7 +99,7 @@ class ComparisonFolder:
                 runs = {**joined.get(name, {}).get("runs", {}), **row["runs"]}
                 joined[name] = {**row, "runs": runs}
             plan = {"format": _FORMAT, "baseline": baseline, "shared": wanted["shared"], "rows": joined}
-            _write(self.folder / _COMPARISON, plan)
+            write_json(self.folder / COMPARISON, plan)
 
 
 def _save(model: Any, file: Path) -> None:
@@ -112,8 +112,13 @@ def _save(model: Any, file: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _write(file: Path, value: Any) -> None:
-    """Writes JSON in one step: a reader, or a kill, sees all of it or what was there before."""
+def write_json(file: Path, value: Any) -> None:
+    """Writes JSON in one step: a reader, or a kill, sees all of it or what was there before.
+
+    Args:
+        file: Where it goes.
+        value: What is written.
+    """
     beside = file.with_name(f"{file.name}.{os.getpid()}")
     beside.write_text(json.dumps(value, default=repr))
     beside.replace(file)
@@ -154,29 +159,19 @@ def _short(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
 
 
-def load(folder: str | os.PathLike[str]) -> Comparison:
-    """Reads a comparison back that `compare(..., folder=...)` kept; nothing is built or trained.
+def load_comparison(place: Path) -> Comparison:
+    """Reads a comparison back; nothing is built or trained.
 
     Args:
-        folder: The folder.
+        place: Its folder.
 
     Returns:
         A `Comparison` of all rows under all seeds, of a comparison that was stopped under those that every row has
         finished. Models are read when they are asked for.
 
     Raises:
-        ValueError: If the folder holds none, or no seed under which every row is finished.
-
-    >>> import tempfile
-    >>> load(tempfile.mkdtemp())
-    Traceback (most recent call last):
-    ...
-    ValueError: load: `folder` must be one that compare(..., folder=...) filled, got ... without comparison.json.
+        ValueError: If there is no seed under which every row is finished.
     """
-    require(isinstance(folder, str | os.PathLike), "load", "folder", "must name a folder", folder)
-    place = Path(os.path.expanduser(folder))
-    got = words(f"{str(place)!r} without {_COMPARISON}")
-    require((place / _COMPARISON).is_file(), "load", "folder", "must be one that compare(..., folder=...) filled", got)
     files = ComparisonFolder(place)
     plan = files.plan() or {}
     found = {
@@ -187,7 +182,7 @@ def load(folder: str | os.PathLike[str]) -> Comparison:
     runs = {name: [run for seed in seeds if (run := row[seed])] for name, row in found.items()}
     first = {name: place / row["runs"][str(seeds[0])] for name, row in plan["rows"].items()}
     models = {name: lambda one=one: files.model(one) for name, one in first.items()}
-    return Comparison(_tasks(plan["shared"]["tasks"].values()), runs, plan["baseline"], models)
+    return Comparison(tasks_again(plan["shared"]["tasks"].values()), runs, plan["baseline"], models)
 
 
 def _finished_seeds(found: Mapping[str, Mapping[int, Run | None]]) -> list[int]:
@@ -205,8 +200,12 @@ def _finished_seeds(found: Mapping[str, Mapping[int, Run | None]]) -> list[int]:
     return finished
 
 
-def _tasks(configurations: Sequence[Any]) -> list[Task]:
-    """The tasks again; what a file says runs no code."""
+def tasks_again(configurations: Iterable[Any]) -> list[Task]:
+    """The tasks that a file tells; it runs no code.
+
+    Args:
+        configurations: As Keras serializes them.
+    """
     try:
         return [keras.saving.deserialize_keras_object(one, safe_mode=True) for one in configurations]
     except (TypeError, ValueError, ModuleNotFoundError, ImportError, AttributeError) as error:

@@ -1,6 +1,8 @@
 """What to ship: tasks alone, one joint model, or a few models behind one face, within a budget of trainings."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kmtl import data as datasets
@@ -10,6 +12,7 @@ from kmtl.evidence.probe_race import probe_race
 from kmtl.evidence.race import Race
 from kmtl.evidence.race_plan import Plan, full_race
 from kmtl.evidence.recommendation import Recommendation
+from kmtl.evidence.recommendation_file import save_recommendation
 from kmtl.evidence.serving_choice import Choice
 from kmtl.feeding import as_dataset
 from kmtl.tasks import Task
@@ -76,7 +79,8 @@ def recommend(
         seed: Random seed of the first training of each candidate.
         margin: How much worse than alone a task may look and still count as not worse, in standard errors over rows,
             at least 0; a larger one ships smaller models.
-        folder: Where everything is kept: a call that was killed goes on, and decides alike. None keeps nothing.
+        folder: Where everything is kept: a call that was killed goes on, and decides alike; `kmtl.evidence.load` reads
+            the result back. None keeps nothing.
         batch_size: Of arrays.
         callbacks: Makes fresh callbacks for each training.
         verbose: As in `fit`.
@@ -102,7 +106,10 @@ def recommend(
     alone = plan.alone
     report = row_scores(model, held_out, "recommend")
     base = None if alone is None else row_scores(alone.model, held_out, "recommend")
-    return Recommendation.of(plan, chosen, model, report, base, is_split=test is None)
+    found = Recommendation.of(plan, chosen, model, report, base, is_split=test is None)
+    if folder is not None:
+        save_recommendation(found, Path(os.path.expanduser(folder)))
+    return found
 
 
 def _trainer(given: Given) -> Trainer:

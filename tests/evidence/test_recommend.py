@@ -127,6 +127,9 @@ def test_it_ships_one_face_and_reads_what_was_done_before(tmp_path, monkeypatch)
     monkeypatch.setattr(kmtl.MultiTaskModel, "fit", None)  # Nothing is trained, and nothing timed, a second time.
     again = recommend(build, TASKS, train, validation, **options)
     assert str(again) == str(found)
+    read = kmtl.evidence.load(tmp_path / "race")
+    assert str(read) == str(found)
+    np.testing.assert_allclose(read.model.predict(test[0], verbose=0)["size"], held.predict(test[0], verbose=0)["size"])
 
 
 def _saved(model, folder):
