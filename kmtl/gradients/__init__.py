@@ -3,6 +3,7 @@
 from kmtl.gradients.activations import activation_gradients
 from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.gate import Gate
+from kmtl.gradients.lookahead import lookahead_function
 from kmtl.gradients.measuring import Gramians, first_batches, measure_gramians, measure_parts, over_batches
 from kmtl.gradients.routes import (
     Balanced,
@@ -14,6 +15,7 @@ from kmtl.gradients.routes import (
     tracking_route,
 )
 from kmtl.gradients.second_pass import SecondPass, generator_states
+from kmtl.gradients.sketches import sketch_function
 from kmtl.gradients.vectors import (
     all_finite,
     flatten,
@@ -41,10 +43,12 @@ __all__ = [
     "gradients_of",
     "gramian",
     "kept_weights_route",
+    "lookahead_function",
     "measure_gramians",
     "measure_parts",
     "online_route",
     "over_batches",
+    "sketch_function",
     "slice_route",
     "tracking_route",
     "unflatten",
