@@ -4,7 +4,14 @@ from kmtl.gradients.activations import activation_gradients
 from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.gate import Gate
 from kmtl.gradients.lookahead import lookahead_function
-from kmtl.gradients.measuring import Gramians, first_batches, measure_gramians, measure_parts, over_batches
+from kmtl.gradients.measuring import (
+    Gramians,
+    first_batches,
+    gramian_function,
+    measure_gramians,
+    measure_parts,
+    over_batches,
+)
 from kmtl.gradients.routes import (
     Balanced,
     Known,
@@ -42,6 +49,7 @@ __all__ = [
     "generator_states",
     "gradients_of",
     "gramian",
+    "gramian_function",
     "kept_weights_route",
     "lookahead_function",
     "measure_gramians",
