@@ -20,7 +20,7 @@ PROMISED = {
     "metrics": "ClassificationReport delta_m delta_p mean_rank",
     "callbacks": "ClassificationReports Constrained DeltaM EarlyStopping TaskEarlyStopping TensorBoard WorstTask",
     "weighting": "by_difficulty by_initial_loss by_label_count",
-    "evidence": "advise calibrate compare conformal grad_cam groups load plot_curves plot_samples recommend report",
+    "evidence": "advise affinity calibrate compare conformal grad_cam groups load plot_curves plot_samples recommend report",
     "front": "FiLM Front LowRankAdapter Point condition fold hypervolume lattice non_dominated plot_front train",
     "search": "Constrained DeltaM Space WeightSearch as_chief as_worker from_dynamic front weights",
     "export": "Images check inspect litert load_keras onnx quality request_examples saved_model serving_config",
@@ -46,7 +46,14 @@ def test_everything_public_is_listed_and_documented():
 DOORS = [
     *(kmtl.data.from_arrays, kmtl.data.from_frame, kmtl.data.from_folder, kmtl.data.from_shards),
     *(kmtl.data.write_shards, kmtl.data.mix, kmtl.data.split, kmtl.evidence.compare, kmtl.search.weights),
-    *(kmtl.evidence.groups, kmtl.front.train, kmtl.export.saved_model, kmtl.export.litert, kmtl.export.onnx),
+    *(
+        kmtl.evidence.groups,
+        kmtl.evidence.affinity,
+        kmtl.front.train,
+        kmtl.export.saved_model,
+        kmtl.export.litert,
+        kmtl.export.onnx,
+    ),
     kmtl.evidence.report,
 ]
 

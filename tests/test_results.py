@@ -15,6 +15,7 @@ from kmtl._table import Result, Table
 from kmtl.distribution import StepCost
 from kmtl.evidence import (
     Advice,
+    Affinity,
     Calibration,
     Comparison,
     ConflictGap,
@@ -66,6 +67,12 @@ def advice():
     }
     pairs = pd.DataFrame([{**pair, "batches": 0, "is_measurable": False}])
     return Advice("equal", "Keep <equal> & search.", tasks, pairs)
+
+
+def affinity():
+    values = np.array([[1.0, -0.5], [np.nan, 1.0]])
+    counts = np.full((2, 2), 4)
+    return Affinity("lookahead", ("<zoo>", "ant"), values, values / 4, np.isfinite(values), counts, "seeds", 4)
 
 
 def calibration():
@@ -146,6 +153,7 @@ RESULTS = {
     "Comparison": comparison,
     "PairedComparison": lambda: comparison()["<joint>"],
     "Advice": advice,
+    "Affinity": affinity,
     "Gramians": lambda: Gramians(
         ["zoo", "ant"], np.ones((2, 2)), np.array([[True, True], [True, False]]), np.ones((2, 2, 2))
     ),

@@ -1,6 +1,8 @@
 """Whether joint training helps, how far each head is to be trusted, and what it looks at."""
 
 from kmtl.evidence.advice import Advice, advise
+from kmtl.evidence.affinity import affinity
+from kmtl.evidence.affinity_result import Affinity
 from kmtl.evidence.calibration import calibrate
 from kmtl.evidence.calibration_result import Calibration, SpreadCalibration, TaskCalibration
 from kmtl.evidence.class_activation import GradCAM, grad_cam
@@ -20,6 +22,7 @@ from kmtl.training.trainer import Run
 
 __all__ = [
     "Advice",
+    "Affinity",
     "Calibration",
     "Comparison",
     "ConflictGap",
@@ -34,6 +37,7 @@ __all__ = [
     "SpreadCalibration",
     "TaskCalibration",
     "advise",
+    "affinity",
     "calibrate",
     "compare",
     "conflict_gap",

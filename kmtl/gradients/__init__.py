@@ -3,7 +3,15 @@
 from kmtl.gradients.activations import activation_gradients
 from kmtl.gradients.backward import Backward, Cut
 from kmtl.gradients.gate import Gate
-from kmtl.gradients.measuring import Gramians, first_batches, measure_gramians, measure_parts, over_batches
+from kmtl.gradients.lookahead import lookahead_function
+from kmtl.gradients.measuring import (
+    Gramians,
+    first_batches,
+    gramian_function,
+    measure_gramians,
+    measure_parts,
+    over_batches,
+)
 from kmtl.gradients.routes import (
     Balanced,
     Known,
@@ -14,6 +22,7 @@ from kmtl.gradients.routes import (
     tracking_route,
 )
 from kmtl.gradients.second_pass import SecondPass, generator_states
+from kmtl.gradients.sketches import sketch_function
 from kmtl.gradients.vectors import (
     all_finite,
     flatten,
@@ -40,11 +49,14 @@ __all__ = [
     "generator_states",
     "gradients_of",
     "gramian",
+    "gramian_function",
     "kept_weights_route",
+    "lookahead_function",
     "measure_gramians",
     "measure_parts",
     "online_route",
     "over_batches",
+    "sketch_function",
     "slice_route",
     "tracking_route",
     "unflatten",

@@ -118,6 +118,31 @@ def measure_parts(
         names: The same.
         batches: The same.
     """
+    look = _parts_function(forward, cut, parts)
+    found = [tuple(value.numpy() for value in look(batch)) for batch in batches]
+    losses, present, grams = (np.stack(values) for values in zip(*found, strict=True))
+    return {part: Gramians(list(names), losses, present, grams[:, place]) for place, part in enumerate(parts)}
+
+
+def gramian_function(forward: Callable[..., Any], cut: Callable[[], Cut | None], shared: Sequence[Any]) -> Any:
+    """Makes a function of a batch that gives its losses, which tasks are present, and the Gramian; traced once.
+
+    Args:
+        forward: Of `(x, y, sample_weight)`: the losses and which tasks are present, `(K,)` each.
+        cut: Where the last forward pass cut the model, if it did.
+        shared: The variables that tasks share.
+    """
+    look = _parts_function(forward, cut, {"": shared})
+
+    def of(batch: Any) -> tuple[Any, Any, Any]:
+        losses, present, grams = look(batch)
+        return losses, present, grams[0]
+
+    return of
+
+
+def _parts_function(forward: Any, cut: Any, parts: Mapping[str, Sequence[Any]]) -> Any:
+    """The function of a batch behind both: losses, presence, and a Gramian a part, `(parts, K, K)`."""
     shared = [variable for variables in parts.values() for variable in variables]
 
     @tf.function(reduce_retracing=True)
@@ -130,9 +155,7 @@ def measure_parts(
             columns = [list(islice(rows, len(variables))) for variables in parts.values()]
             return losses, present, tf.stack([gramian(list(zip(*column, strict=True))) for column in columns])
 
-    found = [tuple(value.numpy() for value in look(batch)) for batch in batches]
-    losses, present, grams = (np.stack(values) for values in zip(*found, strict=True))
-    return {part: Gramians(list(names), losses, present, grams[:, place]) for place, part in enumerate(parts)}
+    return look
 
 
 def first_batches(x: Any, y: Any, sample_weight: Any, size: int, number: int) -> Iterator[Any]:

@@ -137,6 +137,11 @@ class OrdinalRegression(Task):
         """What becomes of probabilities when the logits of the questions, or score and thresholds, are divided."""
         return _LINKS[self.link](probabilities, temperature)
 
+    @property
+    def measurement_level(self) -> str:
+        """Numeric: classes in order count by their numbers."""
+        return "numeric"
+
     def class_probabilities(self, outputs: Any) -> Any:
         """The outputs, `(batch, classes)`."""
         return outputs

@@ -11,16 +11,16 @@ from keras import ops
 from kmtl._checks import refusal
 from kmtl.tasks.class_names import named_classes
 from kmtl.tasks.feature_forms import check_form
-from kmtl.tasks.moved_labels import MovedLabel
 from kmtl.tasks.shapes import known_shape
 from kmtl.tasks.short_numbers import decimals, short_numbers
 from kmtl.tasks.thresholds import checked_threshold
+from kmtl.tasks.variables import VariableLabel
 
 # The methods that build a dense head.
 _PARTS = ("head", "hidden_layers", "output", "dense", "regularizer", "fused_output")
 
 
-class Output(MovedLabel):
+class Output(VariableLabel):
     """The output's side of a task; every kind of task has one, and says below only what differs."""
 
     activation: ClassVar[str | None] = None

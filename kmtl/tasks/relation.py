@@ -117,6 +117,11 @@ class Relation(Task):
         require(not self.metrics, self.owner, "metrics", "must be left out: they compare row by row", self.metrics)
 
     @property
+    def measurement_level(self) -> str:
+        """None: a row's two labels belong to two things."""
+        return ""
+
+    @property
     def label_shape(self) -> tuple[int | None, ...]:
         """The labels of both parts."""
         return (2,)

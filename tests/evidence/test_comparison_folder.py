@@ -138,7 +138,9 @@ def test_a_model_that_cannot_tell_its_settings_is_trained_anew(tmp_path):
 
 
 def test_what_is_no_folder_of_a_comparison(tmp_path):
-    with pytest.raises(ValueError, match=r"^load: `folder` must be one that compare or recommend with folder=... filled, got"):
+    with pytest.raises(
+        ValueError, match=r"^load: `folder` must be one that compare or recommend with folder=... filled, got"
+    ):
         load(tmp_path)
     files = ComparisonFolder(tmp_path)
     shared = {"tasks": {"speed": keras.saving.serialize_keras_object(TASKS[1])}}

@@ -29,6 +29,11 @@ class BoxLabel(Label):
         return (None, 5)
 
     @property
+    def measurement_level(self) -> str:
+        """None: a list of boxes is no variable."""
+        return ""
+
+    @property
     def dense_axes(self) -> int:
         """0: an example has one label, its list of boxes."""
         return 0
