@@ -6,8 +6,6 @@ import pytest
 
 import kmtl
 
-pytestmark = pytest.mark.skipif(not hasattr(kmtl.evidence, "affinity"), reason="needs kmtl.evidence.affinity")
-
 TASKS = [kmtl.Regression(f"t{place}") for place in range(6)]
 PLANTED = {3: (("t0", "t3"), ("t1", "t4"), ("t2", "t5")), 2: (("t0", "t2", "t4"), ("t1", "t3", "t5"))}
 
