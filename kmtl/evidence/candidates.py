@@ -13,7 +13,7 @@ from kmtl.training.recipe import Recipe
 # Epochs at most, as a multiple of the given ones; a training that is much shorter than the given one is no candidate.
 LONGEST, SHORTEST = 2.0, 0.75
 # Half of the way from the plain sum of gradients to gradients of one length.
-_POWER = 0.5
+HALF_WAY = 0.5
 # Shares of the weights that the single models have together.
 SHARES = {"joint, half the weights": 0.5, "joint, all the weights": 1.0}
 
@@ -30,6 +30,20 @@ class Form(NamedTuple):
     name: str
     build: Callable[..., Any]
     weights: int
+
+
+class Attempt(NamedTuple):
+    """A candidate that the budget pays for.
+
+    Attributes:
+        recipe: How it is trained.
+        build: Makes its models.
+        cost: What it costs, in trainings of every task alone.
+    """
+
+    recipe: Recipe
+    build: Callable[..., Any]
+    cost: float
 
 
 def head_units(build: Callable[..., Any], tasks: Sequence[Task]) -> int:
@@ -73,17 +87,18 @@ def unwidened(build: Callable[..., Any], tasks: Sequence[Task]) -> Form:
 
 
 class Balanced:
-    """A build function whose models weigh their tasks half of the way to gradients of one length.
+    """A build function whose models bring their tasks' gradients nearer to one length.
 
     A model that was compiled with a balancer keeps it. Where the features are no one cut through the model, the
     gradients are those of the shared weights, at one backward pass a task.
 
     Args:
         build: Makes a compiled `MultiTaskModel`.
+        power: As of `kmtl.balancers.Unit`.
     """
 
-    def __init__(self, build: Callable[..., Any]) -> None:
-        self.build = build
+    def __init__(self, build: Callable[..., Any], power: float = HALF_WAY) -> None:
+        self.build, self.power = build, power
 
     def __call__(self, tasks: Sequence[Task]) -> Any:
         """Makes the model of some tasks."""
@@ -91,23 +106,24 @@ class Balanced:
         if not isinstance(model.balancer, Equal) or len(model.tasks) < 2:
             return model
         try:
-            return compile_like(model, model, balancer=Unit(power=_POWER, level="features"))
+            return compile_like(model, model, balancer=Unit(power=self.power, level="features"))
         except ValueError:
-            return compile_like(model, model, balancer=Unit(power=_POWER))
+            return compile_like(model, model, balancer=Unit(power=self.power))
 
     def get_config(self) -> dict[str, Any]:
         """What it is made of, for finished runs that are found again."""
-        return {"build": self.build, "power": _POWER}
+        return {"build": self.build, "power": self.power}
 
 
-def recipe_of(form: Form, length: float) -> Recipe:
+def attempt_at(form: Form, length: float, cost: float) -> Attempt:
     """A joint training of a form.
 
     Args:
         form: The form.
         length: Its epochs, as a multiple of the given ones.
+        cost: Of a training over the given epochs, in trainings of every task alone.
     """
-    return Joint(length, build=stretched(form.build, length))
+    return Attempt(Joint(length), stretched(form.build, length), cost * length)
 
 
 def affordable(left: float, cost: float) -> float:

@@ -2,7 +2,7 @@
 
 import math
 
-from kmtl.evidence.candidates import LONGEST, SHORTEST, recipe_of
+from kmtl.evidence.candidates import LONGEST, SHORTEST, attempt_at
 from kmtl.evidence.paired_scores import changes
 from kmtl.evidence.race_plan import Plan
 from kmtl.evidence.serving_choice import holds_up
@@ -18,11 +18,12 @@ def probe_race(plan: Plan) -> None:
     """Probes of the tasks alone and of the joint model, then the joint model; what clearly loses gets its own model."""
     race, tasks = plan.race, plan.race.given.tasks
     race.check(Separate())
-    short = stretched(race.given.build, _PROBE)
-    race.yardstick = race.train("probes of each task alone", Separate(_PROBE), cost=_PROBE, build=short).scores
+    build = stretched(race.given.build, _PROBE)
+    race.yardstick = race.train("probes of each task alone", Separate(_PROBE), cost=_PROBE, build=build).scores
     form, share = next(plan.forms()), 1.0 / len(tasks)
     ratio = plan.ratio(form)
-    probe = race.train(f"probe of {form.name}", recipe_of(form, _PROBE), cost=_PROBE * ratio)
+    short = attempt_at(form, _PROBE, ratio)
+    probe = race.train(f"probe of {form.name}", short.recipe, cost=short.cost, build=short.build)
     lost = [name for name in plan.weights if not holds_up(probe.changes[name], _CLEARLY)]
     lost.sort(key=lambda name: -probe.changes[name].percent)
     apart = lost[: max(0, math.floor((race.left - SHORTEST * ratio) / share))]
@@ -30,7 +31,8 @@ def probe_race(plan: Plan) -> None:
     for task in tasks:
         if task.name in apart:
             plan.singles[task.name] = race.train(f"{task.name} alone", Joint(), cost=share, task=task)
-    joint = race.train(form.name, recipe_of(form, length), cost=length * ratio)
+    long = attempt_at(form, length, ratio)
+    joint = race.train(form.name, long.recipe, cost=long.cost, build=long.build)
     held = {
         task.name: changes(joint.scores, plan.singles[task.name].scores, [task])[task.name]
         for task in tasks

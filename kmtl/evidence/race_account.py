@@ -6,7 +6,7 @@ from typing import Any
 
 from kmtl.evidence.paired_scores import Change
 from kmtl.evidence.race_plan import Plan
-from kmtl.evidence.serving_choice import ALONE, Choice
+from kmtl.evidence.serving_choice import ALONE, Choice, holds_up
 
 # Of a normal distribution, for 95 % intervals over rows.
 NORMAL = 1.96
@@ -87,7 +87,7 @@ def tried_rows(plan: Plan) -> list[dict[str, Any]]:
                 "cost": entry.cost,
                 "changes": dict(entry.changes),
                 "is_held": entry in entries,
-                "holds": {task: entry in entries and plan.holds(entry.name, task) for task in entry.changes},
+                "holds": {task: holds_up(change, plan.margin) for task, change in entry.changes.items()},
             }
         )
     return rows

@@ -5,15 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kmtl.data import only
-from kmtl.evidence.candidates import SHARES, SHORTEST, Form, affordable, form, recipe_of, unwidened
+from kmtl.evidence.candidates import SHARES, SHORTEST, Form, form, unwidened
 from kmtl.evidence.paired_scores import Change
 from kmtl.evidence.race import Entry, Race
 from kmtl.evidence.serving_choice import ALONE, Choice, holds_up, smallest
-from kmtl.training import Separate
 from kmtl.training.builds import Build
-
-# Seeds of what would be shipped, as far as the budget goes.
-_SEEDS = 3
 
 
 class Plan:
@@ -48,6 +44,10 @@ class Plan:
             return True
         return all(holds_up(entry.changes[task], self.margin) for entry in self.trained[name])
 
+    def all_hold(self) -> bool:
+        """Whether some candidate holds up on every task."""
+        return any(all(self.holds(name, task) for task in self.weights) for name in self.trained)
+
     def choice(self) -> Choice:
         """The smallest models that are not worse."""
         candidates = {name: (entries[0].weights, mean_changes(entries)) for name, entries in self.trained.items()}
@@ -62,8 +62,7 @@ class Plan:
 
     def forms(self) -> Iterator[Form]:
         """Joint models of several sizes, from small to large, each made when it is asked for."""
-        given, total, why_not = self.race.given, sum(self.weights.values()), ""
-        found = 0
+        given, total, found = self.race.given, sum(self.weights.values()), 0
         for name, share in SHARES.items():
             # Nothing costs less than one trunk of the given size.
             if self.race.left * len(self.weights) < SHORTEST:
@@ -72,13 +71,11 @@ class Plan:
             try:
                 made = form(given.build, given.tasks, int(share * total), name)
             except ValueError as error:
-                why_not = str(error)
+                self.race.skipped[name] = str(error)
                 continue
             found += 1
             yield made
-        if why_not:
-            self.caveats.append(f"Not every width was tried. {why_not}")
-        if not found and why_not:
+        if not found and self.race.left * len(self.weights) >= SHORTEST:
             yield unwidened(given.build, given.tasks)
 
     def ratio(self, joint: Form) -> float:
@@ -101,37 +98,3 @@ def mean_changes(entries: Sequence[Entry]) -> dict[str, Change]:
         )
         for task in entries[0].changes
     }
-
-
-def full_race(plan: Plan) -> None:
-    """Every task alone, then joint models from small to large until one holds up, then further seeds of it."""
-    race = plan.race
-    race.check(Separate())
-    plan.alone = race.train("each task alone", Separate(), cost=1.0)
-    race.yardstick = plan.alone.scores
-    tried: dict[str, tuple[Form, float, float]] = {}
-    for one in plan.forms():
-        ratio = plan.ratio(one)
-        length = affordable(race.left, ratio)
-        if not length:
-            race.skipped[one.name] = f"it costs {ratio:.2f} over the given epochs, and {race.left:.2f} was left"
-            continue
-        tried[one.name] = (one, length, ratio * length)
-        plan.add(race.train(one.name, recipe_of(one, length), cost=ratio * length))
-        if all(plan.holds(one.name, task) for task in plan.weights):
-            break
-    _confirm(plan, tried)
-
-
-def _confirm(plan: Plan, tried: Mapping[str, tuple[Form, float, float]]) -> None:
-    """Trains what would be shipped under further seeds, while the budget lasts."""
-    race = plan.race
-    while True:
-        used = [name for name in dict.fromkeys(plan.choice().serves.values()) if name != ALONE]
-        open_ = [name for name in used if len(plan.trained[name]) < _SEEDS and tried[name][2] <= race.left]
-        if not open_:
-            return
-        name = min(open_, key=lambda name: len(plan.trained[name]))
-        one, length, cost = tried[name]
-        seed = race.given.seed + len(plan.trained[name])
-        plan.add(race.train(name, recipe_of(one, length), cost=cost, seed=seed))

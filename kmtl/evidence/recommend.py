@@ -7,10 +7,11 @@ from typing import Any
 
 from kmtl import data as datasets
 from kmtl._checks import Refusals, is_number, is_whole, known_keywords, words
+from kmtl.evidence.full_race import full_race
 from kmtl.evidence.paired_scores import has_better_end, row_scores
 from kmtl.evidence.probe_race import probe_race
 from kmtl.evidence.race import Race
-from kmtl.evidence.race_plan import Plan, full_race
+from kmtl.evidence.race_plan import Plan
 from kmtl.evidence.recommendation import Recommendation
 from kmtl.evidence.recommendation_file import save_recommendation
 from kmtl.evidence.serving_choice import Choice
@@ -53,8 +54,9 @@ def recommend(
     models that spend what sharing saves: a trunk of half or all of the weights that the single models have together, a
     hidden layer in each head, up to twice the epochs (`kmtl.training.widened`, `stretched`), and gradients brought half
     of the way to one length (`kmtl.balancers.Unit(power=0.5)`). Half of the weights come first: if that model holds up,
-    nothing larger is needed. A task for which no joint model holds up keeps its own. Where that leaves nothing to
-    save, it says so and ships the single models.
+    nothing larger is needed. Where neither size holds up on every task and the budget lasts, a student of the single
+    models, gradients of one length, and groups of tasks whose gradients agree follow. A task for which no joint model
+    holds up keeps its own. Where that leaves nothing to save, it says so and ships the single models.
 
     A task holds up in a candidate if its change against alone, on the data for choosing, is at most `margin` times
     its standard error over rows (`kmtl.evidence.paired_scores`), under every seed that the candidate was trained with:

@@ -109,7 +109,7 @@ class Recommendation(Result):
             "",
             "Tried, by change in percent on the rows for choosing (negative is better, ± one standard error):",
         ]
-        skipped = [f"Not tried: {name}; {why}." for name, why in self.skipped.items()]
+        skipped = [f"Not tried: {name}; {why.rstrip(chr(46))}." for name, why in self.skipped.items()]
         ending = ["", "What this does not show:", *(f"- {text}" for text in self.caveats)] if self.caveats else []
         return [
             self.reason,

@@ -1,7 +1,8 @@
 """A joint model taught by a model of each task."""
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import keras
 
@@ -61,6 +62,17 @@ class Distilled(Recipe):
         self.feature_weight, self.output_weight, self.temperature = feature_weight, output_weight, temperature
         self.teacher_epochs = share("Distilled", "teacher_epochs", teacher_epochs)
         self.epochs = share("Distilled", "epochs", epochs)
+        self._teachers: dict[str, Any] | None = None
+
+    def taught_by(self, teachers: Mapping[str, Any]) -> Self:
+        """The same recipe with teachers that are trained already, which cost nothing then.
+
+        Args:
+            teachers: `{task: a trained model that has this task}`; one model may teach several.
+        """
+        twin = copy.copy(self)
+        twin._teachers = dict(teachers)
+        return twin
 
     def check(self, refusals: Refusals, work: Work) -> None:
         """Refuses a single task, and factors of tasks that are not there."""
@@ -73,10 +85,10 @@ class Distilled(Recipe):
     def run(self, work: Work) -> Any:
         """Trains the teachers, then the student."""
         model = work.model()
-        alone = {task.name: work.alone(task) for task in work.tasks}
+        alone = self._teachers or {task.name: work.alone(task) for task in work.tasks}
         # The forms are compared before anything is trained.
         student, teachers = self.forms(work, model, alone)
-        for name, teacher in alone.items():
+        for name, teacher in alone.items() if self._teachers is None else ():
             work.fit(f"{name} alone", teacher, work.data_of([name]), epochs=self.teacher_epochs)
         options = {"feature_weight": self.feature_weight, "output_weight": self.output_weight}
         options["temperature"] = self.temperature
@@ -93,7 +105,7 @@ class Distilled(Recipe):
             alone: A model a task.
         """
         if not any(factors_of(self.feature_weight, work.names)):
-            return None, {name: Teacher(_with(one.inputs[0], one), None) for name, one in alone.items()}
+            return None, {name: Teacher(_answering(one, name), None) for name, one in alone.items()}
         trunk = shared_trunk(work.owner, model)
         teachers = {}
         for name, one in alone.items():
@@ -101,6 +113,12 @@ class Distilled(Recipe):
                 seen = trunk_in(work.owner, one, trunk).output
             teachers[name] = Teacher(_with(seen, one), seen.shape[-1])
         return _with(trunk.output, model), teachers
+
+
+def _answering(model: Any, task: str) -> Any:
+    """What answers one task of a model; features are not asked for."""
+    with model.distribute_strategy.scope():
+        return keras.Model(model.input, [model.inputs[0], {task: model.output[task]}])
 
 
 def _with(features: Any, model: Any) -> Any:
