@@ -125,7 +125,7 @@ def width_for(
     for _ in range(_TRIES):
         count = counted(found)
         low, high = (found, high) if count <= weights else (low, found)
-        if (1 - _NEAR) * weights <= count <= weights:
+        if (1 - _NEAR) * weights <= count <= weights or high < (1 + _NEAR) * low:
             break
         # Weights grow with the square of the width; where a step overshoots, halving the interval is safe.
         step = found * math.sqrt((1 - _NEAR / 2) * weights / count)

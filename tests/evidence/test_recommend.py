@@ -1,5 +1,6 @@
 """What is recommended: the smallest that is not worse, chosen and reported on different rows, the same after a kill."""
 
+import json
 import math
 
 import keras
@@ -110,9 +111,17 @@ def test_a_margin_and_a_length():
     assert [affordable(left, 0.5) for left in (2.0, 0.75, 0.3)] == [2.0, 1.5, 0.0]
 
 
+def folder_with_times(place):
+    """A folder of a race whose steps were timed before: that is half of the work of so small a race."""
+    place.mkdir()
+    times = {"alone": 0.01, "joint, half the weights": 0.01, "joint, all the weights": 0.014}
+    (place / "step_seconds.json").write_text(json.dumps(times))
+    return place
+
+
 def test_it_ships_one_face_and_reads_what_was_done_before(tmp_path, monkeypatch):
     train, validation, test = sets()
-    options = {"test": test, "epochs": 4, "budget": 2.0, "folder": tmp_path / "race", "verbose": 0}
+    options = {"test": test, "epochs": 3, "budget": 2.0, "folder": folder_with_times(tmp_path / "race"), "verbose": 0}
     found = recommend(build, TASKS, train, validation, **options)
     assert found.cost <= found.budget == 2.0
     assert list(found.model.predict(test[0][:2], verbose=0)) == ["kind", "size"]
@@ -130,6 +139,36 @@ def test_it_ships_one_face_and_reads_what_was_done_before(tmp_path, monkeypatch)
     read = kmtl.evidence.load(tmp_path / "race")
     assert str(read) == str(found)
     np.testing.assert_allclose(read.model.predict(test[0], verbose=0)["size"], held.predict(test[0], verbose=0)["size"])
+
+
+class StoppedError(Exception):
+    """What ends a training from outside."""
+
+
+class Bomb(keras.callbacks.Callback):
+    """Ends the joint training after its first epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        del logs
+        if len(self.model.tasks) > 1 and epoch == 0:
+            raise StoppedError
+
+
+@pytest.mark.long
+def test_a_race_that_was_stopped_goes_on_and_ends_alike(tmp_path):
+    train, validation, test = sets()
+    options = {"test": test, "epochs": 3, "budget": 2.0, "verbose": 0}
+    whole = recommend(build, TASKS, train, validation, folder=folder_with_times(tmp_path / "whole"), **options)
+    folder = folder_with_times(tmp_path / "stopped")
+    with pytest.raises(StoppedError):
+        recommend(build, TASKS, train, validation, folder=folder, callbacks=lambda: [Bomb()], **options)
+    alone = {
+        file: file.stat().st_mtime_ns for file in folder.glob("each-task-alone-0/*/finished/**/*") if file.is_file()
+    }
+    assert alone
+    found = recommend(build, TASKS, train, validation, folder=folder, **options)
+    assert str(found) == str(whole)
+    assert alone == {file: file.stat().st_mtime_ns for file in alone}
 
 
 def _saved(model, folder):
