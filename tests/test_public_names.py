@@ -20,8 +20,8 @@ PROMISED = {
     "metrics": "ClassificationReport delta_m delta_p mean_rank",
     "callbacks": "ClassificationReports Constrained DeltaM EarlyStopping TaskEarlyStopping TensorBoard WorstTask",
     "weighting": "by_difficulty by_initial_loss by_label_count",
-    "evidence": "advise affinity calibrate compare conformal grad_cam groups load plot_curves plot_samples recommend "
-    "report",
+    "evidence": "advise affinity calibrate compare conformal diagnose grad_cam groups load plot_curves plot_samples "
+    "recommend report",
     "front": "FiLM Front LowRankAdapter Point condition fold hypervolume lattice non_dominated plot_front train",
     "search": "Constrained DeltaM Space WeightSearch as_chief as_worker from_dynamic front weights",
     "export": "Images check inspect litert load_keras onnx quality request_examples saved_model serving_config",

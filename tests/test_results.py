@@ -21,11 +21,14 @@ from kmtl.evidence import (
     ConflictGap,
     Conformal,
     Coverage,
+    Diagnosis,
+    Finding,
     GradCAM,
     Recommendation,
     Run,
     TaskCalibration,
 )
+from kmtl.evidence.diagnosis_figures import Curves, PairFigures, TaskFigures
 from kmtl.evidence.paired_scores import Change
 from kmtl.export import Inspection, Parity, Quality, TaskParity
 from kmtl.export.lite.scoring import TaskQuality
@@ -73,6 +76,16 @@ def affinity():
     values = np.array([[1.0, -0.5], [np.nan, 1.0]])
     counts = np.full((2, 2), 4)
     return Affinity("lookahead", ("<zoo>", "ant"), values, values / 4, np.isfinite(values), counts, "seeds", 4)
+
+
+def diagnosis():
+    losses = Curves(np.full((2, 4), 1.0), np.full((2, 4), 1.5), np.full(2, 0.5), {"mae": 0.25})
+    flags = np.zeros(2, bool)
+    figures = TaskFigures("zoo", 2.0, 2.0, losses, losses, np.ones(2), 1.0, np.ones(2), np.ones((2, 4)), flags, flags)
+    told = [Finding("zoo", "narrow trunk", "widen", "Widen the <trunk>.", {}), Finding("ant", "undecided", "", "?", {})]
+    pair = PairFigures("zoo", "ant", np.array([0.5, 0.25]), np.full((2, 3), -0.5))
+    both = [figures, figures._replace(name="ant")]
+    return Diagnosis(both, [pair], told, 3.0, {"seeds": 2, "trainings": 6, "epochs": 4, "seconds": 1.0})
 
 
 def calibration():
@@ -177,6 +190,7 @@ RESULTS = {
     "Calibration": calibration,
     "ConflictGap": lambda: ConflictGap({"zoo": [1.0, 2.0]}, {"zoo": [1.5, 2.75]}, {"zoo": 2.0}),
     "Conformal": conformal,
+    "Diagnosis": diagnosis,
     "Coverage": lambda: Coverage(0.9, ({"task": "zoo", "labels": 9, "covered": 0.875, "size": 2.5, "unit": "mm"},)),
     "GradCAM": grad_cam,
     "Groups": groups,

@@ -5,11 +5,14 @@ from kmtl.evidence.affinity import affinity
 from kmtl.evidence.affinity_result import Affinity
 from kmtl.evidence.calibration import calibrate
 from kmtl.evidence.calibration_result import Calibration, SpreadCalibration, TaskCalibration
+from kmtl.evidence.causes import Finding
 from kmtl.evidence.class_activation import GradCAM, grad_cam
 from kmtl.evidence.compare import compare
 from kmtl.evidence.comparison import Comparison
 from kmtl.evidence.conflict_gap import ConflictGap, conflict_gap
 from kmtl.evidence.conformal import Conformal, Coverage, conformal
+from kmtl.evidence.diagnose import diagnose
+from kmtl.evidence.diagnosis import Diagnosis
 from kmtl.evidence.groups import groups
 from kmtl.evidence.groups_result import Groups
 from kmtl.evidence.paired_comparison import PairedComparison
@@ -28,6 +31,8 @@ __all__ = [
     "ConflictGap",
     "Conformal",
     "Coverage",
+    "Diagnosis",
+    "Finding",
     "GradCAM",
     "Groups",
     "PairedComparison",
@@ -42,6 +47,7 @@ __all__ = [
     "compare",
     "conflict_gap",
     "conformal",
+    "diagnose",
     "grad_cam",
     "groups",
     "load",

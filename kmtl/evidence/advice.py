@@ -10,6 +10,7 @@ from kmtl import gradients
 from kmtl._checks import whole
 from kmtl._table import Result, Table
 from kmtl.evidence import task_gradients
+from kmtl.evidence.intervals import interval
 from kmtl.evidence.task_gradients import TaskGradients
 from kmtl.evidence.verdict import verdict
 from kmtl.feeding import unpacked
@@ -30,7 +31,8 @@ class Advice(Result):
         tasks: A row a task, as a pandas frame: mean loss at weight 1, the level of guessing, the loss weight, median
             gradient norm under that weight, its share of the sum of the norms, batches, and whether it is dead.
         pairs: A row a pair: similarity of the norms, share of rows labelled for either that are labelled for both,
-            mean cosine over these, share of batches in which the pair conflicts, and whether that could be measured.
+            mean cosine over these and half its 95 % interval over the batches, share of batches in which the pair
+            conflicts, and whether that could be measured.
         condition: Median condition number of the matrix of the gradients that are alive; 1 is best.
     """
 
@@ -65,12 +67,16 @@ def advise(model: Any, data: Any, y: Any = None, *, batches: int = 8, batch_size
     weights (AutoScale, arXiv 2508.13979), while a cosine tells something only of rows that are labelled for both tasks.
     Of a pair of which under 30 % of the labelled rows carry both labels it is not measurable (arXiv 2604.07848).
 
+    This is the cheap first page of `kmtl.evidence.diagnose`, which trains briefly, jointly and alone, and sees what a
+    few batches cannot: width, length, labels, weights. Nothing is decided on a knife's edge: scales differ where the
+    whole 95 % interval of the ratio over the batches is at 10 or above, a pair conflicts where that of its mean cosine
+    is below -0.1, and what lies in between is told as undecided. Of an untrained model no conflict is told: which way
+    its gradients point is up to its heads' random start.
+
     The rules follow what the literature measured. A well-tuned static sum is hard to
     beat (Kurin et al., "In Defense of the Unitary Scalarization for Deep
     Multi-Task Learning", NeurIPS 2022; Xin et al., "Do Current Multi-Task
-    Optimization Methods in Deep Learning Even Help?", NeurIPS 2022). Special methods help when
-    the tasks' gradients live on scales that differ, or point against each
-    other. What a few batches of an untrained model show may change in
+    Optimization Methods in Deep Learning Even Help?", NeurIPS 2022). What a few batches show may change in
     training: `compile(track_conflicts=True)` goes on looking.
 
     Args:
@@ -101,7 +107,8 @@ def advise(model: Any, data: Any, y: Any = None, *, batches: int = 8, batch_size
     seen = task_gradients.measure(model, x, y, weights, batches=batches, batch_size=batch_size)
     tasks, pairs = _tasks(seen), _pairs(seen)
     trained = int(model.optimizer.iterations) > 0
-    balancer, words = verdict(tasks, pairs, len(seen.found.losses), is_trained=trained)
+    norms = dict(zip(seen.found.names, seen.found.norms.T, strict=True))
+    balancer, words = verdict(tasks, pairs, norms, len(seen.found.losses), is_trained=trained)
     return Advice(balancer, words, tasks, pairs, _condition(seen.found, tasks))
 
 
@@ -147,23 +154,16 @@ def _pairs(seen: TaskGradients) -> Any:
                 "norm_similarity": gradients.over_batches(np.mean, similarity),
                 "overlap": float(seen.overlaps[one, other]),
                 "cosine": gradients.over_batches(np.mean, known),
+                "cosine_interval": interval(known.tolist()),
                 "conflicts": gradients.over_batches(np.mean, known < 0) if len(known) else float("nan"),
                 "batches": len(known),
                 "is_measurable": (one, other) in seen.cosines,
             }
         )
-    return pd.DataFrame(rows, columns=[*_PAIR_COLUMNS, "is_measurable"])
+    return pd.DataFrame(rows, columns=[*_PAIR_COLUMNS, "cosine_interval", "is_measurable"])
 
 
 def _condition(found: gradients.Gramians, tasks: Any) -> float:
-    """Median of the largest singular value of the gradients over the smallest, at most 1e6.
-
-    Over the batches in which every task is present that is alive.
-    """
-    alive = [place for place, name in enumerate(found.names) if tasks["batches"][name] and not tasks["is_dead"][name]]
-    grams = found.grams[:, alive][:, :, alive]
-    known = grams[found.present[:, alive].all(axis=1) & np.isfinite(grams).all(axis=(1, 2))]
-    if not known.size:
-        return float("nan")
-    values = np.linalg.eigvalsh(known.astype("float64"))
-    return float(np.median(np.sqrt(values[:, -1] / np.maximum(values[:, 0], 1e-12 * values[:, -1]))))
+    """Of the gradients that are alive."""
+    names = enumerate(found.names)
+    return found.condition([at for at, name in names if tasks["batches"][name] and not tasks["is_dead"][name]])

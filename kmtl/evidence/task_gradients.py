@@ -36,6 +36,54 @@ class TaskGradients(NamedTuple):
     cosines: dict[tuple[int, int], Any]
 
 
+class GradientLook:
+    """Looks at the gradients of the same batches, again and again, and traces once; no weight moves.
+
+    Args:
+        model: A compiled `MultiTaskModel`; its statistics of labels must be learned before `measure`.
+        parts: The batches, `(x, y, sample_weight)` each, complete.
+        owner: Whose arguments a refusal names.
+
+    Raises:
+        ValueError: If the model shares nothing, or there is no batch.
+    """
+
+    def __init__(self, model: Any, parts: Sequence[Any], owner: str) -> None:
+        self.shared = model.setup.shared or model.shared_variables
+        require(bool(self.shared), owner, "model", "must have trainable weights that tasks share", words("none"))
+        require(bool(parts), owner, "data", "must hold at least one batch", words("none"))
+        self.model, self.parts, self.names = model, parts, list(model.tasks)
+        space = TaskSpace(model.tasks.values())
+        self.labels = [space.mask({name: np.asarray(label) for name, label in part[1].items()}) for part in parts]
+        self.rows = [
+            np.stack([_labelled(model.tasks[name], label[name]) for name in self.names]) for label in self.labels
+        ]
+        self.overlaps = _overlaps(self.rows)
+        self._look = gradients.gramian_function(model.step.losses, model.step.cut, self.shared)
+        # Where the trunk is cut, the copies are counted for all tasks; here are two.
+        self._pair_look = gradients.gramian_function(_pair_losses(model), lambda: None, self.shared)
+
+    def measure(self) -> tuple[gradients.Gramians, dict[tuple[int, int], Any]]:
+        """Losses and Gramians, and of each pair its cosines over rows labelled for both, one a batch."""
+        found = gradients.gramians_of(self._look, self.names, self.parts)
+        return found, self._cosines(found.cosines)
+
+    def _cosines(self, whole: Any) -> dict[tuple[int, int], Any]:
+        """Cosines of each pair, one a batch with rows labelled for both; none where too few are."""
+        pairs = [pair for pair in combinations(range(len(self.names)), 2) if self.overlaps[pair] >= LEAST_OVERLAP]
+        cosines = {pair: whole[:, *pair] for pair in pairs if self.overlaps[pair] == 1}
+        partial = [pair for pair in pairs if pair not in cosines][:MOST_PARTIAL_PAIRS]
+        counts = range(len(self.parts))
+        places = [(pair, place) for pair in partial for place in counts if _both(self.rows[place], pair).any()]
+        if places:
+            masked = (_only_shared(self.parts[at], self.names, pair, self.rows[at]) for pair, at in places)
+            grams = gradients.gramians_of(self._pair_look, ["one", "other"], masked)
+            for pair in partial:
+                chosen = [at for at, (other, _) in enumerate(places) if other == pair]
+                cosines[pair] = grams.cosines[chosen, 0, 1]
+        return cosines
+
+
 def measure(model: Any, x: Any, y: Any, sample_weight: Any, *, batches: int, batch_size: int) -> TaskGradients:
     """Looks at the first batches; no weight moves.
 
@@ -53,24 +101,14 @@ def measure(model: Any, x: Any, y: Any, sample_weight: Any, *, batches: int, bat
     if not model.compiled:
         fix = "Call compile(...) first."
         raise ValueError(refusal("advise", "model", "must be compiled", words("an uncompiled one"), fix))
-    shared = model.setup.shared or model.shared_variables
-    require(bool(shared), "advise", "model", "must have trainable weights that tasks share", words("none"))
     given = model.inspection.prepare("advise", x, y, sample_weight, batches)
     parts = list(gradients.first_batches(given.x, given.y, given.sample_weight, batch_size, batches))
-    require(bool(parts), "advise", "data", "must hold at least one batch", words("none"))
-    names = list(model.tasks)
-    found = gradients.measure_gramians(model.step.losses, model.step.cut, shared, names, parts)
-    space = TaskSpace(model.tasks.values())
-    labels = [space.mask({name: np.asarray(label) for name, label in part[1].items()}) for part in parts]
-    rows = [np.stack([_labelled(model.tasks[name], label[name]) for name in names]) for label in labels]
-    overlaps = _overlaps(rows)
-    return TaskGradients(
-        found,
-        {name: weight for name, weight in model.loss_weights.items() if name in names},
-        {name: guessing_level(model, name, labels, [part[2] for part in parts]) for name in names},
-        overlaps,
-        _cosines(model, shared, found, parts, rows, overlaps),
-    )
+    look = GradientLook(model, parts, "advise")
+    found, cosines = look.measure()
+    weights = {name: weight for name, weight in model.loss_weights.items() if name in look.names}
+    given_weights = [part[2] for part in parts]
+    guesses = {name: guessing_level(model, name, look.labels, given_weights) for name in look.names}
+    return TaskGradients(found, weights, guesses, look.overlaps, cosines)
 
 
 def guessing_level(model: Any, name: str, labels: Sequence[Mapping[str, Any]], weights: Sequence[Any]) -> float:
@@ -125,25 +163,6 @@ def _overlaps(rows: Sequence[Any]) -> Any:
     both = sum(part.astype("float64") @ part.T for part in rows)
     counts = np.diagonal(both)
     return both / np.maximum(counts[:, None] + counts[None, :] - both, 1.0)
-
-
-def _cosines(
-    model: Any, shared: Sequence[Any], found: gradients.Gramians, parts: Any, rows: Any, overlaps: Any
-) -> dict[tuple[int, int], Any]:
-    """Cosines of each pair, one a batch with rows labelled for both; none where too few are."""
-    pairs = [pair for pair in combinations(range(len(found.names)), 2) if overlaps[pair] >= LEAST_OVERLAP]
-    whole = found.cosines
-    cosines = {pair: whole[:, *pair] for pair in pairs if overlaps[pair] == 1}
-    partial = [pair for pair in pairs if pair not in cosines][:MOST_PARTIAL_PAIRS]
-    places = [(pair, place) for pair in partial for place in range(len(parts)) if _both(rows[place], pair).any()]
-    if places:
-        masked = (_only_shared(parts[place], found.names, pair, rows[place]) for pair, place in places)
-        # Where the trunk is cut, the copies are counted for all tasks; here are two.
-        grams = gradients.measure_gramians(_pair_losses(model), lambda: None, shared, ["one", "other"], masked)
-        for pair in partial:
-            chosen = [at for at, (other, _) in enumerate(places) if other == pair]
-            cosines[pair] = grams.cosines[chosen, 0, 1]
-    return cosines
 
 
 def _both(rows: Any, pair: tuple[int, int]) -> Any:

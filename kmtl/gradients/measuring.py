@@ -51,6 +51,22 @@ class Gramians(Result):
         known = np.isfinite(sizes) & (sizes > 0)
         return np.where(known, self.grams / np.where(known, sizes, 1.0), np.nan)
 
+    def condition(self, places: Sequence[int]) -> float:
+        """Median of the largest singular value of some tasks' gradients over the smallest, at most 1e6.
+
+        Over the batches in which all of them are present; NaN without one. 1 is best.
+
+        Args:
+            places: Of the tasks; leave out those without a gradient.
+        """
+        chosen = list(places)
+        grams = self.grams[:, chosen][:, :, chosen]
+        known = grams[self.present[:, chosen].all(axis=1) & np.isfinite(grams).all(axis=(1, 2))]
+        if not known.size:
+            return float("nan")
+        values = np.linalg.eigvalsh(known.astype("float64"))
+        return float(np.median(np.sqrt(values[:, -1] / np.maximum(values[:, 0], 1e-12 * values[:, -1]))))
+
     def parts(self) -> list[str | Table]:
         """A row a task."""
         norms, cosines = self.norms, self.cosines
@@ -139,6 +155,13 @@ def gramian_function(forward: Callable[..., Any], cut: Callable[[], Cut | None],
         return losses, present, grams[0]
 
     return of
+
+
+def gramians_of(look: Callable[[Any], Any], names: Sequence[str], batches: Iterable[Any]) -> Gramians:
+    """As `measure_gramians`, by what `gramian_function` made: a second look at the same model traces nothing."""
+    found = [tuple(value.numpy() for value in look(batch)) for batch in batches]
+    losses, present, grams = (np.stack(values) for values in zip(*found, strict=True))
+    return Gramians(list(names), losses, present, grams)
 
 
 def _parts_function(forward: Any, cut: Any, parts: Mapping[str, Sequence[Any]]) -> Any:

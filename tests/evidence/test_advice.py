@@ -2,10 +2,12 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 import kmtl
 from kmtl.evidence import advise
+from kmtl.evidence.verdict import verdict
 
 X = np.random.default_rng(0).normal(size=(96, 4)).astype("float32")
 
@@ -36,8 +38,10 @@ CASES = {
 @pytest.mark.parametrize("balancer", CASES)
 def test_planted_data_gets_its_verdict(balancer):
     model = model_of(["zebra", "ant"])
+    model.optimizer.iterations.assign(1)
     before = model.get_weights()
     advice = advise(model, X, CASES[balancer], batches=3)
+    assert "kmtl.evidence.diagnose" in advice.verdict
     assert advice.balancer == balancer
     assert balancer in advice.verdict
     assert list(advice.tasks.index) == ["zebra", "ant"]
@@ -51,6 +55,58 @@ def test_planted_data_gets_its_verdict(balancer):
     assert (advice.pairs["cosine"][0] < -0.5) == (balancer in ("upgrad", "nash"))
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
+
+
+def test_no_conflict_is_told_of_a_model_that_no_step_was_taken_with():
+    advice = advise(model_of(["zebra", "ant"]), X, CASES["upgrad"], batches=3)
+    assert advice.balancer == "equal"
+    assert "Of an untrained model the heads' random start decides" in advice.verdict
+    assert "'zebra' and 'ant' (mean cosine -" in advice.verdict
+
+
+def table(lengths, weights=(1.0, 1.0)):
+    """Figures of two tasks, whose gradients have these lengths in each batch."""
+    rows = {"loss": 0.1, "guessing": 1.0, "batches": len(lengths[0]), "is_dead": False}
+    columns = {"gradient_norm": [np.median(values) for values in lengths], "loss_weight": weights}
+    tasks = pd.DataFrame({**columns, **{key: [value] * 2 for key, value in rows.items()}}, index=["zebra", "ant"])
+    return tasks, dict(zip(tasks.index, np.asarray(lengths, float), strict=True))
+
+
+def pairs_of(cosine, half):
+    values = {"task": "zebra", "other": "ant", "cosine": cosine, "cosine_interval": half, "is_measurable": True}
+    return pd.DataFrame([values])
+
+
+@pytest.mark.parametrize(
+    ("ratios", "balancer", "said"),
+    [
+        ([30, 31, 29, 30], "unit", "Scales differ: the gradient of 'zebra' is 30 times"),
+        ([2, 2.1, 1.9, 2], "equal", "The largest gradient is 2.0 times the smallest"),
+        ([9.9, 8, 12, 10], "equal", "Undecided, whether scales differ: the gradient of 'zebra' is 9.9 times"),
+        ([11, 60, 14, 5], "equal", "Undecided, whether scales differ"),
+    ],
+)
+def test_no_verdict_on_scales_on_a_knife_s_edge(ratios, balancer, said):
+    tasks, norms = table([ratios, [1.0] * 4])
+    found, words = verdict(tasks, pairs_of(0.1, 0.05), norms, 4, is_trained=True)
+    assert found == balancer
+    assert said in words
+    assert "'uncertainty'" not in words
+
+
+@pytest.mark.parametrize(
+    ("cosine", "half", "balancer", "said"),
+    [
+        (-0.5, 0.1, "upgrad", "Gradients conflict: 'zebra' and 'ant' (mean cosine -0.50 ± 0.10)"),
+        (-0.15, 0.1, "equal", "Undecided, whether gradients conflict: 'zebra' and 'ant' (mean cosine -0.15 ± 0.10)"),
+        (-0.05, 0.01, "equal", "no pair is seen to conflict"),
+    ],
+)
+def test_a_conflict_needs_an_interval_below_the_threshold(cosine, half, balancer, said):
+    tasks, norms = table([[1.0] * 4] * 2)
+    found, words = verdict(tasks, pairs_of(cosine, half), norms, 4, is_trained=True)
+    assert found == balancer
+    assert said in words
 
 
 def test_a_task_without_labels_and_a_model_that_shares_nothing():
@@ -138,8 +194,9 @@ def test_a_task_that_learned_nothing_is_told_from_one_that_did():
 
 @pytest.mark.parametrize("weight", [1e-4, 0.0])
 def test_weights_of_the_user_s_own_are_not_taken_for_the_tasks_scale(weight):
-    model = two_kinds(weights={"zebra": 1.0, "ant": weight})
-    advice = advise(model, X, {"zebra": DIGITS, "ant": X[:, 0]}, batches=2)
+    model = model_of(["zebra", "ant"])
+    model.set_loss_weights({"ant": weight})
+    advice = advise(model, X, CASES["equal"], batches=3)
     assert advice.balancer == "equal"
     assert "Scales differ" not in advice.verdict
     said = "Your own loss_weights ('zebra': 1, 'ant': 0.0001)" if weight else "a loss weight of 0: 'ant'"
