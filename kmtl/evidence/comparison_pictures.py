@@ -10,10 +10,6 @@ from kmtl._figures import Picture
 from kmtl.evidence.intervals import with_interval
 from kmtl.evidence.pictures import plot_curves
 
-# Okabe and Ito's colours, told apart by colour-blind people; the shapes tell them apart without any.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-
 
 def forest_picture(comparison: Any) -> Picture:
     """Draws the change of each metric against the baseline, a mark a recipe, with its interval."""
@@ -44,9 +40,7 @@ def _draw_marks(axis: Any, x: Any, y: Any, halves: Any, place: int, name: str, *
         np.asarray(x),
         np.asarray(y),
         **{"xerr" if across else "yerr": bars},
-        color=_COLOURS[place % len(_COLOURS)],
-        marker=_MARKERS[(place + place // len(_COLOURS)) % len(_MARKERS)],
-        linestyle="none",
+        **{**_figures.line_style(place), "linestyle": "none"},
         capsize=3,
         label=name,
     )

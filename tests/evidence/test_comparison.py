@@ -110,6 +110,8 @@ def test_a_task_is_flagged_where_it_is_worse_beyond_chance():
     assert worse.flags == {"joint": ("speed",)}
     assert worse.table()["worse"].tolist() == ["", "speed"]
     assert "'speed' of 'joint' (one-sided paired t tests over seeds, Holm over 1 tasks and 1 rows)" in str(worse)
+    assert worse.conclusions()[0].startswith("'joint' is 10.1 ± 0.2 % worse than 'separate', at 1.00 of its cost")
+    assert worse.conclusions()[1] == "'joint' harms speed."
     assert of_speeds((9.0, 9.01, 9.02)).flags == {"joint": ()}
     assert of_speeds((13.0, 10.0, 10.5)).flags == {"joint": ()}
     # Of one seed nothing is known.

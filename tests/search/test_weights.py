@@ -269,8 +269,8 @@ def test_baselines_that_are_not_given_are_those_of_compare_and_are_trained_once(
     assert "2 baselines and 1 trials of up to 3 epochs: 9 epochs in all" in shown
     assert [f"{done}/9" in shown for done in (3, 6, 9)] == [True] * 3
     data = planted.data()
-    options = {"epochs": 3, "seeds": [4], "recipes": {"separate": kmtl.training.Separate()}, "verbose": 0}
-    compared = kmtl.evidence.compare(planted.build, planted.TASKS, data, data, **options)
+    alone = {"epochs": 3, "seeds": [4], "recipes": {"separate": kmtl.training.Separate()}, "verbose": 0}
+    compared = kmtl.evidence.compare(planted.build, planted.TASKS, data, data, **alone)
     assert found.baselines["far"] == pytest.approx(compared.baselines["far"], rel=1e-5)
     assert found.baselines["near"] == pytest.approx(compared.baselines["near"], rel=1e-5)
     monkeypatch.setattr("kmtl.search.hypermodel.Trainee.alone", None)
