@@ -27,7 +27,9 @@ def page(found, tasks, command):
         "",
     ]
     for name, rows in found.items():
-        lines += [f"## {name}, {len(rows['separate'])} seeds", "", _table(rows, tasks[name]).markdown(), ""]
+        count = len(rows["separate"])
+        seeds = f"{count} seeds" if count > 1 else "one seed, which decides nothing"
+        lines += [f"## {name}, {seeds}", "", _table(rows, tasks[name]).markdown(), ""]
         lines += [*_shipped(rows), ""]
     return "\n".join(lines)
 
@@ -84,7 +86,7 @@ def _shipped(rows):
                 f"seed {seed}: " + ", ".join(f"{task} from {source}" for task, source in result["serves"].items())
                 for seed, result in sorted(rows[name].items())
             ]
-            lines += [f"- {name}, cost {np.mean([result['cost'] for result in rows[name].values()]):.2f}; "] + [
-                f"  - {line}" for line in told
-            ]
+            lines += [
+                f"- {name} shipped, at a cost of {np.mean([result['cost'] for result in rows[name].values()]):.2f}:"
+            ] + [f"  - {line}" for line in told]
     return lines
