@@ -86,7 +86,6 @@ def _shipped(rows):
                 f"seed {seed}: " + ", ".join(f"{task} from {source}" for task, source in result["serves"].items())
                 for seed, result in sorted(rows[name].items())
             ]
-            lines += [
-                f"- {name} shipped, at a cost of {np.mean([result['cost'] for result in rows[name].values()]):.2f}:"
-            ] + [f"  - {line}" for line in told]
+            cost = np.mean([result["cost"] for result in rows[name].values()])
+            lines += [f"- {name} shipped, at a cost of {cost:.2f}:", *(f"  - {line}" for line in told)]
     return lines

@@ -120,6 +120,10 @@ class Affinity(Result):
         sentences = self._sentences()
         return [head, Table(rows, frame=self._frame()), *([""] if sentences else []), *sentences]
 
+    def conclusions(self) -> list[str]:
+        """What follows, in sentences."""
+        return list(self._sentences())
+
     def _cells(self, i: int) -> list[str | None]:
         """A row of numbers with their intervals, but for that of the task with itself."""
         halves = np.where(np.arange(len(self.names)) == i, np.nan, self.halves[i])

@@ -101,6 +101,14 @@ class Diagnosis(Result):
         ]
         return [head, *told, "", Table(rows), *lines]
 
+    def conclusions(self) -> list[str]:
+        """What was found, and what follows."""
+        return [f"{finding.text} What follows: {finding.remedy}." for finding in self.findings]
+
+    def facts(self) -> dict[str, str]:
+        """What was trained."""
+        return {"diagnosis": f"{self.cost['trainings']} trainings of {self.cost['epochs']} epochs"}
+
     def pictures(self) -> list[_figures.Picture]:
         """Training and validation curves of every task, jointly beside alone, a line an initialisation."""
         figure, axes = _figures.panels(2 * len(self.tasks), columns=2, width=4.6, height=3.0)

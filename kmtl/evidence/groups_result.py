@@ -155,6 +155,10 @@ class Groups(Result):
         tasks = Table([_task_cells(row) for row in rows], frame=pd.DataFrame(rows))
         return [self.verdict, "", tasks, "", Table([_cells(one) for one in others], frame=pd.DataFrame(others))]
 
+    def conclusions(self) -> list[str]:
+        """The verdict."""
+        return [self.verdict]
+
     def plot(self, path: Any = None) -> Any:
         """Draws the affinities in the order of the groups, each group outlined.
 
