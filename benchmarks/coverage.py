@@ -68,7 +68,7 @@ def measured(model, test):
         found[name] = ((low <= truth) & (truth <= high)).mean(), (high - low).mean()
     for name in ("income", "education"):
         probabilities = np.asarray(model.tasks[name].class_probabilities(outputs[name]), "float64")
-        fits = kmtl.evidence.calibration_fits
+        fits = kmtl.evidence.trust.calibration_fits
         found[name] = (
             fits.calibration_error(test[1][name], probabilities),
             fits.log_loss(test[1][name], probabilities),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kmtl.evidence.diagnosis_figures import Curves, PairFigures, TaskFigures
+from kmtl.evidence.diagnosis.diagnosis_figures import Curves, PairFigures, TaskFigures
 
 STARTS = 8
 

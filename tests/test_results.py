@@ -28,8 +28,8 @@ from kmtl.evidence import (
     Run,
     TaskCalibration,
 )
-from kmtl.evidence.diagnosis_figures import Curves, PairFigures, TaskFigures
-from kmtl.evidence.paired_scores import Change
+from kmtl.evidence.diagnosis.diagnosis_figures import Curves, PairFigures, TaskFigures
+from kmtl.evidence.recommendation.paired_scores import Change
 from kmtl.export import Inspection, Parity, Quality, TaskParity
 from kmtl.export.lite.scoring import TaskQuality
 from kmtl.front import Front, Point, plot_front

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from kmtl._checks import require, words
-from kmtl.evidence.comparison_folder import COMPARISON, load_comparison
-from kmtl.evidence.recommendation_file import RECOMMENDATION, load_recommendation
+from kmtl.evidence.comparisons.comparison_folder import COMPARISON, load_comparison
+from kmtl.evidence.recommendation.recommendation_file import RECOMMENDATION, load_recommendation
 
 
 def load(folder: str | os.PathLike[str]) -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 import kmtl
 from kmtl.evidence import advise
-from kmtl.evidence.verdict import verdict
+from kmtl.evidence.diagnosis.verdict import verdict
 
 X = np.random.default_rng(0).normal(size=(96, 4)).astype("float32")
 

@@ -6,7 +6,7 @@ import pytest
 
 import kmtl
 from kmtl.evidence import Affinity, affinity
-from kmtl.evidence.matrix_intervals import student
+from kmtl.evidence.affinities.matrix_intervals import student
 
 NAMES = ("one", "two", "noise")
 TASKS = [kmtl.Regression(name) for name in NAMES]
@@ -195,7 +195,7 @@ def test_too_few_common_labels_are_not_measurable():
 
 
 def test_a_surrogate_of_forty_tasks_is_affordable():
-    from kmtl.evidence.surrogate import sampled_subsets, surrogate_affinity
+    from kmtl.evidence.affinities.surrogate import sampled_subsets, surrogate_affinity
 
     random = np.random.default_rng(0)
     subsets = sampled_subsets(40, 1000, 0)

@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 
 from kmtl import gradients
-from kmtl.evidence.association_matrix import associations
-from kmtl.evidence.matrix_intervals import jackknife, student
-from kmtl.evidence.representation_similarity import similarity
-from kmtl.evidence.surrogate import estimated_losses, gains, moments, sampled_subsets, surrogate_affinity
+from kmtl.evidence.affinities.association_matrix import associations
+from kmtl.evidence.affinities.matrix_intervals import jackknife, student
+from kmtl.evidence.affinities.representation_similarity import similarity
+from kmtl.evidence.affinities.surrogate import estimated_losses, gains, moments, sampled_subsets, surrogate_affinity
 from kmtl.tasks.variables import Variables
 
 RANDOM = np.random.default_rng(0)

@@ -12,8 +12,15 @@ import states
 import kmtl
 import kmtl.export
 from kmtl.evidence import calibrate, conformal
-from kmtl.evidence.calibration_fits import best_temperature, best_threshold, calibration_error, f1, log_loss, tempered
-from kmtl.evidence.conformal_scores import quantile
+from kmtl.evidence.trust.calibration_fits import (
+    best_temperature,
+    best_threshold,
+    calibration_error,
+    f1,
+    log_loss,
+    tempered,
+)
+from kmtl.evidence.trust.conformal_scores import quantile
 from kmtl.tasks.logits import logits_layer
 
 RANDOM = np.random.default_rng(0)
@@ -119,7 +126,7 @@ def test_thresholds_are_the_best_of_all_cuts():
         _, alarms, misses, _ = confusion_matrix(labels, scores > cut, labels=[0, 1]).ravel()
         return alarms + 4 * misses
 
-    found = best_threshold(labels, scores, kmtl.evidence.calibration_fits.cost(1.0, 4.0))
+    found = best_threshold(labels, scores, kmtl.evidence.trust.calibration_fits.cost(1.0, 4.0))
     assert paid(found) == min(map(paid, cuts))
     assert best_threshold(np.zeros(5, int), scores[:5], f1) is None
     near = np.nextafter(np.float32([0.3, 0.3]), np.float32([0, 1]))

@@ -5,8 +5,8 @@ import pytest
 from numpy_trials import figures
 from planted_causes import CAUSES, seeds_of
 
-from kmtl.evidence.causes import UNDECIDED, findings
-from kmtl.evidence.diagnosis_figures import Curves, PairFigures, Range, TaskFigures, doubling_fall
+from kmtl.evidence.diagnosis.causes import UNDECIDED, findings
+from kmtl.evidence.diagnosis.diagnosis_figures import Curves, PairFigures, Range, TaskFigures, doubling_fall
 
 EPOCHS = np.arange(1, 9)
 

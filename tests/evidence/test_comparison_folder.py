@@ -19,8 +19,8 @@ from shared_comparison import OPTIONS, RECIPES, scores
 import kmtl
 from kmtl import training
 from kmtl.evidence import compare, load, run_claims
-from kmtl.evidence.comparison_folder import ComparisonFolder
-from kmtl.evidence.data_digest import data_digest
+from kmtl.evidence.comparisons.comparison_folder import ComparisonFolder
+from kmtl.evidence.comparisons.data_digest import data_digest
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "shared_comparison.py"
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kmtl.evidence import groups
-from kmtl.evidence.group_effects import effects_of
+from kmtl.evidence.grouping.group_effects import effects_of
 from kmtl.training import Grouped
 
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox")

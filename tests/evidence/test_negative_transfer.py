@@ -8,7 +8,7 @@ from scipy import stats
 import kmtl
 from kmtl import training
 from kmtl.evidence import Comparison, Run, compare
-from kmtl.evidence.negative_transfer import holm, worse_p
+from kmtl.evidence.comparisons.negative_transfer import holm, worse_p
 
 REPETITIONS = 1000
 # What a share of false flags of 5 % may be in so many tables: once in a thousand it is above.

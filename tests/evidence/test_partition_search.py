@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from kmtl.evidence import branch_and_bound, partition_search
-from kmtl.evidence.partition_search import climbed, enumerated, partitions
-from kmtl.evidence.partition_values import best_mean, cell_values, helpers, in_order, masks_of, total_of
+from kmtl.evidence.grouping import branch_and_bound, partition_search
+from kmtl.evidence.grouping.partition_search import climbed, enumerated, partitions
+from kmtl.evidence.grouping.partition_values import best_mean, cell_values, helpers, in_order, masks_of, total_of
 
 BELL = [1, 1, 2, 5, 15, 52, 203, 877, 4140, 21147]
 

@@ -9,9 +9,9 @@ import pytest
 
 import kmtl
 from kmtl.evidence import recommend
-from kmtl.evidence.candidates import Balanced, affordable
-from kmtl.evidence.paired_scores import Change, RowScores, changes, row_scores
-from kmtl.evidence.serving_choice import ALONE, holds_up, smallest
+from kmtl.evidence.recommendation.candidates import Balanced, affordable
+from kmtl.evidence.recommendation.paired_scores import Change, RowScores, changes, row_scores
+from kmtl.evidence.recommendation.serving_choice import ALONE, holds_up, smallest
 
 TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("size", unit="cm")]
 

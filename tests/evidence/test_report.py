@@ -14,9 +14,9 @@ from kmtl import _figures
 from kmtl._figures import Picture
 from kmtl._table import Table
 from kmtl.evidence import ConflictGap, report
-from kmtl.evidence.report_page import Section, rendering
-from kmtl.evidence.report_page.sections import blocks
-from kmtl.evidence.result_report import Report
+from kmtl.evidence.reports.report_page import Section, rendering
+from kmtl.evidence.reports.report_page.sections import blocks
+from kmtl.evidence.reports.result_report import Report
 from kmtl.gradients import Gramians
 
 BAD = "<script>alert('x')</script> & \"y\" --> $\\frac$ *z*"

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from kmtl._figures import Picture
 from kmtl._table import Table
-from kmtl.evidence.report_page import Section
-from kmtl.evidence.result_report import Report
+from kmtl.evidence.reports.report_page import Section
+from kmtl.evidence.reports.result_report import Report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS, SCHEMES = (1280, 390), ("light", "dark")

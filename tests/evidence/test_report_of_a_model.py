@@ -8,10 +8,10 @@ from kinds import KINDS
 
 import kmtl
 from kmtl.evidence import report
-from kmtl.evidence.extreme_samples import Extremes, example_errors
-from kmtl.evidence.layer_conflicts import layer_cosines, layer_gramians, layer_picture
-from kmtl.evidence.reliability import reliability, reliability_picture
-from kmtl.evidence.residuals import residual_picture, residuals
+from kmtl.evidence.reports.extreme_samples import Extremes, example_errors
+from kmtl.evidence.reports.layer_conflicts import layer_cosines, layer_gramians, layer_picture
+from kmtl.evidence.reports.reliability import reliability, reliability_picture
+from kmtl.evidence.reports.residuals import residual_picture, residuals
 from kmtl.metrics.confusion import confusion_picture, confusions
 
 PET = kmtl.Classification("pet", label_names=["cat", "dog", "eel"], classes=3)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import kmtl
+from kmtl.evidence.trust import calibration_fits
 from kmtl.sharing import Contrastive, PairFeatures, PairSimilarity, SiamesePair, pair_distance
 
 RANDOM = np.random.default_rng(5)
@@ -120,8 +121,10 @@ def test_the_threshold_is_chosen_on_validation_and_kept_in_the_file(loss, tmp_pa
     assert threshold == found.rows[0].threshold != 0.5
     assert (found.rows[0].temperature == 1.0) is (loss is not None)
     scores = model.predict_on_batch(list(x))["same"][:, 0]
-    f1 = [kmtl.evidence.calibration_fits.f1((same[scores > cut]).sum(), (scores > cut).sum() - same[scores > cut].sum(),
-          same.sum(), 0) for cut in [threshold, *scores]]  # fmt: skip
+    f1 = []
+    for cut in [threshold, *scores]:
+        hits = same[scores > cut].sum()
+        f1.append(calibration_fits.f1(hits, (scores > cut).sum() - hits, same.sum(), 0))
     assert f1[0] == pytest.approx(max(f1))
     model.save(tmp_path / "pair.keras")
     again = keras.saving.load_model(tmp_path / "pair.keras")

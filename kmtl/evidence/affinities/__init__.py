@@ -1,0 +1,1 @@
+"""How much tasks have to do with each other."""

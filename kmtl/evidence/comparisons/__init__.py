@@ -1,0 +1,1 @@
+"""Forms of training and builds beside each other, run by run."""

@@ -1,0 +1,1 @@
+"""What is wrong with a task, from gradients and from short trainings."""

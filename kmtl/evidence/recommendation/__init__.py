@@ -1,0 +1,1 @@
+"""What to ship, found by a race within a budget."""

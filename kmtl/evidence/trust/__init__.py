@@ -1,0 +1,1 @@
+"""How far a head is to be trusted: calibration and conformal sets."""
