@@ -44,23 +44,29 @@ class VariableLabel(MovedLabel):
         """
         given = np.asarray(labels)
         known = np.where(np.asarray(self.present(given)), given.astype("float64"), np.nan)
-        return Variables(self._by_place(known), self.measurement_level == "nominal")
+        return Variables(_by_place(known, self.dense_axes), self.measurement_level == "nominal")
 
-    def output_variables(self, outputs: Any) -> Variables:
-        """Outputs as variables, all numeric: values, the probability of yes, or one probability a class.
 
-        Args:
-            outputs: `(rows, *output_shape)`.
-        """
-        given = ops.convert_to_tensor(outputs)
-        chances = self.class_probabilities(given)  # type: ignore[attr-defined]
-        if chances is not None:
-            chances = chances[..., 1] if self.classes == 2 else chances
-        found = self.metric_outputs(given) if chances is None else chances  # type: ignore[attr-defined]
-        return Variables(self._by_place(np.asarray(ops.convert_to_numpy(found), "float64")), is_nominal=False)
+def output_variables(task: Any, outputs: Any) -> Variables:
+    """Outputs of a task as variables, all numeric: values, the probability of yes, or one probability a class.
 
-    def _by_place(self, values: Any) -> Any:
-        """The same values, `(rows, places, elements)`."""
-        rows, *sides = values.shape
-        places = int(np.prod(sides[: self.dense_axes]))
-        return values.reshape(rows, places, int(np.prod(sides[self.dense_axes :])))
+    Args:
+        task: The task.
+        outputs: `(rows, *output_shape)`.
+
+    >>> from kmtl.tasks import BinaryClassification
+    >>> output_variables(BinaryClassification("kids"), np.array([[0.25], [1.0]])).values.ravel().tolist()
+    [0.25, 1.0]
+    """
+    given = ops.convert_to_tensor(outputs)
+    chances = task.class_probabilities(given)
+    if chances is not None:
+        chances = chances[..., 1] if task.classes == 2 else chances
+    found = task.metric_outputs(given) if chances is None else chances
+    return Variables(_by_place(np.asarray(ops.convert_to_numpy(found), "float64"), task.dense_axes), is_nominal=False)
+
+
+def _by_place(values: Any, dense_axes: int) -> Any:
+    """The same values, `(rows, places, elements)`."""
+    rows, *sides = values.shape
+    return values.reshape(rows, int(np.prod(sides[:dense_axes])), int(np.prod(sides[dense_axes:])))

@@ -8,7 +8,7 @@ from scipy.stats.contingency import association as scipy_association
 
 from kmtl.tasks import Classification, Detection, OrdinalRegression, Regression, Relation, Segmentation
 from kmtl.tasks.association import association, correlation_ratio_square, cramers_v_square, pearson, rv_square
-from kmtl.tasks.variables import Variables
+from kmtl.tasks.variables import Variables, output_variables
 
 RANDOM = np.random.default_rng(0)
 
@@ -32,7 +32,7 @@ def test_each_kind_tells_variables_of_its_labels_and_outputs(name):
     assert np.isnan(found.values[0]).all()
     np.testing.assert_array_equal(found.values[1:].ravel(), labels[1:].ravel())
     outputs = np.full((6, *(4 if side is None else side for side in task.output_shape)), 0.5, "float32")
-    said = task.output_variables(outputs)
+    said = output_variables(task, outputs)
     assert said.values.shape[:2] == found.values.shape[:2]
     assert not said.is_nominal
 

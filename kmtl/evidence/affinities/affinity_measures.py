@@ -14,6 +14,7 @@ from kmtl.evidence.affinities.representation_similarity import features_of, simi
 from kmtl.evidence.affinities.shared_rows import LEAST_OVERLAP, WEAK_OVERLAP
 from kmtl.evidence.affinities.sketched_losses import require_shared, sketched_losses
 from kmtl.evidence.affinities.surrogate import sampled_subsets, surrogate_affinity
+from kmtl.tasks.variables import output_variables
 from kmtl.training.builds import Build
 from kmtl.training.trainer import Trainer
 
@@ -92,11 +93,11 @@ def _by_outputs(source: Source, train: Any, sample: Any, given: Settings) -> dic
     x, _ = first_rows(sample, source.tasks, given.rows or _ROWS["output"], inputs=True)
 
     def variables(model: Any, task: Any) -> Any:
-        return task.output_variables(model.predict(x, verbose=0)[task.name])
+        return output_variables(task, model.predict(x, verbose=0)[task.name])
 
     if source.form == "model":
         said = source.given.predict(x, verbose=0)
-        found = [associations([task.output_variables(said[task.name]) for task in source.tasks])]
+        found = [associations([output_variables(task, said[task.name]) for task in source.tasks])]
     else:
         found = [associations(part) for part in _of_single_models(source, train, given, variables)]
     return _associated(found, len(given.seeds) * len(source.tasks))
