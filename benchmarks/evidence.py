@@ -42,6 +42,8 @@ def recipes(problem):
         "joint, equal cost": lambda: Joint(count, build=stretched(build, count)),
         "joint, unit": lambda: Joint(build=balanced(build, "unit")),
         "joint, uncertainty": lambda: Joint(build=balanced(build, "uncertainty")),
+        "hidden layers": lambda: Joint(build=widened(build, hidden=hidden)),
+        "width": lambda: Joint(build=widened(build, width_for(build, tasks, single))),
         "wide": wide,
         "wide, twice as long": lambda: wide(length=2.0),
         "wide, unit": lambda: wide("unit"),

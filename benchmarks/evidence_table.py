@@ -22,8 +22,10 @@ def page(found, tasks, command):
     lines += [
         "± is the 95 % interval over the seeds, of changes paired by seed. delta_m: mean change of all metrics",
         "against separate models, percent, negative is better. `worse`: tasks whose change is above its interval.",
-        "Weights: relative to the separate models'. CPU: seconds of the processor relative to separate, with all that",
-        "is traced; `recommend 2` reads the separate models that are there, and does not train them again.",
+        "`wide` has as many weights as the separate models and a hidden layer in each head; `width` and",
+        "`hidden layers` have one of the two. Weights: relative to the separate models'. CPU: seconds of the processor",
+        "relative to separate, with all that is traced; `recommend 2` reads the separate models that are there and does",
+        "not train them again.",
         "",
     ]
     for name, rows in found.items():
