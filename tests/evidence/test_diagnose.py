@@ -21,7 +21,7 @@ def of(diagnosis):
 
 
 # What is trained by hand in `test_causes.py` is not trained by Keras again, but for these.
-_SETS = {"conflict": (), "starved": pytest.mark.long, "nothing": pytest.mark.long}
+_SETS = {"conflict": (), "nothing": pytest.mark.long}
 
 
 @pytest.mark.parametrize("cause", [pytest.param(cause, marks=_SETS.get(cause, pytest.mark.slow)) for cause in CAUSES])

@@ -19,9 +19,14 @@ from kinds_model import COUNT, NAMES, by_numpy, compiled, examples
 from kmtl.tasks import Task
 
 
+# Of what the others have in common with one of these, more is seen on request.
+FURTHER = ("tagging", "quantiles")
+
+
 def rows(*default):
-    """All rows; those that other tests of the default set see as well are long."""
-    return [pytest.param(name, marks=[] if name in default else pytest.mark.long) for name in NAMES]
+    """All rows; those that other tests see as well are long, or slow where another row is like them."""
+    marks = {name: pytest.mark.long if name in FURTHER else pytest.mark.slow for name in NAMES if name not in default}
+    return [pytest.param(name, marks=marks.get(name, ())) for name in NAMES]
 
 
 @pytest.fixture(params=NAMES)

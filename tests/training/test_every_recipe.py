@@ -34,7 +34,7 @@ def only(*names):
 
 
 # On two devices those whose steps are least like the plain one.
-on_two = only("alternating", "distilled", "mean_teacher", "message_passing", "tuned_adapters_stay")
+on_two = only("alternating", "mean_teacher", "message_passing")
 # One of each way in which stages follow one another, and of what is kept between them.
 with_stages = only(
     *("alternating_own", "bagging", "co_training", "distilled", "fixmatch", "grouped_overlapping", "heterogeneous"),
