@@ -32,7 +32,7 @@ def test_the_lines_are_lines_of_the_command():
 @pytest.mark.long
 def test_the_lines_run_with_the_script(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(race, "step_seconds", lambda make, data: 0.01)
+    monkeypatch.setattr(race, "step_seconds", lambda *_: 0.01)
     monkeypatch.setattr(sys, "path", [*sys.path])
     (script,) = pages.blocks("command_line.md")
     (tmp_path / "wine.py").write_text(script)

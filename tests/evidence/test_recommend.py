@@ -186,7 +186,7 @@ def _saved(model, folder):
 
 @pytest.mark.long
 def test_with_a_budget_of_one_it_says_that_it_guesses(monkeypatch):
-    monkeypatch.setattr(race, "step_seconds", lambda make, data: 0.01)
+    monkeypatch.setattr(race, "step_seconds", lambda *_: 0.01)
     train, validation, _ = sets()
     found = recommend(build, TASKS, train, validation, epochs=4, budget=1.0, verbose=0)
     assert found.cost <= 1.0 + 1e-9
@@ -198,7 +198,7 @@ def test_with_a_budget_of_one_it_says_that_it_guesses(monkeypatch):
 
 @pytest.mark.long
 def test_more_budget_buys_another_seed(monkeypatch):
-    monkeypatch.setattr(race, "step_seconds", lambda make, data: 0.01)
+    monkeypatch.setattr(race, "step_seconds", lambda *_: 0.01)
     train, validation, test = sets()
     found = recommend(build, TASKS, train, validation, test=test, epochs=2, budget=6.0, verbose=0)
     shipped = {name for name in found.serves.values() if name != ALONE}

@@ -18,7 +18,6 @@ from kinds_model import COUNT, NAMES, by_numpy, compiled, examples
 
 from kmtl.tasks import Task
 
-
 # Of what the others have in common with one of these, more is seen on request.
 FURTHER = ("tagging", "quantiles")
 
