@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pages
 import pandas as pd
 import pytest
 import tensorflow as tf
@@ -9,6 +10,13 @@ import tensorflow as tf
 import kmtl
 
 pytestmark = pytest.mark.long
+
+
+@pytest.fixture(autouse=True)
+def eager():
+    """Models run without graphs: what graphs change, the journeys of training and shipping see."""
+    with pages.eagerly():
+        yield
 
 
 def corner_and_size():
