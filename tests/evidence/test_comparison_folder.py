@@ -18,7 +18,8 @@ from shared_comparison import OPTIONS, RECIPES, scores
 
 import kmtl
 from kmtl import training
-from kmtl.evidence import compare, load, run_claims
+from kmtl.evidence import compare, load
+from kmtl.evidence.comparisons import run_claims
 from kmtl.evidence.comparisons.comparison_folder import ComparisonFolder
 from kmtl.evidence.comparisons.data_digest import data_digest
 
