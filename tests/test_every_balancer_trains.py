@@ -32,7 +32,7 @@ def shared():
     return model
 
 
-@pytest.mark.parametrize("name", rows("long"))
+@pytest.mark.parametrize("name", rows("slow"))
 def test_half_of_the_labels_are_enough(name, shared):
     model = shared
     model.compile(keras.optimizers.SGD(0.01), balancer=name, run_eagerly=True)

@@ -4,7 +4,6 @@ import itertools
 import sys
 import types
 
-import keras
 import pytest
 
 import kmtl
@@ -182,13 +181,3 @@ def test_a_comparison_and_its_report(script, run, tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert page.startswith("<!")
     assert "long" in page
-
-
-@pytest.mark.long
-def test_a_recommendation_with_its_model_and_report(script, run, tmp_path):
-    places = ["--save", "best.keras", "--export", "served", "--report", "page.html"]
-    status, _, _ = run("recommend", script, "--epochs", 1, "--budget", 2, "--quiet", *places)
-    assert status == 0
-    assert list(keras.saving.load_model(tmp_path / "best.keras").output) == ["kind", "size"]
-    assert (tmp_path / "served" / "1" / "saved_model.pb").exists()
-    assert (tmp_path / "page.html").exists()

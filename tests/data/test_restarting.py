@@ -60,7 +60,7 @@ def test_it_goes_on_exactly_where_it_stood(made, name):
         assert restarts.digests(stream_from(dataset, position), 4) == whole[position : position + 4], position
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", cases(WAYS, "arrays", "load fresh, moved", "mix of shards", others="slow"))
 def test_it_is_the_stream_of_the_same_elements_without_end(made, name):
     dataset = made(name)
     stream = stream_from(dataset, 3)
@@ -87,7 +87,7 @@ def test_each_pass_sees_each_example_once(made, name):
     assert (seen[1] == seen[2]) == ("order" in name)
 
 
-@pytest.mark.parametrize("name", restarts.FINITE)
+@pytest.mark.parametrize("name", cases(restarts.FINITE, "arrays", "load fresh", "tfrecord in order", others="slow"))
 def test_plain_iteration_is_one_pass_in_an_order_of_its_own(made, name):
     dataset = made(name)
     first, second = rows(dataset), rows(dataset)

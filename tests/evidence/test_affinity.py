@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pages
 import pytest
 
 import kmtl
@@ -70,6 +71,13 @@ def trained():
     return single_models(*planted(0))
 
 
+@pytest.fixture
+def eager():
+    """Without graphs, for a few looks; what is ranked above is looked at in one."""
+    with pages.eagerly():
+        yield
+
+
 CASES = [(mode, seed) for mode in MODES for seed in range(10)]
 
 
@@ -92,6 +100,7 @@ def test_every_kind_ranks_the_planted_pair_first(mode, seed, trained):
     assert np.array_equal(found.values, found.values.T) != found.is_directed
 
 
+@pytest.mark.usefixtures("eager")
 def test_each_task_is_trained_alone():
     x, y = planted(0, rows=64)
     found = affinity(build, x, y, tasks=TASKS, kind="output", epochs=1, batch_size=64, verbose=0)
@@ -99,6 +108,7 @@ def test_each_task_is_trained_alone():
     assert found.measurable.all()
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("kind", ["gradient", "lookahead"])
 def test_a_planted_conflict_is_negative_and_flagged(kind):
     model, x, y = opposed()
@@ -118,6 +128,7 @@ def test_a_planted_conflict_is_negative_and_flagged(kind):
         np.testing.assert_allclose(found.shares, [[0, 1, 0], [1, 0, 1], [0, 1, 0]])
 
 
+@pytest.mark.usefixtures("eager")
 def test_lookahead_is_the_loss_behind_a_step_of_the_shared_weights():
     model, x, y = opposed()
     first = {name: values[:32] for name, values in y.items()}
@@ -157,6 +168,7 @@ def test_flags_under_random_labels_stay_at_the_level(runs):
     assert flagged <= max(1, 0.12 * runs)
 
 
+@pytest.mark.usefixtures("eager")
 def test_pairs_are_measured_on_rows_that_carry_both_labels():
     model, x, y = opposed()
     # Where both labels are there, they agree; on the other rows "down" alone pulls away.

@@ -20,8 +20,8 @@ def of(diagnosis):
     return {(finding.task, finding.cause) for finding in diagnosis.findings}
 
 
-# What is trained by hand in `test_causes.py` is not trained by Keras again, but for these.
-_SETS = {"conflict": (), "starved": pytest.mark.long, "nothing": pytest.mark.long}
+# What is trained by hand in `test_causes.py` is not trained by Keras again, but for this one.
+_SETS = {"conflict": ()}
 
 
 @pytest.mark.parametrize("cause", [pytest.param(cause, marks=_SETS.get(cause, pytest.mark.slow)) for cause in CAUSES])

@@ -11,7 +11,8 @@ import pytest
 def test_the_blocks_find_the_dead_and_the_unlearned_task(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     keras.utils.set_random_seed(3)
-    names = pages.run("evidence.md", [("epochs=10, seeds=2", "epochs=1, seeds=1"), ("epochs=3", "epochs=1")])
+    with pages.eagerly():
+        names = pages.run("evidence.md", [("epochs=10, seeds=2", "epochs=1, seeds=1"), ("epochs=3", "epochs=1")])
     advice = names["advice"]
     assert advice.tasks["is_dead"].to_dict() == {"digit": True, "angle": False, "noise": False}
     assert "Dead: no gradient of 'digit' reaches" in advice.verdict

@@ -130,7 +130,7 @@ def random_labels(random, count):
     return random.normal(size=(count, 4)).astype("float32"), labels
 
 
-@pytest.mark.parametrize("tables", [pytest.param(2, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tables", [pytest.param(1, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.slow)])
 def test_of_real_runs_on_random_labels_few_are_flagged(tables):
     random, flags = np.random.default_rng(3), 0
     options = {"epochs": 1, "seeds": 3, "recipes": {"joint": training.Joint()}, "batch_size": 32, "verbose": 0}

@@ -48,7 +48,7 @@ def test_the_planted_groups_are_found(kind, causes):
     ("kind", "causes"),
     [
         pytest.param("label", 3, marks=pytest.mark.long),
-        pytest.param("gradient", 3, marks=pytest.mark.long),
+        pytest.param("gradient", 3, marks=pytest.mark.slow),
         pytest.param("gradient", 2, marks=pytest.mark.slow),
         pytest.param("lookahead", 3, marks=pytest.mark.slow),
         pytest.param("lookahead", 2, marks=pytest.mark.slow),

@@ -9,6 +9,7 @@ import pytest
 
 import kmtl
 from kmtl.evidence import recommend
+from kmtl.evidence.recommendation import race
 from kmtl.evidence.recommendation.candidates import Balanced, affordable
 from kmtl.evidence.recommendation.paired_scores import Change, RowScores, changes, row_scores
 from kmtl.evidence.recommendation.serving_choice import ALONE, holds_up, smallest
@@ -119,10 +120,18 @@ def folder_with_times(place):
     return place
 
 
-def test_it_ships_one_face_and_reads_what_was_done_before(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory):
+    """A race, and how it was asked for."""
     train, validation, test = sets()
-    options = {"test": test, "epochs": 3, "budget": 2.0, "folder": folder_with_times(tmp_path / "race"), "verbose": 0}
-    found = recommend(build, TASKS, train, validation, **options)
+    folder = folder_with_times(tmp_path_factory.mktemp("raced") / "race")
+    options = {"test": test, "epochs": 3, "budget": 2.0, "folder": folder, "verbose": 0}
+    return recommend(build, TASKS, train, validation, **options), options
+
+
+def test_it_ships_one_face_and_reads_what_was_done_before(raced, tmp_path, monkeypatch):
+    train, validation, test = sets()
+    found, options = raced
     assert found.cost <= found.budget == 2.0
     assert list(found.model.predict(test[0][:2], verbose=0)) == ["kind", "size"]
     assert set(found.serves) == {"kind", "size"}
@@ -136,7 +145,7 @@ def test_it_ships_one_face_and_reads_what_was_done_before(tmp_path, monkeypatch)
     monkeypatch.setattr(kmtl.MultiTaskModel, "fit", None)  # Nothing is trained, and nothing timed, a second time.
     again = recommend(build, TASKS, train, validation, **options)
     assert str(again) == str(found)
-    read = kmtl.evidence.load(tmp_path / "race")
+    read = kmtl.evidence.load(options["folder"])
     assert str(read) == str(found)
     np.testing.assert_allclose(read.model.predict(test[0], verbose=0)["size"], held.predict(test[0], verbose=0)["size"])
 
@@ -155,18 +164,17 @@ class Bomb(keras.callbacks.Callback):
 
 
 @pytest.mark.long
-def test_a_race_that_was_stopped_goes_on_and_ends_alike(tmp_path):
-    train, validation, test = sets()
-    options = {"test": test, "epochs": 3, "budget": 2.0, "verbose": 0}
-    whole = recommend(build, TASKS, train, validation, folder=folder_with_times(tmp_path / "whole"), **options)
+def test_a_race_that_was_stopped_goes_on_and_ends_alike(raced, tmp_path):
+    train, validation, _ = sets()
     folder = folder_with_times(tmp_path / "stopped")
+    whole, options = raced[0], {**raced[1], "folder": folder}
     with pytest.raises(StoppedError):
-        recommend(build, TASKS, train, validation, folder=folder, callbacks=lambda: [Bomb()], **options)
+        recommend(build, TASKS, train, validation, callbacks=lambda: [Bomb()], **options)
     alone = {
         file: file.stat().st_mtime_ns for file in folder.glob("each-task-alone-0/*/finished/**/*") if file.is_file()
     }
     assert alone
-    found = recommend(build, TASKS, train, validation, folder=folder, **options)
+    found = recommend(build, TASKS, train, validation, **options)
     assert str(found) == str(whole)
     assert alone == {file: file.stat().st_mtime_ns for file in alone}
 
@@ -177,7 +185,8 @@ def _saved(model, folder):
 
 
 @pytest.mark.long
-def test_with_a_budget_of_one_it_says_that_it_guesses():
+def test_with_a_budget_of_one_it_says_that_it_guesses(monkeypatch):
+    monkeypatch.setattr(race, "step_seconds", lambda *_: 0.01)
     train, validation, _ = sets()
     found = recommend(build, TASKS, train, validation, epochs=4, budget=1.0, verbose=0)
     assert found.cost <= 1.0 + 1e-9
@@ -188,9 +197,10 @@ def test_with_a_budget_of_one_it_says_that_it_guesses():
 
 
 @pytest.mark.long
-def test_more_budget_buys_another_seed():
+def test_more_budget_buys_another_seed(monkeypatch):
+    monkeypatch.setattr(race, "step_seconds", lambda *_: 0.01)
     train, validation, test = sets()
-    found = recommend(build, TASKS, train, validation, test=test, epochs=4, budget=6.0, verbose=0)
+    found = recommend(build, TASKS, train, validation, test=test, epochs=2, budget=6.0, verbose=0)
     shipped = {name for name in found.serves.values() if name != ALONE}
     seeds = {row["candidate"]: set() for row in found.tried}
     for row in found.tried:

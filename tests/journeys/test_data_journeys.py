@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pages
 import pandas as pd
 import pytest
 import tensorflow as tf
@@ -9,6 +10,13 @@ import tensorflow as tf
 import kmtl
 
 pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def eager():
+    """Without graphs, for a few steps."""
+    with pages.eagerly():
+        yield
 
 
 def corner_and_size():
@@ -24,6 +32,7 @@ def small_model(inputs, features, tasks, **options):
     return model
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_table_with_gaps_and_a_folder_of_images(folder, pictures, labels):
     """A CSV with half-filled columns and files beside it; trained, and a picture of the result."""
     (folder / "images").mkdir()
@@ -52,6 +61,7 @@ def test_a_table_with_gaps_and_a_folder_of_images(folder, pictures, labels):
     assert (folder / "samples.png").stat().st_size > 5000
 
 
+@pytest.mark.usefixtures("eager")
 def test_batches_from_a_generator(pictures, labels):
     tasks = corner_and_size()
     image = keras.Input((16, 16, 3), name="image")
@@ -86,6 +96,7 @@ def test_a_picture_that_is_mirrored_moves_its_corner(pictures, labels):
     assert logs["corner_accuracy"] > 0.9
 
 
+@pytest.mark.usefixtures("eager")
 def test_an_image_and_a_table_beside_it(pictures, labels):
     image, table = keras.Input((16, 16, 3), name="image"), keras.Input((2,), name="table")
     features = keras.layers.Concatenate()([kmtl.trunks.convnet(image, widths=(8,), units=8), table])
