@@ -79,7 +79,8 @@ def test_a_notebook_shows_tables(tasks, pictures, labels):
     assert "corner" in shown._repr_html_()
     for text in (repr(shown), repr(kmtl.evidence.advise(small(tasks), data))):
         assert " at 0x" not in text
-    assert set(shown.table().columns) > {"task", "metric"}
+    assert set(shown.table().columns) > {"recipe", "delta_m"}
+    assert set(shown["joint"].table().columns) > {"task", "metric"}
 
 
 def test_a_dead_task_is_found(tasks, pictures, labels):
