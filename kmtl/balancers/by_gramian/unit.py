@@ -56,7 +56,7 @@ class Unit(GramianBalancer):
         power: How much of the way, in 0..1.
         **options: As for `GramianBalancer`.
 
-    `power` is kmtl's own; `benchmarks/results/evidence.md` has what a half of the way does on five sets.
+    `power` is kmtl's own; `kmtl.evidence.recommend` takes a half.
 
     Source: Qin et al., "NTKMTL: Mitigating Task Imbalance in Multi-Task Learning
     from Neural Tangent Kernel Perspective", NeurIPS 2025; Lin et al.,

@@ -11,9 +11,9 @@ from kmtl.evidence.affinities.association_matrix import LEAST_ROWS, Associations
 from kmtl.evidence.affinities.gradient_affinity import looks_in_training, looks_of_model
 from kmtl.evidence.affinities.matrix_intervals import GROUPS, jackknife, student
 from kmtl.evidence.affinities.representation_similarity import features_of, similarity
-from kmtl.evidence.affinities.shared_rows import LEAST_OVERLAP, WEAK_OVERLAP
 from kmtl.evidence.affinities.sketched_losses import require_shared, sketched_losses
 from kmtl.evidence.affinities.surrogate import sampled_subsets, surrogate_affinity
+from kmtl.evidence.shared_rows import LEAST_OVERLAP, WEAK_OVERLAP
 from kmtl.tasks.variables import output_variables
 from kmtl.training.builds import Build
 from kmtl.training.trainer import Trainer

@@ -9,7 +9,7 @@ import numpy as np
 
 from kmtl import gradients
 from kmtl._checks import require, words
-from kmtl.evidence.affinities.shared_rows import (
+from kmtl.evidence.shared_rows import (
     LEAST_OVERLAP,
     both_rows,
     label_overlaps,

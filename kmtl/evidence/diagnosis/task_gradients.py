@@ -5,15 +5,13 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
 
 from kmtl import gradients
 from kmtl._checks import refusal, require, words
+from kmtl.evidence.shared_rows import LEAST_OVERLAP, both_rows, label_overlaps, labelled_rows, only_shared, pair_losses
 from kmtl.losses import TaskGroup
-from kmtl.tasks import Task, TaskSpace
+from kmtl.tasks import TaskSpace
 
-# A pair that shares fewer of its labelled rows has no cosine worth telling.
-LEAST_OVERLAP = 0.3
 # Pairs that share some rows only cost two backward passes each, a batch.
 MOST_PARTIAL_PAIRS = 45
 
@@ -55,13 +53,12 @@ class GradientLook:
         self.model, self.parts, self.names = model, parts, list(model.tasks)
         space = TaskSpace(model.tasks.values())
         self.labels = [space.mask({name: np.asarray(label) for name, label in part[1].items()}) for part in parts]
-        self.rows = [
-            np.stack([_labelled(model.tasks[name], label[name]) for name in self.names]) for label in self.labels
-        ]
-        self.overlaps = _overlaps(self.rows)
+        self.tasks = list(model.tasks.values())
+        self.rows = [np.stack([labelled_rows(task, label[task.name]) for task in self.tasks]) for label in self.labels]
+        self.overlaps = label_overlaps(self.rows)
         self._look = gradients.gramian_function(model.step.losses, model.step.cut, self.shared)
         # Where the trunk is cut, the copies are counted for all tasks; here are two.
-        self._pair_look = gradients.gramian_function(_pair_losses(model), lambda: None, self.shared)
+        self._pair_look = gradients.gramian_function(pair_losses(model), lambda: None, self.shared)
 
     def measure(self) -> tuple[gradients.Gramians, dict[tuple[int, int], Any]]:
         """Losses and Gramians, and of each pair its cosines over rows labelled for both, one a batch."""
@@ -74,9 +71,9 @@ class GradientLook:
         cosines = {pair: whole[:, *pair] for pair in pairs if self.overlaps[pair] == 1}
         partial = [pair for pair in pairs if pair not in cosines][:MOST_PARTIAL_PAIRS]
         counts = range(len(self.parts))
-        places = [(pair, place) for pair in partial for place in counts if _both(self.rows[place], pair).any()]
+        places = [(pair, place) for pair in partial for place in counts if both_rows(self.rows[place], pair).any()]
         if places:
-            masked = (_only_shared(self.parts[at], self.names, pair, self.rows[at]) for pair, at in places)
+            masked = (only_shared(self.parts[at], self.tasks, pair, self.rows[at]) for pair, at in places)
             grams = gradients.gramians_of(self._pair_look, ["one", "other"], masked)
             for pair in partial:
                 chosen = [at for at, (other, _) in enumerate(places) if other == pair]
@@ -151,38 +148,3 @@ def _mean_loss(group: TaskGroup, output: Any, labels: Any, weights: Any) -> floa
     sums, counts = group.sums(group.examples({task.name: labels}, {task.name: outputs}, given))
     count = float(counts[0])
     return float(sums[0]) / count if count else float("nan")
-
-
-def _labelled(task: Task, labels: Any) -> Any:
-    """Which rows of a batch carry a label of a task, `(batch,)`."""
-    return np.asarray(task.present(labels)).reshape(len(labels), -1).any(axis=1)
-
-
-def _overlaps(rows: Sequence[Any]) -> Any:
-    """Rows labelled for both tasks over rows labelled for either, `(K, K)`."""
-    both = sum(part.astype("float64") @ part.T for part in rows)
-    counts = np.diagonal(both)
-    return both / np.maximum(counts[:, None] + counts[None, :] - both, 1.0)
-
-
-def _both(rows: Any, pair: tuple[int, int]) -> Any:
-    """Which rows of a batch are labelled for both tasks."""
-    return rows[pair[0]] & rows[pair[1]]
-
-
-def _only_shared(part: Any, names: Sequence[str], pair: tuple[int, int], rows: Any) -> Any:
-    """A batch in which only the rows labelled for both tasks weigh, and which tasks these are."""
-    x, y, weights = part
-    mask = _both(rows, pair).astype("float32")
-    given = {name: np.asarray(weights.get(name, np.ones_like(mask))) for name in names}
-    masked = {name: mask.reshape(-1, *[1] * (value.ndim - 1)) * value for name, value in given.items()}
-    return x, y, {name: ops.convert_to_tensor(value) for name, value in masked.items()}, ops.convert_to_tensor(pair)
-
-
-def _pair_losses(model: Any) -> Any:
-    """The losses of two tasks of a batch."""
-
-    def losses(x: Any, y: Any, weights: Any, pair: Any) -> tuple[Any, Any]:
-        return tuple(ops.take(values, pair) for values in model.step.losses(x, y, weights))
-
-    return losses

@@ -191,14 +191,19 @@ def _pairs_listed(pairs: Any) -> str:
     return ", ".join(f"{a!r} and {b!r} (mean cosine {mean:.2f} ± {half:.2f})" for a, b, mean, half in rows)
 
 
+def _conflict_told(fighting: Any) -> str:
+    """Which pairs conflict, and what that is worth."""
+    return (
+        f"Gradients conflict: {_pairs_listed(fighting)}. At the end of a joint training those of two tasks always do, "
+        "their sum being 0: whether it costs anything, runs alone tell."
+    )
+
+
 def _method(weighted: Extremes, differ: bool, own: bool, fighting: Any) -> tuple[str, str]:
     """The balancer that the norms and, after them, the cosines ask for."""
     ratio, largest, smallest = weighted[:3]
     scales = f"Scales differ: the gradient of {largest!r} is {ratio:.0f} times that of {smallest!r}."
-    conflict = (
-        f"Gradients conflict: {_pairs_listed(fighting)}. At the end of a joint training those of two tasks always do, "
-        "their sum being 0: whether it costs anything, runs alone tell."
-    )
+    conflict = _conflict_told(fighting)
     if not weighted.largest:
         return (
             "equal",

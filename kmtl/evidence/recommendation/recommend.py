@@ -140,19 +140,7 @@ def _checked(given: Given, test: Any, budget: Any, margin: Any) -> tuple[Given, 
     with Refusals("recommend") as refusals:
         refuse_build(refusals, given.build)
         tasks = checked_tasks(refusals, given.tasks, _FORM, 2)
-        for argument, value in (("epochs", given.epochs), ("batch_size", given.batch_size)):
-            if not is_whole(value) or value < 1:
-                refusals.add(argument, "must be a whole number of at least 1", value)
-        if not is_whole(given.seed) or not 0 <= given.seed < 2**32 - 8:
-            refusals.add("seed", "must be a whole number from 0 on", given.seed)
-        if not is_number(budget) or budget < 1:
-            fix = "1 pays for short probes and one joint model, 2 for every task alone and a race."
-            refusals.add("budget", "must be 1 or more, in trainings of every task alone", budget, fix)
-        if not is_number(margin) or margin < 0:
-            refusals.add("margin", "must be a number of standard errors of at least 0", margin)
-        if given.validation is None:
-            fix = "Hold some rows back: kmtl.data.split(data, (0.8, 0.2))."
-            refusals.add("validation", "must be given: models are chosen by it", None, fix)
+        _refuse_numbers(refusals, given, budget, margin)
         refusals.check()
         named = {task.name: task for task in tasks}
         sets = {"train": given.train, "validation": given.validation, "test": test}
@@ -168,6 +156,23 @@ def _checked(given: Given, test: Any, budget: Any, margin: Any) -> tuple[Given, 
         choice, held_out = _halves(choice, tasks)
     _refuse_metrics(given, tasks)
     return given._replace(tasks=tasks, train=found["train"], validation=choice), choice, held_out
+
+
+def _refuse_numbers(refusals: Refusals, given: Given, budget: Any, margin: Any) -> None:
+    """Records what is out of its range, and validation data that are not there."""
+    for argument, value in (("epochs", given.epochs), ("batch_size", given.batch_size)):
+        if not is_whole(value) or value < 1:
+            refusals.add(argument, "must be a whole number of at least 1", value)
+    if not is_whole(given.seed) or not 0 <= given.seed < 2**32 - 8:
+        refusals.add("seed", "must be a whole number from 0 on", given.seed)
+    if not is_number(budget) or budget < 1:
+        fix = "1 pays for short probes and one joint model, 2 for every task alone and a race."
+        refusals.add("budget", "must be 1 or more, in trainings of every task alone", budget, fix)
+    if not is_number(margin) or margin < 0:
+        refusals.add("margin", "must be a number of standard errors of at least 0", margin)
+    if given.validation is None:
+        fix = "Hold some rows back: kmtl.data.split(data, (0.8, 0.2))."
+        refusals.add("validation", "must be given: models are chosen by it", None, fix)
 
 
 def _halves(validation: Any, tasks: Sequence[Task]) -> tuple[Any, Any]:

@@ -254,7 +254,7 @@ def _rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
     return [
         {
             "task": task.name,
-            "kind": (task.kind or type(task).__name__).replace("_", " "),
+            "output": task.meaning or None,
             "classes": task.classes or None,
             "unit": task.unit or None,
             "metrics": ", ".join(task.metric_names()) or None,
