@@ -145,8 +145,17 @@ class TaskGraph(keras.Model):
     @property
     def forks(self) -> list[Fork]:
         """The forks that hand features to tasks of this model."""
-        found = [layer for layer in every_layer(self) if isinstance(layer, Fork)]
-        return [fork for fork in found if set(fork.names) <= set(self.tasks)]
+        return [fork for fork in self._every_fork() if set(fork.names) <= set(self.tasks)]
+
+    @property
+    def borrowed_forks(self) -> list[Fork]:
+        """Forks of a model whose layers this one shares: what its `compile` gave them is not for this one."""
+        own = set(map(id, self.forks))
+        return [fork for fork in self._every_fork() if id(fork) not in own and fork.balancer is None]
+
+    def _every_fork(self) -> list[Fork]:
+        """The forks among all layers."""
+        return [layer for layer in every_layer(self) if isinstance(layer, Fork)]
 
     @property
     def shared_variables(self) -> list[Any]:

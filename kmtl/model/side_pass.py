@@ -1,7 +1,7 @@
 """A further forward pass inside a step, which leaves no trace in the model."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -27,8 +27,20 @@ def side_pass(model: Any, x: Any, *, values: Sequence[tuple[Any, Any]] = (), tra
     >>> float(side_pass(model, keras.ops.array([[3.0]]), values=doubled)[0][0, 0])
     6.0
     """
-    with contextlib.ExitStack() as entered:
-        for fork in getattr(model, "forks", ()):
-            entered.enter_context(fork.at_rest())
-        scope = entered.enter_context(keras.StatelessScope(state_mapping=list(values)))
+    scope = keras.StatelessScope(state_mapping=list(values))
+    forks = [*getattr(model, "forks", ()), *getattr(model, "borrowed_forks", ())]
+    with at_rest(forks), scope:
         return model(x, training=training), scope
+
+
+@contextlib.contextmanager
+def at_rest(forks: Sequence[Any]) -> Iterator[None]:
+    """Lets the calls inside pass by forks.
+
+    Args:
+        forks: They hand on the very tensor, as in a prediction.
+    """
+    with contextlib.ExitStack() as entered:
+        for fork in forks:
+            entered.enter_context(fork.at_rest())
+        yield

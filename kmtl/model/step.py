@@ -12,6 +12,7 @@ from kmtl.losses import Examples, group_sums, possible_labels
 from kmtl.model.forward_pass import Pass, first_examples
 from kmtl.model.graph import TaskGraph
 from kmtl.model.setup import Setup
+from kmtl.model.side_pass import at_rest
 
 _ROUTES = {
     "exact": gradients.exact_route,
@@ -114,7 +115,8 @@ class Step:
     def forward(self, batch: Sequence[Any], *, training: bool = True, gated: bool = False) -> Pass:
         """One forward pass and its losses; in an evaluation the sums alone, which nothing crosses replicas for."""
         x, labels, sample_weight = batch
-        outputs = self.outputs(x, training=training)
+        with at_rest(self.model.borrowed_forks):
+            outputs = self.outputs(x, training=training)
         examples = [group.examples(labels, outputs, sample_weight) for group in self.setup.groups]
         gates = [gradients.Gate() for _ in self.setup.places] if gated else []
         for place, gate in enumerate(gates[: len(examples)]):

@@ -6,9 +6,11 @@ import pytest
 import recipe_rows
 
 import kmtl
+from kmtl.balancers import Unit
 from kmtl.model.compile_like import compile_like
 from kmtl.training import FineTuned, SemiSupervised
 from kmtl.training.adapted import Adapted
+from kmtl.training.builds import Build
 from kmtl.training.work import Given, Work
 
 X, Y = recipe_rows.rows(16)
@@ -52,6 +54,19 @@ def test_a_head_is_tuned_on_a_trunk_that_stands_still(joint):
     # All of it may be trained again.
     assert len(after.trainable_variables) == len(before.trainable_variables)
     assert len(after.optimizer.variables) == len(before.optimizer.variables)
+
+
+def test_a_fork_that_balances_for_the_joint_model_lets_a_tuned_task_pass():
+    build = Build(lambda tasks: recipe_rows.build(tasks, run_eagerly=False), "FineTuned")
+    model = build(recipe_rows.TASKS)
+    compile_like(model, model, balancer=Unit(level="features"))
+    model.fit(X, Y, epochs=1, verbose=0)
+    recipe = FineTuned(how="adapters", fold=False)
+    work = Work(recipe, Given(build, recipe_rows.TASKS, (X, Y), HELD_OUT, 1, 0, 8, verbose=0))
+    before = outputs(model)
+    after = outputs(recipe.tuned(work, model, ["speed"]))
+    assert np.abs(after["speed"] - before["speed"]).max() > 0
+    np.testing.assert_array_equal(after["kind"], before["kind"])
 
 
 def test_adapters_start_as_the_model_and_fold_into_what_they_were(joint):
