@@ -10,21 +10,20 @@ import pytest
 import kmtl
 from kmtl.evidence import recommend
 from kmtl.evidence.recommendation import race
-from kmtl.evidence.recommendation.candidates import Balanced, affordable
+from kmtl.evidence.recommendation.candidates import Balanced, Weighed, affordable
 from kmtl.evidence.recommendation.paired_scores import Change, RowScores, changes, row_scores
 from kmtl.evidence.recommendation.serving_choice import ALONE, holds_up, smallest
+from kmtl.training import stretched
 
 TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("size", unit="cm")]
 
 
-def sets(rows=240, noise=False):
-    """Rows of four numbers; both labels follow from the same two of them, or from nothing."""
-    random = np.random.default_rng(0)
-    x = random.normal(size=(rows, 4)).astype("float32")
-    seen = random.normal(size=(rows, 4)) if noise else x
+def sets(rows=240):
+    """Rows of four numbers; both labels follow from the same two of them."""
+    x = np.random.default_rng(0).normal(size=(rows, 4)).astype("float32")
     labels = {
-        "kind": (seen[:, 0] > 0).astype("int32") + (seen[:, 1] > 0),
-        "size": (seen[:, 0] + seen[:, 1]).astype("float32"),
+        "kind": (x[:, 0] > 0).astype("int32") + (x[:, 1] > 0),
+        "size": (x[:, 0] + x[:, 1]).astype("float32"),
     }
     return [(x[part], {name: label[part] for name, label in labels.items()}) for part in np.split(np.arange(rows), 3)]
 
@@ -197,15 +196,38 @@ def test_with_a_budget_of_one_it_says_that_it_guesses(monkeypatch):
 
 
 @pytest.mark.long
-def test_more_budget_buys_another_seed(monkeypatch):
+def test_more_budget_buys_other_candidates_and_further_seeds(monkeypatch):
     monkeypatch.setattr(race, "step_seconds", lambda *_: 0.01)
+
+    def starving(tasks):
+        """Beside others the task `size` gets next to nothing: no joint model holds up on it."""
+        model = build(tasks)
+        weights = {"size": 1e-6} if len(tasks) > 1 else None
+        model.compile(keras.optimizers.SGD(0.1), loss_weights=weights, run_eagerly=True)
+        return model
+
     train, validation, test = sets()
-    found = recommend(build, TASKS, train, validation, test=test, epochs=2, budget=6.0, verbose=0)
-    shipped = {name for name in found.serves.values() if name != ALONE}
+    found = recommend(starving, TASKS, train, validation, test=test, epochs=1, budget=9.0, verbose=0)
+    assert found.serves["size"] == ALONE
     seeds = {row["candidate"]: set() for row in found.tried}
     for row in found.tried:
         seeds[row["candidate"]].add(row["seed"])
+    shipped = {name for name in found.serves.values() if name != ALONE}
     assert all(len(seeds[name]) > 1 for name in shipped)
+    whole = "joint, all the weights"
+    further = ["distilled", "gradients of one length", "more weight on size"]
+    assert {f"{whole}, {name}" for name in further} <= set(seeds)
+
+
+def test_the_weight_of_tasks_that_lost_grows_from_what_the_user_gave():
+    def chosen(tasks):
+        model = build(tasks)
+        model.compile("adam", loss_weights={"size": 0.5})
+        return model
+
+    model = stretched(Weighed(Balanced(chosen), {"size": 9.0}), 2.0)(TASKS)
+    assert model.loss_weights == {"kind": 1.0, "size": 4.5}
+    assert isinstance(model.balancer, kmtl.balancers.Unit)
 
 
 def test_bad_input_is_refused_before_anything_is_trained(monkeypatch):

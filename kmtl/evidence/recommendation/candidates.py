@@ -1,6 +1,6 @@
 """What a race tries: joint models of several sizes and lengths, and what follows from those that were trained."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kmtl.balancers import Equal, Unit
@@ -14,6 +14,8 @@ from kmtl.training.recipe import Recipe
 LONGEST, SHORTEST = 2.0, 0.75
 # Half of the way from the plain sum of gradients to gradients of one length.
 HALF_WAY = 0.5
+# Of the loss of a task that lost: gradients half of the way to one length grow by its root, to three times.
+MORE = 9.0
 # Shares of the weights that the single models have together.
 SHARES = {"joint, half the weights": 0.5, "joint, all the weights": 1.0}
 
@@ -113,6 +115,29 @@ class Balanced:
     def get_config(self) -> dict[str, Any]:
         """What it is made of, for finished runs that are found again."""
         return {"build": self.build, "power": self.power}
+
+
+class Weighed:
+    """A build function whose models weigh the losses of some tasks more.
+
+    Args:
+        build: Makes a compiled `MultiTaskModel`.
+        factors: `{task: factor}` of its loss weight.
+    """
+
+    def __init__(self, build: Callable[..., Any], factors: Mapping[str, float]) -> None:
+        self.build, self.factors = build, dict(factors)
+
+    def __call__(self, tasks: Sequence[Task]) -> Any:
+        """Makes the model of some tasks."""
+        model = self.build(tasks)
+        weights = model.loss_weights
+        model.set_loss_weights({name: weights[name] * self.factors.get(name, 1.0) for name in weights})
+        return model
+
+    def get_config(self) -> dict[str, Any]:
+        """What it is made of, for finished runs that are found again."""
+        return {"build": self.build, "factors": self.factors}
 
 
 def attempt_at(form: Form, length: float, cost: float) -> Attempt:

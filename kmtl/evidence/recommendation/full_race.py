@@ -4,7 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kmtl.evidence.affinities.affinity import affinity
 from kmtl.evidence.grouping.groups import groups
-from kmtl.evidence.recommendation.candidates import Attempt, Balanced, Form, affordable, attempt_at, head_units
+from kmtl.evidence.recommendation.candidates import (
+    MORE,
+    Attempt,
+    Balanced,
+    Form,
+    Weighed,
+    affordable,
+    attempt_at,
+    head_units,
+)
 from kmtl.evidence.recommendation.race_plan import Plan
 from kmtl.evidence.recommendation.serving_choice import ALONE
 from kmtl.feeding.resume import stream_from
@@ -60,21 +69,36 @@ def _train(plan: Plan, tried: dict[str, Attempt], name: str, attempt: Attempt) -
 
 
 def _further(plan: Plan, sizes: Sequence[tuple[Form, float]]) -> Iterator[tuple[str, Attempt]]:
-    """What else there is to try: a student of the single models, gradients of one length, groups."""
+    """What else there is to try: students of the single models, gradients and losses weighed otherwise, groups."""
     if not plan.trained:
         return
     for form, ratio in sizes:
-        length = affordable(plan.race.left, ratio + _TEACHERS)
-        if length and plan.alone is not None:
-            teachers = dict.fromkeys(plan.weights, plan.alone.model)
-            recipe = Distilled(feature_weight=0.0, epochs=length).taught_by(teachers)
-            cost = (ratio + _TEACHERS) * length
-            yield f"{form.name}, distilled", Attempt(recipe, stretched(form.build, length), cost)
-        length = affordable(plan.race.left, ratio)
-        if length and isinstance(form.build, Balanced):
-            whole = Form(form.name, Balanced(form.build.build, 1.0), form.weights)
-            yield f"{form.name}, gradients of one length", attempt_at(whole, length, ratio)
+        yield from _student(plan, form, ratio)
+        if isinstance(form.build, Balanced):
+            yield from _weighed(plan, form, form.build, ratio)
     yield from _groups(plan)
+
+
+def _student(plan: Plan, form: Form, ratio: float) -> Iterator[tuple[str, Attempt]]:
+    """A student of the single models, which are there."""
+    length = affordable(plan.race.left, ratio + _TEACHERS)
+    if length and plan.alone is not None:
+        teachers = dict.fromkeys(plan.weights, plan.alone.model)
+        recipe = Distilled(feature_weight=0.0, epochs=length).taught_by(teachers)
+        yield f"{form.name}, distilled", Attempt(recipe, stretched(form.build, length), (ratio + _TEACHERS) * length)
+
+
+def _weighed(plan: Plan, form: Form, build: Balanced, ratio: float) -> Iterator[tuple[str, Attempt]]:
+    """Gradients of one length; and more weight on the tasks that lost in this form, where others did not."""
+    length = affordable(plan.race.left, ratio)
+    if length:
+        whole = Form(form.name, Balanced(build.build, 1.0), form.weights)
+        yield f"{form.name}, gradients of one length", attempt_at(whole, length, ratio)
+    lost = [task for task in plan.weights if form.name in plan.trained and not plan.holds(form.name, task)]
+    length = affordable(plan.race.left, ratio)
+    if length and 0 < len(lost) < len(plan.weights):
+        heavier = Form(form.name, Weighed(build, dict.fromkeys(lost, MORE)), form.weights)
+        yield f"{form.name}, more weight on {', '.join(lost)}", attempt_at(heavier, length, ratio)
 
 
 def _groups(plan: Plan) -> Iterator[tuple[str, Attempt]]:
