@@ -5,6 +5,7 @@ from timing import header
 
 from kmtl._table import Table
 from kmtl.evidence.intervals import interval, with_interval
+from kmtl.evidence.recommendation.serving_choice import ALONE
 from kmtl.metrics import delta_m
 
 _NOTE = "Seeds of the weights and of the order of the rows; the data stay the same."
@@ -27,6 +28,10 @@ def page(found, tasks, command):
         "relative to separate, with all that is traced; `recommend 2` reads the separate models that are there, and",
         "does not train them again.",
         "",
+        "## What `recommend` ships",
+        "",
+        Table([row for name, rows in found.items() for row in _shipping_rows(name, rows, tasks[name])]).markdown(),
+        "",
     ]
     for name, rows in found.items():
         count = len(rows["separate"])
@@ -34,6 +39,28 @@ def page(found, tasks, command):
         lines += [f"## {name}, {seeds}", "", _table(rows, tasks[name]).markdown(), ""]
         lines += [*_shipped(rows), ""]
     return "\n".join(lines)
+
+
+def _shipping_rows(name, rows, tasks):
+    """What each budget ships: whether a task is worse, how large it is, and which tasks cost the weights."""
+    base, found = rows["separate"], []
+    for row in (one for one in rows if one.startswith("recommend")):
+        results, seeds = rows[row], sorted(rows[row])
+        ratio = [results[seed]["weights"] / base[seed]["weights"] for seed in seeds]
+        apart = {task.name: sum(results[seed]["serves"][task.name] == ALONE for seed in seeds) for task in tasks}
+        found.append(
+            {
+                "set": name,
+                "row": row,
+                "worse": _worse(results, base, tasks, seeds),
+                "delta_m": _change(results, base, tasks, seeds),
+                "weights": f"{np.mean(ratio):.2f}",
+                "at most half": f"{sum(value <= 0.5 for value in ratio)} of {len(seeds)} seeds",
+                "kept a model of their own": ", ".join(f"{task} ({count})" for task, count in apart.items() if count)
+                or "-",
+            }
+        )
+    return found
 
 
 def _table(rows, tasks):
@@ -46,24 +73,35 @@ def _row(name, results, base, tasks):
     """The cells of one row."""
     seeds = sorted(results)
     cells = {"row": name}
-    worse = []
     for task in tasks:
         for metric in base[seeds[0]]["scores"][task.name]:
             values = [results[seed]["scores"][task.name][metric] for seed in seeds]
             cells[f"{task.name} {metric}"] = with_interval(np.mean(values), interval(values), ".3g")
-        changes = _changes(results, base, [task], seeds)
-        if len(seeds) > 1 and np.mean(changes) > interval(changes):
-            worse.append(f"{task.name} ({np.mean(changes):+.1f} %)")
-    changes = _changes(results, base, tasks, seeds)
     ratio = [results[seed]["weights"] / base[seed]["weights"] for seed in seeds]
     cost = [results[seed]["cpu"] / base[seed]["cpu"] for seed in seeds]
     return {
         **cells,
-        "delta_m": with_interval(np.mean(changes), interval(changes), "+.1f"),
-        "worse": ", ".join(worse) or "-",
+        "delta_m": _change(results, base, tasks, seeds),
+        "worse": _worse(results, base, tasks, seeds),
         "weights": f"{np.mean(ratio):.2f}",
         "CPU": f"{np.mean(cost):.2f}",
     }
+
+
+def _change(results, base, tasks, seeds):
+    """delta_m with its interval."""
+    changes = _changes(results, base, tasks, seeds)
+    return with_interval(np.mean(changes), interval(changes), "+.1f")
+
+
+def _worse(results, base, tasks, seeds):
+    """The tasks whose change is above its interval."""
+    worse = []
+    for task in tasks:
+        changes = _changes(results, base, [task], seeds)
+        if len(seeds) > 1 and np.mean(changes) > interval(changes):
+            worse.append(f"{task.name} ({np.mean(changes):+.1f} %)")
+    return ", ".join(worse) or "-"
 
 
 def _changes(results, base, tasks, seeds):

@@ -1,6 +1,6 @@
 """Every cell of the table in `docs/distribution.md`: what works on one device works on two, and in two processes.
 
-CI runs the features of `CORE` on two devices and those of `ON_MACHINES` in two processes; `-m slow` takes all others.
+CI runs the features of `CORE` on two devices; `-m slow` takes the others, and two processes.
 """
 
 import json
@@ -21,10 +21,7 @@ DOCS = HERE.parents[1] / "docs" / "distribution.md"
 CORE = [
     "`fit` with tf.data, uneven last batch",
     "joint losses and metrics, several losses of a task",
-    "an optimizer by task",
-    "mixed_float16",
 ]
-ON_MACHINES = CORE[:2]
 #: What cannot work, by feature: a part of the refusal.
 REFUSED = {"`jit_compile=True`": "keras-team/keras#19005"}
 #: float16 rounds what each replica sums.
@@ -36,7 +33,7 @@ PROCESSES = {"one": "one,devices", "devices": "one,devices", "workers": "workers
 
 def command(modes, part):
     """One process, or a launcher of two."""
-    chosen = (ON_MACHINES if modes == "workers" else CORE) if part else []
+    chosen = CORE if part else []
     program = [str(HERE / "features.py"), modes, *chosen]
     if modes == "workers":
         return [sys.executable, "-m", "kmtl.distribution", "--workers", "2", *program]
@@ -64,9 +61,9 @@ def numbers(once):
 
 def parameters():
     """Features on two devices and on two machines: long for those that stand for the rest, slow for the others."""
-    for mode, core in (("devices", CORE), ("workers", ON_MACHINES)):
+    for mode in ("devices", "workers"):
         for text in features.FEATURES:
-            part = "-core" if text in core else ""
+            part = "-core" if text in CORE else ""
             # Two machines are tried in CI by other tests: a pair that trains, one that dies, the example.
             shown = part and mode == "devices"
             yield pytest.param(text, mode, part, marks=pytest.mark.long if shown else pytest.mark.slow)

@@ -91,14 +91,13 @@ def lost(folder, victim, kind):
     return found, started[victim].returncode
 
 
-SLOW = [(1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)]
+SLOW = [(1, signal.SIGTERM), (1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)]
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("victim", "kind"),
     [
-        (1, signal.SIGTERM),
         # The one whom the other waits for, and who does not even close its connections.
         (0, signal.SIGSTOP),
         *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW),
