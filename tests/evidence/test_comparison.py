@@ -239,13 +239,6 @@ def test_compare_scores_are_what_the_models_score(real):
             assert found == pytest.approx(logs[f"{task.name}_{metric}"], rel=1e-5)
 
 
-@pytest.mark.long
-def test_same_seed_same_numbers(real):
-    again = compare(build, TASKS, dataset(), dataset(seed=1), epochs=2, seeds=(5,), verbose=0)
-    for name in ("joint", "separate", "joint, equal cost"):
-        assert again.runs[name][0].scores == real.runs[name][1].scores
-
-
 def test_arrays_are_compared_as_batches_are_and_each_run_tells_what_is_left(capsys):
     ((x, y),) = kmtl.data.only(dataset(8), ["speed", "kind"]).as_numpy_iterator()
     options = {"epochs": 1, "seeds": 1, "batch_size": 4, "baseline": "joint"}
