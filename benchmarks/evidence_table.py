@@ -30,6 +30,10 @@ def page(found, tasks, command):
         "",
         "## What `recommend` ships",
         "",
+        "A task keeps a model of its own where every joint model that the budget paid for loses on it by more than one",
+        "standard error on the rows for choosing; one such task of three costs a third of the weights, and the sum is",
+        "above half. In brackets: in how many seeds.",
+        "",
         Table([row for name, rows in found.items() for row in _shipping_rows(name, rows, tasks[name])]).markdown(),
         "",
     ]
