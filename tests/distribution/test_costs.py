@@ -34,7 +34,7 @@ strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=c
 x = np.random.default_rng(0).normal(size=(16, 7)).astype("float32")
 labels = {name: x[:, place] for place, name in enumerate(("zinc", "iron", "lead"))}
 CASES = {
-    "equal": "equal", "uncertainty": "uncertainty", "famo": "famo", "upgrad": "upgrad", "moco": "moco",
+    "equal": "equal", "famo": "famo", "upgrad": "upgrad", "moco": "moco",
     "features": kmtl.balancers.UPGrad(level="features"), "online": kmtl.balancers.MGDA(solve="online"),
     "sliced": kmtl.balancers.MGDA(gram_fraction=0.5),
 }

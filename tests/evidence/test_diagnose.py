@@ -134,7 +134,7 @@ def test_the_weight_of_a_balancer_is_told_and_missing_labels_are_left_out():
 @pytest.mark.long
 def test_the_blocks_of_the_page_name_the_labels_without_a_signal(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    names = pages.run("diagnosing.md", [("epochs=12", "epochs=8")])
+    names = pages.run("diagnosing.md", [("epochs=12, seeds=3", "epochs=8, seeds=2")])
     assert ("drawn", "no signal") in of(names["diagnosis"])
     assert "no signal -> check labels: 'drawn' has no signal" in capsys.readouterr().out
     assert (tmp_path / "out" / "diagnosis.png").exists()

@@ -124,7 +124,7 @@ def raced(tmp_path_factory):
     """A race, and how it was asked for."""
     train, validation, test = sets()
     folder = folder_with_times(tmp_path_factory.mktemp("raced") / "race")
-    options = {"test": test, "epochs": 3, "budget": 2.0, "folder": folder, "verbose": 0}
+    options = {"test": test, "epochs": 2, "budget": 2.0, "folder": folder, "verbose": 0}
     return recommend(build, TASKS, train, validation, **options), options
 
 

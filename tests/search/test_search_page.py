@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 def small(code):
     """The same lines with fewer epochs and trials."""
     code = re.sub(r"epochs=\d+", "epochs=1", code).replace("space=space,", "space=space, max_trials=1,")
-    return code.replace("max_trials=20", "max_trials=2").replace("[32, 64]", "[4, 8]").replace("else 32", "else 4")
+    return code.replace("max_trials=20", "max_trials=1").replace("[32, 64]", "[4, 8]").replace("else 32", "else 4")
 
 
 @pytest.fixture

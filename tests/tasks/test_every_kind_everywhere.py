@@ -103,7 +103,7 @@ RECIPES = {
     "bagging": training.Bagging(members=2),
     "boosting": training.Boosting(members=2),
 }
-ONLY_TRAIN = {"separate", "alternating", "message_passing", "tuned", "bagging", "indirect"}
+ONLY_TRAIN = {"separate", "alternating", "message_passing", "tuned", "bagging", "indirect", "distilled"}
 # `{recipe: {kind: part of the reason}}`.
 _PLACES = [name for name in NAMES if TASKS[name].features != "vector"]
 _TOLD = ["poisson", "quantiles", "heteroscedastic"]

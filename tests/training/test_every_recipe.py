@@ -39,7 +39,7 @@ def only(*names):
 on_two = only("alternating", "mean_teacher", "message_passing")
 # One of each way in which stages follow one another, and of what is kept between them; turns and messages have kills
 # in the tests of their own.
-with_stages = only("co_training", "distilled", "heterogeneous", "indirect_views", "joint", "mean_teacher", "stacking")
+with_stages = only("distilled", "joint", "stacking")
 # One of each graph that is left in the end; of the others it is that of the joint training.
 with_graph = only(
     *("bagging", "boosting", "co_training", "heterogeneous", "heterogeneous_linear", "indirect", "label_powerset"),

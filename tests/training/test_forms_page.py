@@ -34,7 +34,8 @@ def test_every_recipe_has_a_line_that_makes_one():
 @pytest.mark.long
 def test_the_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    found = pages.run("forms.md")
+    with pages.eagerly():
+        found = pages.run("forms.md")
     assert found["trained"].cost == pytest.approx(2 * 1.0, rel=0.5)
     assert list(found["found"].runs) == ["separate", "joint", "joint, equal cost"]
     assert "delta_m" in capsys.readouterr().out

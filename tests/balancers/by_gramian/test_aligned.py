@@ -19,7 +19,7 @@ def test_documented_values():
 
 @pytest.mark.long
 @golden.needed
-@pytest.mark.parametrize("mode", ["min", "median", "rmse"])
+@pytest.mark.parametrize("mode", ["median", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("min", "rmse"))])
 def test_torchjds_modes(mode):
     found = peers.errors(lambda _: Aligned(mode=mode, scale="paper"), "AlignedMTL", f"{mode}/agg", in_graph=True)
     assert len(found) >= 35
