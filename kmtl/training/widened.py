@@ -118,9 +118,7 @@ def width_for(
     if not takes_width(build):
         _refuse_trained(build, tasks)
 
-    def counted(factor: float) -> int:
-        return int(widened(build, factor, hidden=hidden)(tasks).count_params())
-
+    counted = _counter(build, tasks, hidden)
     low, high, found = 0.0, math.inf, math.sqrt(weights / counted(1.0))
     for _ in range(_TRIES):
         count = counted(found)
@@ -146,6 +144,24 @@ def takes_width(build: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return found is not None and found.default in (1, inspect.Parameter.empty)
+
+
+def _counter(build: Callable[..., Any], tasks: Sequence[Any], hidden: int | Sequence[int]) -> Callable[[float], int]:
+    """A function that counts the weights at a factor; a model is made only where the factor gives new widths."""
+    if takes_width(build):
+        return lambda factor: int(widened(build, factor, hidden=hidden)(tasks).count_params())
+    model = widened(build, hidden=hidden)(tasks)
+    configs = [layer.get_config() for layer in _shared_layers(model)]
+    widths = [config[key] for config in configs for key in _WIDTHS if is_whole(config.get(key))]
+    known = {tuple(widths): int(model.count_params())}
+
+    def counted(factor: float) -> int:
+        wanted = tuple(scaled(width, factor) for width in widths)
+        if wanted not in known:
+            known[wanted] = int(_remade(model, factor).count_params())
+        return known[wanted]
+
+    return counted
 
 
 def _refuse_trained(build: Callable[..., Any], tasks: Sequence[Any]) -> None:
@@ -181,6 +197,12 @@ def _shared_layers(model: Any) -> list[Any]:
 
 def _wider(model: Any, factor: float) -> Any:
     """A model of the same form with other widths, compiled alike; new weights are drawn."""
+    balancer = type(model.balancer).from_config(model.balancer.get_config())
+    return compile_like(_remade(model, factor), model, balancer=balancer)
+
+
+def _remade(model: Any, factor: float) -> Any:
+    """A model of the same form with other widths, not compiled."""
     names = {layer.name for layer in _shared_layers(model)}
     config = model.get_config()
     for layer in config["layers"]:
@@ -199,8 +221,7 @@ def _wider(model: Any, factor: float) -> Any:
         raise ValueError(refusal("widened", "build", "must make a trunk of any width", words(told), _FIX)) from error
     if not same:
         raise ValueError(refusal("widened", "build", "must make heads apart from its trunk", words("others"), _FIX))
-    balancer = type(model.balancer).from_config(model.balancer.get_config())
-    return compile_like(made, model, balancer=balancer)
+    return made
 
 
 def scaled(width: int, factor: float) -> int:

@@ -85,6 +85,20 @@ def test_the_width_of_a_number_of_weights_is_found(share):
     assert count > 0.55 * target
 
 
+def test_of_all_widths_that_are_looked_at_build_makes_one_model():
+    made = []
+
+    def counting(tasks):
+        made.append(dense(tasks))
+        return made[-1]
+
+    factor = width_for(counting, TASKS, 250)
+    # Two more are made to see that their weights are drawn.
+    assert len(made) == 3
+    # 5 weights a unit of the trunk, and 4 a unit for both heads beside their 4 biases: 27 units, in steps of four.
+    assert widened(counting, factor)(TASKS).layers[1].units == 24
+
+
 def test_trained_weights_and_fixed_sizes_are_refused_with_the_way_out():
     kernel = np.ones((4, 16), "float32")
 
