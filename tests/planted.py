@@ -44,17 +44,18 @@ def build(tasks):
     return model
 
 
-def data():
-    """Eight batches that are all alike."""
-    count = 32
+def data(batches=8):
+    """Batches that are all alike."""
+    count = 4 * batches
     labels = {"far": np.full(count, ROOT, "float32"), "near": np.zeros(count, "float32")}
     return tf.data.Dataset.from_tensor_slices((np.ones((count, 1), "float32"), labels)).batch(4)
 
 
-def search(folder, **options):
-    """The search, in a folder."""
-    settings = {"objective": DeltaM(BASELINES), "epochs": 10, "verbose": 0, **options}
-    return weights(build, TASKS, data(), data(), directory=pathlib.Path(folder) / "planted", **settings)
+def search(folder, batches=1, **options):
+    """The search, in a folder; with fewer batches than eight it does not get to the place that is to be found."""
+    settings = {"objective": DeltaM(BASELINES), "epochs": 3, "verbose": 0, **options}
+    given = data(batches), data(batches)
+    return weights(build, TASKS, *given, directory=pathlib.Path(folder) / "planted", **settings)
 
 
 class Stuck(keras.callbacks.Callback):
@@ -72,13 +73,37 @@ class Stuck(keras.callbacks.Callback):
             time.sleep(600)
 
 
+class After(keras.callbacks.Callback):
+    """Trains only when another worker has told that it is stuck."""
+
+    def __init__(self, marker):
+        super().__init__()
+        self.marker = pathlib.Path(marker)
+
+    def on_train_begin(self, logs=None):
+        """Waits for the marker."""
+        del logs
+        while not self.marker.exists():
+            time.sleep(0.05)
+
+
 def main(who, folder, address, trials, marker="", trainings="0", tuner="random"):
-    """One process of a search: the chief, a worker, or alone. It gets stuck after some trainings if it has a marker."""
+    """One process of a search: the chief, a worker, or alone.
+
+    With a marker it gets stuck after so many trainings; with trainings "after" it waits for another that is stuck.
+    """
+    tf.config.run_functions_eagerly(True)  # of a few steps a trace takes longer than the steps
     done = itertools.count()
-    stuck = (lambda: [Stuck(marker)] if next(done) >= int(trainings) else []) if marker else None
+
+    def callbacks():
+        if trainings == "after":
+            return [After(marker)]
+        return [Stuck(marker)] if marker and next(done) >= int(trainings) else []
+
+    epochs = {"epochs": 9} if tuner == "halving" else {}
     roles = {"chief": lambda: as_chief(address, patience=4.0, wait=60.0), "alone": nullcontext}
     with roles.get(who, lambda: as_worker(address, who, wait=60.0))():
-        print(search(folder, max_trials=int(trials), callbacks=stuck, tuner=tuner))
+        print(search(folder, max_trials=int(trials), callbacks=callbacks, tuner=tuner, **epochs))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from recipe_rows import RECIPES, build, rows, train
+from recipe_rows import RECIPES, build, train
 
 import kmtl
 
@@ -18,12 +18,12 @@ def outcome(recipe, strategy):
             return build(tasks, run_eagerly=False)
 
     try:
-        model = train(recipe, build=replicated).model
+        # What validates and predicts on two devices is Keras's own, and each takes a trace.
+        model = train(recipe, build=replicated, epochs=1, validation=None).model
     except (ValueError, NotImplementedError) as error:
         return str(error)
     assert model.distribute_strategy.num_replicas_in_sync == 2, "not on two devices"
-    found = model.predict(rows(seed=1)[0], verbose=0)
-    return "" if all(np.isfinite(value).all() for value in found.values()) else "NaN"
+    return "" if all(np.isfinite(value).all() for value in model.get_weights()) else "NaN"
 
 
 def main():

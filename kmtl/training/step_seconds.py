@@ -6,8 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-# Batches that are looked at, steps of a long and a short run, and how often both are timed.
-_BATCHES, _LONG, _SHORT, _TURNS = 4, 17, 2, 3
+# Batches that are looked at, steps of a short run, of a long one where steps are short, and how often both are timed.
+_BATCHES, _SHORT, _LONG, _TURNS = 4, 2, 17, 3
+# Of a long run, where steps are long: what a run takes beside its steps counts for little there.
+_SECONDS, _FEWEST = 1.0, 6
 
 
 def step_seconds(make: Callable[[], Any], data: Any) -> float:
@@ -31,5 +33,7 @@ def step_seconds(make: Callable[[], Any], data: Any) -> float:
         return clock() - start
 
     seconds(1)
-    spans = [(seconds(_LONG) - seconds(_SHORT)) / (_LONG - _SHORT) for _ in range(_TURNS)]
+    step = seconds(_SHORT) / _SHORT
+    long = min(max(int(_SECONDS / max(step, 1e-6)), _FEWEST), _LONG)
+    spans = [(seconds(long) - seconds(_SHORT)) / (long - _SHORT) for _ in range(_TURNS)]
     return max(min(spans), 1e-6)

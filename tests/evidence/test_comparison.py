@@ -189,7 +189,7 @@ def dataset(count=48, seed=0):
         "kind": (x[:, 0, 0, 0] * 3).astype("int32"),
         "kind_age": x[:, 1, 1, 0].astype("float32"),
     }
-    return tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(24)
 
 
 def network(tasks, width):

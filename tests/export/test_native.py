@@ -40,7 +40,7 @@ def loader(tmp_path_factory):
     # Without --no-as-needed the library that registers the sessions is dropped.
     linked = ["-Wl,--no-as-needed", "-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
     paths = [f"-L{library}", f"-Wl,-rpath,{library}"]
-    told([COMPILER, SOURCE, "-o", program, *tf.sysconfig.get_compile_flags(), *paths, *linked], timeout=300)
+    told([COMPILER, "-w", SOURCE, "-o", program, *tf.sysconfig.get_compile_flags(), *paths, *linked], timeout=300)
     return program
 
 
@@ -55,7 +55,7 @@ def birds():
         kmtl.Regression("span", unit="cm"),
         kmtl.Classification("bird", 3, label_names=("wren", "../tit", "rook\n")),
         kmtl.MultiLabel("marks", 2),
-        *(kmtl.BinaryClassification(f"mark-{number}") for number in (3, 1, 2, 4)),
+        *(kmtl.BinaryClassification(f"mark-{number}") for number in (3, 1)),
     ]
     return with_scales(kmtl.MultiTaskModel.from_features({"photo": photo, "row": row}, hidden, tasks))
 
@@ -113,7 +113,12 @@ def test_the_native_loader_runs_every_signature(loader, birds, version, samples,
     signatures = tf.saved_model.load(str(version)).signatures
     assert len(signatures) == 3 * (1 + len(birds.tasks))
     folders = {name: asked(tmp_path / str(place), name, given(samples, name)) for place, name in enumerate(signatures)}
-    told([loader, version, *folders.values()], timeout=120)
+    # The last one, which there is no signature for, ends the program.
+    wrong = asked(tmp_path / "wrong", "birds", {})
+    command = [loader, version, *folders.values(), wrong]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=QUIET, timeout=120)
+    assert done.returncode == 1, done.stderr[-3000:]
+    assert "no signature birds" in done.stderr
     for name, signature in signatures.items():
         inputs = {key: tf.constant(values) for key, values in given(samples, name).items()}
         assert_same(answered(folders[name]), signature(**inputs))
@@ -121,17 +126,15 @@ def test_the_native_loader_runs_every_signature(loader, birds, version, samples,
     assert_same(answered(folders["serving_default"]), expected)
     for task, values in expected.items():
         assert_same(answered(folders[task]), {task: values})
-    wrong = asked(tmp_path / "wrong", "birds", {})
-    done = subprocess.run([loader, version, wrong], capture_output=True, text=True, check=False, env=QUIET)
-    assert done.returncode == 1
-    assert "no signature birds" in done.stderr
 
 
 @pytest.mark.long
-def test_saved_model_cli_shows_and_runs_every_signature(birds, samples, tmp_path):
+def test_saved_model_cli_shows_and_runs_every_signature(birds, samples, tmp_path, capsys):
     options = {"decode": True, "images": kmtl.export.Images()}
-    version = kmtl.export.saved_model(birds, tmp_path / "birds", tasks=["bird", "mark-1"], **options)
-    shown = told([sys.executable, saved_model_cli.__file__, "show", "--dir", version, "--all"], timeout=120)
+    version = kmtl.export.saved_model(birds, tmp_path / "birds", tasks=["bird"], **options)
+    # The tool's own functions, here and below: Python is started anew for one signature only.
+    saved_model_cli._show_all(str(version))
+    shown = capsys.readouterr().out
     signatures = tf.saved_model.load(str(version)).signatures
     for place, (name, signature) in enumerate(signatures.items()):
         assert f"signature_def['{name}']" in shown
@@ -144,7 +147,7 @@ def test_saved_model_cli_shows_and_runs_every_signature(birds, samples, tmp_path
         if name == "bird":
             asked_for = ["--tag_set", "serve", "--signature_def", name, "--inputs", pairs, "--outdir", out]
             told([sys.executable, saved_model_cli.__file__, "run", "--dir", version, *asked_for], timeout=120)
-        else:  # the tool's own functions, without starting Python anew for each signature
+        else:
             feed = saved_model_cli.load_inputs_from_input_arg_string(pairs, "", "")
             saved_model_cli.run_saved_model_with_feed_dict(str(version), "serve", name, feed, str(out), False)
         found = {file.stem: np.load(file, allow_pickle=True) for file in out.iterdir()}

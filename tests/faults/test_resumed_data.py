@@ -84,9 +84,14 @@ def test_it_goes_on(tmp_path, name):
     assert_goes_on(tmp_path, **{"moments": ((1, 2),), **DATA[name]})
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a training of arrays comes to."""
+    return train(tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.long
-def test_the_newest_is_damaged(tmp_path):
-    whole = train(tmp_path / "whole")
+def test_the_newest_is_damaged(whole, tmp_path):
     assert interrupted(tmp_path / "parts", [(2, 3)]) == 1
     newest = sorted((tmp_path / "parts" / "backups").iterdir())[-1]
     (newest / "state.npz").write_bytes(b"")
@@ -96,8 +101,7 @@ def test_the_newest_is_damaged(tmp_path):
 
 
 @pytest.mark.long
-def test_executions_of_another_length_go_on(tmp_path):
-    whole = train(tmp_path / "whole")
+def test_executions_of_another_length_go_on(whole, tmp_path):
     assert interrupted(tmp_path / "parts", [(1, 4)], save_freq=1) == 1
     assert different(whole, train(tmp_path / "parts", made=lambda: model(steps_per_execution=3))) == []
 
@@ -161,7 +165,7 @@ def test_a_model_of_keras_is_refused(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("steps_per_execution", [1, 2])
+@pytest.mark.parametrize("steps_per_execution", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_backups_change_no_number(tmp_path, steps_per_execution):
     def made():
         return model(steps_per_execution=steps_per_execution)

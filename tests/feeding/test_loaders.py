@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from cases import cases
 from toys import assert_same_weights, compiled, examples, tasks
 
 from kmtl._checks import Refusals
@@ -50,7 +49,14 @@ LOADERS = {
 }
 
 
-@pytest.fixture(params=cases(LOADERS, "grain.MapDataset", "torch.DataLoader"))
+MANY = [
+    pytest.param("grain.DataLoader", marks=pytest.mark.long),
+    # Read as a DataLoader is: batches of a number that is not known.
+    pytest.param("grain.IterDataset", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(params=["grain.MapDataset", "torch.DataLoader", *MANY])
 def loader(request):
     """Makes one kind of loader of arrays."""
     return LOADERS[request.param]

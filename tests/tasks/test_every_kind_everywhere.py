@@ -1,9 +1,13 @@
-"""Every kind of task beside all the others in one model: balancers, mixed precision, ONNX, recipes.
+"""Every kind of task beside all the others in one model: balancers, mixed precision, replicas, ONNX, recipes.
 
 What a kind cannot do is refused, and the reason stands here and in docs/tasks.md.
 """
 
 import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -76,6 +80,49 @@ def test_in_half_precision_every_loss_and_output_is_taken_in_float32():
         assert logs[f"{task.name}_loss"] == pytest.approx(exact[f"{task.name}_loss"], rel=0.02), task.name
 
 
+REPLICAS = """
+import json, sys
+sys.path[:0] = {paths}
+import numpy as np
+import kmtl
+from tasks.test_every_kind_everywhere import TASKS, X, build, labels
+
+kmtl.distribution.logical_devices(2)
+tasks = [TASKS[name] for name in {names}]
+random = np.random.default_rng(1)
+weights = {{task.name: random.uniform(0.5, 2.0, len(X)).astype("float32") for task in tasks}}
+metrics = {{task.name: list(task.default_metrics) for task in tasks}}
+outcome = []
+for kind in (None, "mirrored"):
+    with kmtl.distribution.strategy(kind).scope():
+        model = build(tasks, run_eagerly=kind is None, weighted_metrics=metrics)
+    y = labels({names})
+    model.adapt(X, y)
+    logs = model.fit(X, y, sample_weight=weights, batch_size=8, shuffle=False, verbose=0).history
+    outcome.append((model.get_weights(), {{key: value[0] for key, value in logs.items()}}))
+(one, logs), (two, others) = outcome
+gap = max(float(np.abs(a - b).max()) for a, b in zip(one, two, strict=True))
+gaps = {{key: logs[key] - others[key] for key in logs}}
+print(json.dumps([model.distribute_strategy.num_replicas_in_sync, gap, gaps]))
+"""
+
+
+@pytest.mark.long
+def test_two_replicas_are_one_device():
+    # Of those without another like them; classes and numbers train on two replicas in tests/distribution/features.py.
+    names = ["ordinal", "segmentation", "tagging", "detection", "quantiles"]
+    code = REPLICAS.format(paths=[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])], names=names)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    replicas, weights, logs = json.loads(done.stdout.splitlines()[-1])
+    assert replicas == 2
+    assert weights < 1e-5
+    assert {f"{TASKS[name].name}_loss" for name in names} < set(logs)
+    assert {f"{TASKS[name].name}_weighted_{key}" for name in names for key in TASKS[name].default_metrics} < set(logs)
+    for key, gap in logs.items():
+        assert abs(gap) < 1e-4, key
+
+
 @pytest.mark.long
 def test_an_onnx_file_gives_every_kind_alone_and_all_together(tmp_path):
     model = with_scales(build(list(TASKS.values())))
@@ -127,8 +174,8 @@ def trained(recipe, names):
     tasks = [*(TASKS[name] for name in names), kmtl.Regression("ant")]
     data = X, {**labels(names), "ant": examples("vector")[1]["ant"]}
     # Every task needs a turn of its own in an epoch.
-    batch = 1 if recipe == "alternating" else 8
-    return RECIPES[recipe].train(build, tasks, data, validation=data, epochs=1, batch_size=batch, verbose=0)
+    batch = 1 if recipe == "alternating" else COUNT
+    return RECIPES[recipe].train(build, tasks, data, epochs=1, batch_size=batch, verbose=0)
 
 
 @pytest.mark.long

@@ -70,7 +70,7 @@ def test_the_out_of_bag_score_is_that_of_the_members_that_did_not_see_a_row():
 
 @pytest.mark.long
 def test_without_samples_each_member_sees_all_rows_and_there_is_no_out_of_bag_score():
-    found = train(training.Bagging(members=2, bootstrap=False), epochs=1, validation=None)
+    found = train(training.Bagging(members=2, bootstrap=False), epochs=1, batch_size=24, validation=None)
     assert found.notes == {}
     assert found.cost == 2.0
 

@@ -12,7 +12,7 @@ from kmtl.training.boosting_rounds import Residuals
 
 @pytest.fixture(scope="module")
 def boosted():
-    return train(training.Boosting(members=2), epochs=1)
+    return train(training.Boosting(members=2), epochs=1, batch_size=12, validation=None)
 
 
 def members(model, x):
@@ -70,7 +70,7 @@ def test_a_task_that_ends_is_left_out_of_the_next_members():
     x, y = rows()
     y["kind"] = np.where(y["kind"] >= 0, np.arange(24) % 3, -1).astype("int32")
     y["kind"][:8] = [1, 2, 1, 2, 1, 2, 1, 2]
-    found = train(training.Boosting(members=2), build=fixed, train=(x, y), epochs=1, validation=None)
+    found = train(training.Boosting(members=2), build=fixed, train=(x, y), epochs=1, batch_size=24, validation=None)
     assert list(found.notes["ended"]) == ["kind"]
     assert "no better than chance" in found.notes["ended"]["kind"]
     assert [list(found.model.get_layer(f"member_{place}").output) for place in (1, 2)] == [["kind", "speed"], ["speed"]]

@@ -20,7 +20,7 @@ def pairs(count, seed, labelled=None):
     """Two views that each tell the kind along one direction of many, independently given it."""
     random, directions = np.random.default_rng(seed), np.random.default_rng(99).normal(size=(2, WIDTH))
     kind = random.integers(0, 2, count).astype("int32")
-    signs = 1.3 * (2 * kind[:, None] - 1)
+    signs = 1.5 * (2 * kind[:, None] - 1)
     x = {
         name: (random.normal(size=(count, WIDTH)) + signs * along / np.linalg.norm(along)).astype("float32")
         for name, along in zip(("one", "other"), directions, strict=True)
@@ -36,7 +36,7 @@ def build_eagerly(tasks):
 def build_pairs(tasks, *, run_eagerly=False):
     inputs = {name: keras.Input((WIDTH,), name=name) for name in ("one", "other")}
     model = kmtl.MultiTaskModel.from_features(inputs, keras.layers.Concatenate()(list(inputs.values())), tasks)
-    model.compile(keras.optimizers.Adam(0.05), run_eagerly=run_eagerly)
+    model.compile(keras.optimizers.Adam(0.1), run_eagerly=run_eagerly)
     return model
 
 
@@ -45,20 +45,20 @@ def build_pairs(tasks, *, run_eagerly=False):
 def test_independent_views_make_much_of_few_labels(seed):
     data, test = pairs(600, seed, labelled=12), pairs(1000, 100 + seed)
     few = {name: value[:12] for name, value in data[0].items()}, {"kind": data[1]["kind"][:12]}
-    options = {"epochs": 20, "batch_size": 200, "verbose": 0, "seed": seed}
-    recipe = training.CoTraining(("one", "other"), rounds=4, take=0.15)
-    found = recipe.train(build_pairs, [KIND], data, **options)
-    supervised = training.Joint(epochs=5.0).train(build_pairs, [KIND], few, **options)
+    options = {"epochs": 6, "batch_size": 600, "verbose": 0, "seed": seed}
+    recipe = training.CoTraining(("one", "other"), rounds=2, take=0.25)
+    found = recipe.train(build_eagerly, [KIND], data, **options)
+    supervised = training.Joint(epochs=3.0).train(build_eagerly, [KIND], few, **options)
     accuracies = [
         trained.model.evaluate(*test, verbose=0, return_dict=True)["kind_accuracy"] for trained in (found, supervised)
     ]
-    assert accuracies[0] > 0.93
-    assert accuracies[0] > accuracies[1] + 0.05
+    assert accuracies[0] > 0.95
+    assert 1 - accuracies[0] < 0.5 * (1 - accuracies[1])
     assert all(np.diff([0, *found.notes["labelled"]["kind"]]) > 0)
 
 
 def test_a_row_with_one_view_gets_no_label_and_trains_that_view_alone():
-    x, y = pairs(32, 0, labelled=16)
+    x, y = pairs(16, 0, labelled=8)
     x["one"][::2] = 0.0
     seen = []
 
@@ -71,22 +71,26 @@ def test_a_row_with_one_view_gets_no_label_and_trains_that_view_alone():
         build_eagerly, [KIND], (x, y), epochs=1, batch_size=1, verbose=0, callbacks=lambda: [Counts()]
     )
     given = found.notes["labelled"]["kind"][0]
-    assert 0 < given <= 8
+    assert 0 < given <= 4
     # One row a step: labelled rows of each view, then those and what was given.
-    assert seen == [8, 16, 8 + given, 16 + given]
+    assert seen == [4, 8, 4 + given, 8 + given]
 
 
 def test_labels_of_unlabelled_rows_are_never_read():
     (x, y), (more, _) = pairs(16, 0), pairs(24, 1)
     garbage = {"kind": np.full(24, 10**6)}
-    given = [more, (more, garbage), tf.data.Dataset.from_tensor_slices((more, garbage)).batch(7)]
+    data = tf.data.Dataset.from_tensor_slices((more, garbage)).batch(7)
     models = []
-    for unlabelled in given:
+    for unlabelled in (more, data):
         recipe = training.CoTraining(("one", "other"), unlabelled, rounds=1, take=0.5)
-        models.append(recipe.train(build_eagerly, [KIND], (x, y), epochs=1, batch_size=8, verbose=0).model)
-    for model in models[1:]:
-        for one, two in zip(model.get_weights(), models[0].get_weights(), strict=True):
-            np.testing.assert_array_equal(one, two)
+        models.append(recipe.train(build_eagerly, [KIND], (x, y), epochs=1, batch_size=16, verbose=0).model)
+    for one, two in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(one, two)
+    # Arrays beside labels are the same rows.
+    found = training.CoTraining(("one", "other"), (more, garbage)).unlabelled.x
+    assert found.keys() == more.keys()
+    for name, values in more.items():
+        np.testing.assert_array_equal(found[name], values)
 
 
 def test_surest_rows_get_labels_in_the_shares_of_the_classes():
@@ -125,7 +129,7 @@ def test_the_product_is_the_posterior_of_two_independent_views():
 
 
 def test_tasks_without_classes_are_trained_on_their_labels_and_told():
-    found = train(training.CoTraining((left, right), rounds=1), epochs=1)
+    found = train(training.CoTraining((left, right), rounds=1), epochs=1, batch_size=24, validation=None)
     assert found.notes["supervised"] == ["speed"]
     assert list(found.notes["labelled"]) == ["kind"]
     x = rows(seed=1)[0]

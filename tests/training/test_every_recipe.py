@@ -18,12 +18,16 @@ import kmtl
 SHOWN_BY_OTHERS = {
     "alternating",
     "grouped",
+    "heterogeneous",  # tests/training/test_heterogeneous.py trains it
+    "indirect",
     "joint_longer",
     "label_concat",
     "tuned_adapters",
     "tuned_heads",
     "indirect_denoised",
     "message_passing_mean",
+    "separate",  # tests/training/test_message_passing.py and test_grouped.py train it
+    "tuned",  # tests/training/test_fine_tuned.py tunes copies
 }
 ROWS = [pytest.param(name, marks=pytest.mark.slow if name in SHOWN_BY_OTHERS else ()) for name in RECIPES]
 every = pytest.mark.parametrize("name", ROWS)
@@ -37,13 +41,14 @@ def only(*names):
 
 # On two devices those whose steps are least like the plain one.
 on_two = only("alternating", "mean_teacher", "message_passing")
-# One of each way in which stages follow one another, and of what is kept between them; turns and messages have kills
-# in the tests of their own.
-with_stages = only("distilled", "joint", "stacking")
-# One of each graph that is left in the end; of the others it is that of the joint training.
+# One of each way in which stages follow one another, and of what is kept between them; turns and messages, which have
+# one stage, have kills in the tests of their own.
+with_stages = only("distilled", "stacking")
+# One of each graph that is left in the end; of the others it is that of the joint training, of models side by side as
+# in bagging, or of layers that tests/sharing/test_every_layer.py exports.
 with_graph = only(
-    *("bagging", "boosting", "co_training", "heterogeneous", "heterogeneous_linear", "indirect", "label_powerset"),
-    *("output_sum", "separate", "stacking", "tuned_adapters_stay"),
+    *("bagging", "boosting", "co_training", "heterogeneous_linear", "label_powerset", "output_sum", "stacking"),
+    "tuned_adapters_stay",
 )
 # What cannot be, with the reason that its refusal gives: `{(recipe, what): part of the message}`.
 REFUSED = {
@@ -58,8 +63,23 @@ def trained(name):
     return train(RECIPES[name][0])
 
 
-def outputs(model, x=None):
-    return model.predict(rows(seed=1)[0] if x is None else x, verbose=0)
+@functools.cache
+def untrained():
+    """Outputs of the model before any training."""
+    keras.utils.set_random_seed(0)
+    model = build(TASKS)
+    model.adapt(*rows())
+    return outputs(model)
+
+
+@functools.cache
+def trained_outputs(name):
+    """What the trained recipe predicts."""
+    return outputs(trained(name).model)
+
+
+def outputs(model):
+    return model.predict(rows(seed=1)[0], verbose=0)
 
 
 def same(one, other, **tolerance):
@@ -87,13 +107,12 @@ class KillOnce(keras.callbacks.Callback):
 def test_it_trains_on_missing_labels(name):
     found = trained(name)
     assert list(found.model.tasks) == [task.name for task in TASKS]
-    for task, values in outputs(found.model).items():
+    ended, start = trained_outputs(name), untrained()
+    for task, values in ended.items():
         assert np.isfinite(values).all(), task
     logs = found.model.evaluate(*rows(seed=1), verbose=0, return_dict=True)
     assert np.isfinite([logs["kind_accuracy"], logs["speed_mae"]]).all()
-    start = build(TASKS)
-    start.adapt(*rows())
-    assert any(np.abs(outputs(start)[task.name] - outputs(found.model)[task.name]).max() > 1e-4 for task in TASKS)
+    assert any(np.abs(start[task.name] - ended[task.name]).max() > 1e-4 for task in TASKS)
 
 
 @every
@@ -108,9 +127,9 @@ def test_a_killed_one_goes_on_and_ends_as_if_nothing_had_happened(name, tmp_path
     # In the last epoch but one, behind what has ended; where one stage of two epochs is all, behind its first.
     KillOnce.left = max(2, sum(stage.epochs for stage in trained(name).stages) - 1)
     with pytest.raises(Killed):
-        train(RECIPES[name][0], folder=tmp_path / name, callbacks=lambda: [KillOnce()])
+        train(RECIPES[name][0], folder=tmp_path / name, callbacks=lambda: [KillOnce()], validation=None)
     KillOnce.left = -1
-    found = train(RECIPES[name][0], folder=tmp_path / name)
+    found = train(RECIPES[name][0], folder=tmp_path / name, validation=None)
     for one, other in zip(found.model.get_weights(), trained(name).model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert found.cost == pytest.approx(trained(name).cost)
@@ -124,7 +143,9 @@ def test_its_file_brings_it_back_or_is_refused(name, tmp_path):
             model.save(tmp_path / "model.keras")
         return
     model.save(tmp_path / "model.keras")
-    same(outputs(keras.saving.load_model(tmp_path / "model.keras")), outputs(model), rtol=1e-6)
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    again.run_eagerly = True
+    same(outputs(again), trained_outputs(name), rtol=1e-6)
 
 
 @pytest.mark.long
@@ -137,7 +158,7 @@ def test_it_is_served_or_says_why_not(name, tmp_path):
         return
     path = kmtl.export.saved_model(model, tmp_path / "served")
     served = tf.saved_model.load(str(path)).signatures["serving_default"](image=tf.constant(x))
-    same({key: value.numpy() for key, value in served.items()}, outputs(model), rtol=1e-4, atol=1e-5)
+    same({key: value.numpy() for key, value in served.items()}, trained_outputs(name), rtol=1e-4, atol=1e-5)
     kmtl.export.litert(model, tmp_path / "model.tflite")
 
 

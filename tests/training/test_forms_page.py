@@ -12,6 +12,11 @@ import kmtl
 PAGE = (pages.DOCS / "forms.md").read_text()
 # A row of the table of recipes ends in the line that makes one.
 LINES = re.findall(r"^\| `\w+`.*\| `(kmtl\.training\..*)` \|$", PAGE, re.MULTILINE)
+FEW_STEPS = [
+    ("batch_size=8", "batch_size=16"),
+    ("epochs=1,\n", "epochs=1,\n    batch_size=64,\n"),
+    ("epochs=1, verbose=0", "epochs=1, batch_size=96, verbose=0"),
+]
 NAMES = sorted(set(re.findall(r"kmtl(?:\.\w+)+", PAGE)) - {"kmtl.json"})
 
 
@@ -35,7 +40,7 @@ def test_every_recipe_has_a_line_that_makes_one():
 def test_the_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pages.eagerly():
-        found = pages.run("forms.md")
+        found = pages.run("forms.md", FEW_STEPS)
     assert found["trained"].cost == pytest.approx(2 * 1.0, rel=0.5)
     assert list(found["found"].runs) == ["separate", "joint", "joint, equal cost"]
     assert "delta_m" in capsys.readouterr().out

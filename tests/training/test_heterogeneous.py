@@ -25,7 +25,7 @@ KIND = recipe_rows.TASKS[0]
 @pytest.fixture(scope="module")
 def trained():
     """Trees for both tasks."""
-    return recipe_rows.train(Heterogeneous(TREES, folds=3, mixing=0.5), epochs=1, validation=None)
+    return recipe_rows.train(Heterogeneous(TREES, folds=3, mixing=0.5), epochs=1, batch_size=12, validation=None)
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +89,9 @@ def test_an_open_gate_is_the_deep_model_a_shut_one_the_trees(trained):
     np.testing.assert_array_equal(one["kind"], part.predict(given, verbose=0))
 
 
-def test_a_mixed_model_takes_datasets_and_arrays_and_tells_what_it_is(trained, capsys):
+def test_a_mixed_model_takes_datasets_and_arrays_and_tells_what_it_is(trained, tmp_path, capsys):
     mixed, (x, y) = trained.model, recipe_rows.rows(seed=1)
-    data = kmtl.data.from_arrays(x, y, recipe_rows.TASKS, batch_size=7, shuffle=False)
+    data = kmtl.data.from_arrays(x, y, recipe_rows.TASKS, batch_size=14, shuffle=False)
     by_array = mixed.evaluate(x, y, verbose=0, return_dict=True)
     by_set = mixed.evaluate(data, verbose=0, return_dict=True)
     assert by_set == pytest.approx(by_array, rel=1e-5)
@@ -103,18 +103,22 @@ def test_a_mixed_model_takes_datasets_and_arrays_and_tells_what_it_is(trained, c
     assert set(trained.notes["classical"]) == set(trained.notes["gate"]) == {"kind", "speed"}
     with pytest.raises(ValueError, match=r"in_one: `classical` must be one graph.*DecisionForest"):
         mixed.in_one()
+    with pytest.raises(ValueError, match="must be one graph of TensorFlow, got a MixedModel with DecisionTreeClass"):
+        kmtl.export.saved_model(mixed, tmp_path / "served")
+    with pytest.raises(ValueError, match="a file form other than pickle"):
+        mixed.save(tmp_path / "model.keras")
 
 
 @pytest.mark.long
 def test_estimators_may_read_features_and_some_tasks_may_have_none():
     recipe = Heterogeneous({"kind": LogisticRegression()}, reads="features", folds=2, mixing=0.5)
-    found = recipe_rows.train(recipe, epochs=1, validation=None)
+    found = recipe_rows.train(recipe, epochs=1, batch_size=24, validation=None)
     x, _ = recipe_rows.rows(seed=1)
     assert list(found.model.tasks) == ["kind", "speed"]
     assert [one.name for one in found.model.inputs] == ["image"]
     assert np.isfinite(found.model.predict(x, verbose=0)["speed"]).all()
     # The trunk stands still: what estimators read is what they were fitted on.
-    alone = recipe_rows.train(kmtl.training.Joint(), epochs=1, validation=None)
+    alone = recipe_rows.train(kmtl.training.Joint(), epochs=1, batch_size=24, validation=None)
     for layer in ("Dense", "BatchNormalization"):
         one, other = (
             next(part for part in model.layers if type(part).__name__ == layer)
@@ -207,7 +211,7 @@ def test_trees_of_ydf_are_saved_beside_the_network_and_served_with_it(tmp_path):
     import tensorflow as tf
 
     recipe = Heterogeneous(DecisionForest("boosted", num_trees=5), folds=2, mixing=0.5)
-    mixed = recipe_rows.train(recipe, epochs=1, train=recipe_rows.rows(90), validation=None).model
+    mixed = recipe_rows.train(recipe, epochs=1, train=recipe_rows.rows(90), batch_size=90, validation=None).model
     x, y = recipe_rows.rows(seed=1)
     mixed.save(tmp_path / "mixed")
     again, wanted = MixedModel.load(tmp_path / "mixed"), mixed.predict(x, verbose=0)

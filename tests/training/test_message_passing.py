@@ -16,14 +16,15 @@ UNIFORM = [[0.5, 0.5], [0.5, 0.5]]
 
 
 def test_the_identity_is_separate_training_bit_for_bit():
-    found = train(MessagePassing(np.eye(2), every=1)).model.get_weights()
-    for one, other in zip(found, train(Separate()).model.get_weights(), strict=True):
+    found, apart = (train(each, epochs=1, validation=None) for each in (MessagePassing(np.eye(2), every=1), Separate()))
+    for one, other in zip(found.model.get_weights(), apart.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.long
 def test_the_mean_trunk_of_equal_copies_predicts_as_they_do():
-    each, mean = (train(MessagePassing(UNIFORM, every=1, trunk=trunk)).model for trunk in ("each", "mean"))
+    recipes = [MessagePassing(UNIFORM, every=1, trunk=trunk) for trunk in ("each", "mean")]
+    each, mean = (train(recipe, epochs=1, batch_size=12, validation=None).model for recipe in recipes)
     assert len(mean.shared_variables) == 4
     assert len(each.shared_variables) == 0
     x = rows(seed=1)[0]
@@ -88,7 +89,7 @@ def test_gradients_give_the_cosines_of_what_each_task_asks_of_its_copy(exchangin
 
 
 def test_labels_tell_the_exchange_in_advance():
-    trained = train(MessagePassing("labels", temperature=0.5))
+    trained = train(MessagePassing("labels", temperature=0.5), epochs=1, batch_size=24, validation=None)
     affinity = trained.notes["affinity"][0, 1]
     assert 0.05 < affinity < 1
     # Sinkhorn of two rows in closed form.
@@ -99,7 +100,7 @@ def test_labels_tell_the_exchange_in_advance():
 @pytest.mark.long
 def test_one_killed_behind_a_backup_goes_on_with_what_it_has_measured(tmp_path):
     recipe = MessagePassing(every=2)  # an epoch has three steps: the second exchange is in the second one
-    found, whole = train_killed(recipe, tmp_path, epoch=2), train(recipe)
+    found, whole = train_killed(recipe, tmp_path, epoch=2, validation=None), train(recipe, validation=None)
     for one, other in zip(found.model.get_weights(), whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(found.notes["affinity"], whole.notes["affinity"])
@@ -112,7 +113,7 @@ def test_copies_that_start_apart_are_told_and_start_alike():
         return build(tasks)
 
     with pytest.warns(UserWarning, match=r"starts the trunk of \['speed'\] otherwise than that of 'kind'"):
-        train(MessagePassing(UNIFORM), build=heads_first, epochs=1)
+        train(MessagePassing(UNIFORM), build=heads_first, epochs=1, batch_size=24, validation=None)
 
 
 def test_what_cannot_be_is_refused():

@@ -68,8 +68,8 @@ def linear(tasks):
 @pytest.fixture(scope="module")
 def weighed():
     """A super learner of an honest base and one that learns by heart."""
-    recipe = training.Stacking("non_negative", folds=4, base=[LeastSquares(), Memory()])
-    return recipe.train(linear, SPEED, labelled(), epochs=2, batch_size=10, verbose=0)
+    recipe = training.Stacking("non_negative", folds=2, base=[LeastSquares(), Memory()])
+    return recipe.train(linear, SPEED, labelled(), epochs=2, batch_size=20, verbose=0)
 
 
 def test_a_base_that_learns_by_heart_does_not_win(weighed):
@@ -109,7 +109,7 @@ def test_no_row_is_predicted_by_a_model_that_saw_it_and_each_fold_has_labels_of_
 @pytest.mark.long
 def test_the_layers_give_what_the_meta_model_learned():
     base = training.Joint()
-    found = train(training.Stacking(folds=2, penalty=0.1, base=base), epochs=1, validation=None)
+    found = train(training.Stacking(folds=2, penalty=0.1, base=base), epochs=1, batch_size=12, validation=None)
     x = rows(seed=1)[0]
     base = found.model.get_layer("base_1").predict(x, verbose=0)
     columns = np.hstack([np.log(base["kind"]), base["speed"]])

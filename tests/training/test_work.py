@@ -1,4 +1,6 @@
-"""What recipes work with: refusals before any training, stages on disk, steps that are counted exactly."""
+"""What recipes work with: refusals before any training, stages on disk, steps that are counted exactly and timed."""
+
+import time
 
 import keras
 import numpy as np
@@ -6,10 +8,12 @@ import pytest
 import tensorflow as tf
 from recipe_rows import TASKS, build, rows, train
 
+import kmtl
 from kmtl import training
 from kmtl.training.rows_in_memory import rows_of
 from kmtl.training.same_build import difference
 from kmtl.training.shared_trunk import shared_trunk, trunk_in
+from kmtl.training.step_seconds import step_seconds
 
 
 class Twice(training.Recipe):
@@ -147,3 +151,26 @@ def test_rows_keep_what_belongs_together():
     assert taken.weights.tolist() == [4.0, 1.0]
     passes = [np.concatenate([x for x, *_ in taken.dataset(seed=3).as_numpy_iterator()]) for _ in range(2)]
     assert all(sorted(one.tolist()) == [1.0, 4.0] for one in passes)
+
+
+class Busy(keras.layers.Layer):
+    """Keeps the processor busy for so long."""
+
+    seconds = 0.02
+
+    def call(self, values):
+        end = time.process_time() + self.seconds
+        while time.process_time() < end:
+            pass
+        return values
+
+
+def test_the_seconds_of_a_step_are_those_of_its_work():
+    def made():
+        row = keras.Input((2,), name="row")
+        model = kmtl.MultiTaskModel.from_features(row, Busy()(row), [kmtl.Regression("size")])
+        model.compile("sgd", run_eagerly=True)
+        return model
+
+    data = kmtl.data.from_arrays(np.ones((8, 2), "float32"), {"size": np.arange(8.0)}, [kmtl.Regression("size")])
+    assert Busy.seconds < step_seconds(made, data) < 10 * Busy.seconds

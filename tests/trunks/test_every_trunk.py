@@ -30,13 +30,16 @@ def penalty(model):
     return float(numbers(sum(model.losses)))
 
 
-@pytest.mark.parametrize(("side", "channels"), [(8, 3), (28, 1), (32, 3), pytest.param(224, 3, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("side", "channels"),
+    [(8, 3), pytest.param(28, 1, marks=pytest.mark.slow), (32, 3), pytest.param(224, 3, marks=pytest.mark.long)],
+)
 def test_any_size_builds(build, side, channels):
     assert build((side, side, channels)).output.shape == (None, 6)
 
 
 def test_known_sizes_cost_the_same_weights(build):
-    assert len({build((side, side, 1)).count_params() for side in (8, 28, 32, 64)}) == 1
+    assert len({build((side, side, 1)).count_params() for side in (8, 28, 64)}) == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 50, 2)])
@@ -90,7 +93,7 @@ def test_dropout_of_a_map_takes_whole_channels(build, pixels):
     assert kept.mean() == pytest.approx(0.6, abs=0.15)
 
 
-@pytest.mark.parametrize("pooling", cases(["average", "max"], "average"))
+@pytest.mark.parametrize("pooling", cases(["average", "max"], "average", others="slow"))
 def test_only_the_grid_knows_where(build, pooling):
     image = np.zeros((2, 64, 64, 1), "float32")
     image[0, 18:22, 18:22] = image[1, 34:38, 34:38] = 1.0
@@ -137,14 +140,18 @@ def test_test_mode_follows_training_mode_within_ninety_steps(build, pixels):
     model = build((16, 16, 1))
     image = pixels(16, 16, 16, 1)
     step = tf.function(lambda: model(image, training=True))
-    gaps = [np.abs(step() - model(image, training=False)).max() for _ in range(90)]
-    assert gaps[89] < 0.005 * np.abs(step()).max()
-    assert gaps[89] == pytest.approx(0.9**30 * gaps[59], rel=0.1)
+    gaps = []
+    for steps in (60, 30):
+        for _ in range(steps):
+            features = step()
+        gaps.append(np.abs(features - model(image, training=False)).max())
+    assert gaps[1] < 0.005 * np.abs(features).max()
+    assert gaps[1] == pytest.approx(0.9**30 * gaps[0], rel=0.1)
 
 
 @pytest.mark.parametrize(
     ("normalization", "axis"),
-    [("batch", 0), pytest.param("group", 1, marks=pytest.mark.long), pytest.param("layer", 1, marks=pytest.mark.long)],
+    [("batch", 0), pytest.param("group", 1, marks=pytest.mark.slow), pytest.param("layer", 1, marks=pytest.mark.long)],
 )
 def test_features_are_normalized_before_their_activation(build, normalization, axis, pixels):
     """Six units are one group. The variance comes short of 1 by Keras's epsilon of 0.001."""
@@ -158,7 +165,7 @@ def test_features_are_normalized_before_their_activation(build, normalization, a
     np.testing.assert_allclose(bent(image, training=True), np.maximum(features, 0.0), atol=1e-5)
 
 
-@pytest.mark.parametrize("normalization", cases(["layer", "group", None], "layer"))
+@pytest.mark.parametrize("normalization", cases(["layer", "group", None], "layer", others="slow"))
 def test_other_normalizations_see_one_example_at_a_time(build, normalization, pixels):
     model = build((16, 16, 1), normalization=normalization)
     image = pixels(4, 16, 16, 1)
@@ -196,7 +203,7 @@ def test_saved_and_loaded_it_is_the_same(build, pixels, tmp_path):
 
 # Every layer is stock Keras's, whose export Keras tests.
 @pytest.mark.long
-@pytest.mark.parametrize("build", cases(NAMES, "inception", others="slow"), indirect=True)
+@pytest.mark.parametrize("build", cases(NAMES, "resnet", others="slow"), indirect=True)
 def test_exported_it_is_the_same(build, pixels, tmp_path):
     model = settle(build((16, 16, 1)))
     model.export(tmp_path / "saved", verbose=False)
@@ -206,7 +213,7 @@ def test_exported_it_is_the_same(build, pixels, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("build", cases(NAMES, "inception", "resnet", others="slow"), indirect=True)
+@pytest.mark.parametrize("build", cases(NAMES, "inception", others="slow"), indirect=True)
 def test_xla_and_graph_agree(build, pixels):
     model = settle(build((16, 16, 1)))
     image = tf.constant(pixels(4, 16, 16, 1))

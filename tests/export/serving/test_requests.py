@@ -54,7 +54,7 @@ def assert_same(left, right):
 def served_pets(tmp_path_factory):
     """Two versions that differ, served by a stand-in, and the ready requests for the newer one."""
     folder = tmp_path_factory.mktemp("served")
-    served.exported(folder / "pets", seed=9)
+    kmtl.export.saved_model(served.model(seed=9), folder / "pets")
     version = served.exported(folder / "pets")
     policy = {"versions": "all", "labels": {"stable": 1, "canary": 2}}
     files = config.serving_config(folder / "pets", folder / "server", **policy)
@@ -226,8 +226,9 @@ def test_image_files_of_the_users_own(served_pets, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path):
-    version = kmtl.export.saved_model(served.model(), tmp_path / "odd name")
+def test_all_that_is_wrong_is_told_at_once(served_pets, tmp_path):
+    version = tmp_path / "odd name" / "1"
+    shutil.copytree(served_pets[3].parent / "pets" / "1", version)
     (tmp_path / "note").touch()
     with pytest.raises(ValueError, match="name for addresses, got 'odd name'") as caught:
         requests.request_examples(version, np.ones((2, 2)), tmp_path / "note", host="a b", rest_port=0)
