@@ -79,6 +79,35 @@ class IntervalOutput(Output):
         truth = np.where(np.asarray(self.present(values)), values, np.nan).astype("float64")
         return truth.reshape(-1, elements_of(elements)), given.reshape(-1, elements_of(elements))
 
+    def example_errors(self, labels: Any, outputs: Any) -> Any:
+        """How far each example's output is from its label, to find the best and the worst ones.
+
+        Of a task that gives probabilities of classes `-log p` of the label, in nats; of one of values the distance in
+        the label's unit; the mean over elements and places.
+
+        Args:
+            labels: Array `(n, *label_shape)`, missing elements as `missing` says.
+            outputs: Array `(n, *output_shape)`.
+
+        Returns:
+            `(n,)`, NaN of an example without a label; None of a kind that has neither.
+        """
+        probabilities = self.class_probabilities(np.asarray(outputs, "float64"))
+        if probabilities is not None:
+            truth = np.asarray(labels).reshape(probabilities.shape[:-1])
+            there = np.asarray(self.present(truth))
+            own = np.take_along_axis(np.asarray(probabilities), np.where(there, truth, 0)[..., None], axis=-1)[..., 0]
+            values = np.where(there, -np.log(np.maximum(own, np.finfo("float32").tiny)), np.nan)
+        else:
+            pair = self.compared_values(labels, outputs)
+            if pair is None:
+                return None
+            values = np.abs(pair[1] - pair[0])
+        rows = values.reshape(len(labels), -1)
+        known = np.isfinite(rows)
+        counts = known.sum(axis=1)
+        return np.where(counts > 0, np.where(known, rows, 0.0).sum(axis=1) / np.maximum(counts, 1), np.nan)
+
     def intervals(self, outputs: Any) -> dict[float, tuple[Any, Any]]:
         """The intervals that an output tells, by the share of labels that each is to hold; none unless a kind has some.
 

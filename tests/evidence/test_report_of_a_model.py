@@ -8,7 +8,7 @@ from kinds import KINDS
 
 import kmtl
 from kmtl.evidence import report
-from kmtl.evidence.reports.extreme_samples import Extremes, example_errors
+from kmtl.evidence.reports.extreme_samples import Extremes
 from kmtl.evidence.reports.layer_conflicts import layer_cosines, layer_gramians, layer_picture
 from kmtl.evidence.reports.reliability import reliability, reliability_picture
 from kmtl.evidence.reports.residuals import residual_picture, residuals
@@ -80,9 +80,9 @@ def test_who_is_too_sure_is_told_and_chance_is_not():
 
 def test_errors_of_examples_are_likelihoods_of_classes_and_distances_of_values():
     outputs = np.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])
-    np.testing.assert_allclose(example_errors(PET, np.array([1, -1]), outputs), [np.log(4), np.nan])
+    np.testing.assert_allclose(PET.example_errors(np.array([1, -1]), outputs), [np.log(4), np.nan])
     np.testing.assert_allclose(
-        example_errors(kmtl.Regression("place", shape=(2,)), np.array([[1.0, np.nan], [0.0, 4.0]]), np.ones((2, 2))),
+        kmtl.Regression("place", shape=(2,)).example_errors(np.array([[1.0, np.nan], [0.0, 4.0]]), np.ones((2, 2))),
         [0.0, 2.0],
     )
 
@@ -190,7 +190,8 @@ def test_every_kind_of_task_is_reported(tmp_path):
     model = kmtl.MultiTaskModel.from_features(image, every, list(tasks.values()))
     made = report(model=model, data=(x, labels), samples=1)
     rows = made.sections[-1].parts[0].frame["task"].str.replace(r"[\[:].*", "", regex=True)
-    # A list of boxes has neither one class nor one value.
-    lists = {task.name for task in tasks.values() if task.kind in ("detection", "relation")}
-    assert set(rows) == {task.name for task in tasks.values()} - lists
+    # A list of boxes has neither one class nor one value; what is drawn of it is chosen by its mistakes.
+    assert set(rows) == {task.name for task in tasks.values()} - {"detection_task"}
+    titles = {picture.title for picture in made.pictures()}
+    assert titles >= {f"Worst predictions of {task.name}" for task in tasks.values()}
     assert made.save(tmp_path / "page.html").stat().st_size > 100_000

@@ -14,37 +14,6 @@ from kmtl.tasks import Task
 Sample = tuple[Any, Any, Any]
 
 
-def example_errors(task: Task, labels: Any, outputs: Any) -> Any:
-    """How far each example's output is from its label; NaN of one without a label.
-
-    Of a task that gives probabilities of classes `-log p` of the label, in nats; of one of values the distance in the
-    label's unit; the mean over elements and places.
-
-    Args:
-        task: The task.
-        labels: `(n, *label_shape)`.
-        outputs: `(n, *output_shape)`.
-
-    Returns:
-        `(n,)`, or None of a task that has neither.
-    """
-    probabilities = task.class_probabilities(np.asarray(outputs, "float64"))
-    if probabilities is not None:
-        truth = np.asarray(labels).reshape(probabilities.shape[:-1])
-        there = np.asarray(task.present(truth))
-        own = np.take_along_axis(np.asarray(probabilities), np.where(there, truth, 0)[..., None], axis=-1)[..., 0]
-        values = np.where(there, -np.log(np.maximum(own, np.finfo("float32").tiny)), np.nan)
-    else:
-        pair = task.compared_values(labels, outputs)
-        if pair is None:
-            return None
-        values = np.abs(pair[1] - pair[0])
-    rows = values.reshape(len(labels), -1)
-    known = np.isfinite(rows)
-    counts = known.sum(axis=1)
-    return np.where(counts > 0, np.where(known, rows, 0.0).sum(axis=1) / np.maximum(counts, 1), np.nan)
-
-
 class Extremes:
     """Keeps the samples of which each task's outputs are nearest to the labels, and those furthest from them.
 
@@ -72,7 +41,7 @@ class Extremes:
         parts = keras.tree.flatten(x)
         named = dict(x) if isinstance(x, Mapping) else dict(zip(self.inputs, parts, strict=True))
         for name, task in self.tasks.items():
-            errors = example_errors(task, labels[name], outputs[name])
+            errors = task.example_errors(labels[name], outputs[name])
             if errors is None or not self.count:
                 continue
             order = np.argsort(errors, kind="stable")[: int(np.isfinite(errors).sum())]

@@ -45,6 +45,26 @@ def hits(found: Kept, objects: Objects, threshold: float) -> Any:
     return ops.while_loop(goes_on, take, start)[2] & (found.classes >= 0)
 
 
+def mistaken_shares(found: Kept, objects: Objects, threshold: float) -> Any:
+    """The share of mistakes of each picture: boxes that find no object, and objects that no box finds.
+
+        1 - 2 hits / (boxes + objects)
+
+    It is 1 - F1. Of a picture without boxes and without objects it is 0.
+
+    Args:
+        found: Boxes, best first.
+        objects: The objects.
+        threshold: The least overlap of a hit.
+
+    Returns:
+        `(batch,)`.
+    """
+    good = ops.sum(ops.cast(hits(found, objects, threshold), "float32"), axis=-1)
+    number = ops.cast(found.count, "float32") + ops.sum(ops.cast(objects.there, "float32"), axis=-1)
+    return ops.where(number > 0, 1.0 - 2.0 * good / ops.maximum(number, 1.0), 0.0)
+
+
 def curve_area(good: Any, bad: Any, number: Any) -> Any:
     """Average precision of each class from boxes counted by score: the mean of the best precision from each recall on.
 

@@ -11,7 +11,7 @@ from kmtl._checks import Refusals, is_number, near, refusal, require, sizes, who
 from kmtl.tasks.base import Task
 from kmtl.tasks.class_names import named_classes
 from kmtl.tasks.class_options import checked_names
-from kmtl.tasks.detection.average_precision import RANKED_FROM, MeanAveragePrecision
+from kmtl.tasks.detection.average_precision import RANKED_FROM, MeanAveragePrecision, mistaken_shares
 from kmtl.tasks.detection.box_label import BoxLabel, check_format
 from kmtl.tasks.detection.coco_evaluation import AveragePrecision, average_precision
 from kmtl.tasks.detection.drawn_boxes import draw_boxes, line_of_boxes
@@ -260,6 +260,11 @@ class Detection(BoxLabel, Task):
         """None: which box answers for an object depends on the outputs."""
         del labels
         return []
+
+    def example_errors(self, labels: Any, outputs: Any) -> Any:
+        """The share of mistakes, 1 - F1 at an overlap of 0.5, of each picture; NaN where its label is missing."""
+        errors = mistaken_shares(self.kept(outputs), self.layout.objects(labels), 0.5)
+        return np.where(np.isnan(labels).any(axis=(1, 2)), np.nan, np.asarray(errors, "float64"))
 
     def describe(self, label: Any, output: Any) -> str:
         """Objects of the label and of the output, and how well they agree: `boxes 3 → 2, 0.92 mean IoU`."""

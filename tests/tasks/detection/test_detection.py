@@ -189,3 +189,15 @@ def test_boxes_are_drawn_and_told():
     assert task.describe(label[0], output[0]) == "boxes 2 → 1, 0.80 mean IoU"
     assert task.describe(np.full((2, 5), np.nan), output[0]) == "boxes ? → 1"
     assert task.describe(np.full((2, 5), -1.0), output[0]) == "boxes 0 → 1"
+
+
+def test_an_error_is_the_share_of_boxes_and_objects_that_do_not_meet():
+    task = kmtl.Detection("boxes", 2, grid=2)
+    places = [[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]]
+    labels = task.labels([places, places, [], None], [[0, 1], [0, 0], [], None])
+    outputs = np.array(task.layout.encoded(task.labels([places] * 4, [[0, 1]] * 4)))
+    outputs[0, 1, 1, 4] = 0.1  # below what is read: one of two objects is found, by one box
+    # The second picture's second box is of another class; the third has no object, the fourth no label.
+    np.testing.assert_allclose(task.example_errors(labels, outputs), [1 - 2 / 3, 1 - 2 / 4, 1.0, np.nan])
+    outputs[..., 4::5] = 0.0
+    assert task.example_errors(labels[2:3], outputs[2:3]) == [0.0]
