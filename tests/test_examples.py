@@ -16,15 +16,15 @@ import pytest
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 NUMBER = re.compile(r"[+-]?\d+\.\d+")
 # Of losses and metrics of Keras and kmtl, which are seen in graphs elsewhere.
-OF_A_FEW_STEPS = {"click_and_purchase", "diseases", "emobank"}
+OF_A_FEW_STEPS = {"click_and_purchase", "diseases", "emobank", "every_kind", "labels_from_csv", "search_weights"}
 
 
 @pytest.fixture
 def run(prepared, tmp_path):
     """Runs an example in a process of its own, with few examples; what it prints."""
 
-    def printed(name, *launcher, files=()):
-        command = [sys.executable, *launcher, EXAMPLES / f"{name}.py", *files, "--smoke", "--out", tmp_path]
+    def printed(name, *launcher):
+        command = [sys.executable, *launcher, EXAMPLES / f"{name}.py", "--smoke", "--out", tmp_path]
         environment = {**os.environ, "TFDS_DATA_DIR": str(prepared)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -34,17 +34,35 @@ def run(prepared, tmp_path):
 
 
 @pytest.fixture
-def run_here(monkeypatch, capsys):
-    """Runs an example that writes nothing in this process; its names, and the numbers that it prints by row."""
+def main(monkeypatch, capsys):
+    """Runs an example in this process, which has imported what it needs; its names, and what it prints."""
 
-    def found(name):
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", "--smoke"])
+    def found(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments), "--smoke"])
         with pages.eagerly() if name in OF_A_FEW_STEPS else contextlib.nullcontext():
             names = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
-        rows = (re.split(r" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines())
+        return names, capsys.readouterr().out
+
+    return found
+
+
+@pytest.fixture
+def run_here(main):
+    """An example that writes nothing: its names, and the numbers that it prints by row."""
+
+    def found(name):
+        names, printed = main(name)
+        rows = (re.split(r" {2,}", line.strip()) for line in printed.splitlines())
         return names, {row[0]: [float(number) for cell in row[1:] for number in NUMBER.findall(cell)] for row in rows}
 
     return found
+
+
+@pytest.fixture
+def write_here(main, prepared, tmp_path, monkeypatch):
+    """An example that writes files: what it prints."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
+    return lambda name, *files: main(name, *files, "--out", tmp_path)[1]
 
 
 def is_picture(path):
@@ -78,8 +96,8 @@ def test_many_workers(run, tmp_path):
 
 
 @pytest.mark.long
-def test_export_forms(run, tmp_path):
-    printed = run("export_forms")
+def test_export_forms(write_here, tmp_path):
+    printed = write_here("export_forms")
     for words in ("SavedModel of", "LiteRT of", "ONNX of", "JPEG files in, labels out", "image_bytes"):
         assert words in printed
     assert (tmp_path / "digit_poses_float32.tflite").exists()
@@ -88,16 +106,16 @@ def test_export_forms(run, tmp_path):
 
 
 @pytest.mark.long
-def test_intent_and_slots(run, tmp_path):
-    printed = run("intent_and_slots")
+def test_intent_and_slots(write_here, tmp_path):
+    printed = write_here("intent_and_slots")
     assert re.search(r"on 20 test sentences: intent \d\.\d{4}, slots F1 \d\.\d{4}", printed)
     assert len(re.findall(r"^'.*': (?:PlayMusic|GetWeather)\(.*\)$", printed, re.MULTILINE)) == 3
     assert (tmp_path / "intent_and_slots" / "1" / "saved_model.pb").exists()
 
 
 @pytest.mark.long
-def test_trade_off(run, tmp_path):
-    printed = run("trade_off")
+def test_trade_off(write_here, tmp_path):
+    printed = write_here("trade_off")
     for words in ("21 points in", "steps make the favoured task worse", "knee: {'digit':", "with each request"):
         assert words in printed
     assert is_picture(tmp_path / "front.png")
@@ -106,9 +124,9 @@ def test_trade_off(run, tmp_path):
 
 
 @pytest.mark.long
-def test_search_weights(run, tmp_path):
+def test_search_weights(write_here, tmp_path):
     # Ten models of a few steps each: what a graph changes, tests/search sees.
-    printed = run("search_weights", "-m", "eagerly")
+    printed = write_here("search_weights")
     for words in ("best is trial", "equal weights", "uncertainty", "found weights"):
         assert words in printed
     assert is_picture(tmp_path / "trials.png")
@@ -125,15 +143,14 @@ def test_trackers(run, tmp_path):
 
 
 @pytest.mark.long
-def test_digit_files_and_labels_from_csv(run, tmp_path):
-    assert run("digit_files") == f"120 rows in {tmp_path / 'labels.csv'}\n"
+def test_digit_files_and_labels_from_csv(write_here, tmp_path):
+    assert write_here("digit_files") == f"120 rows in {tmp_path / 'labels.csv'}\n"
     frame = pd.read_csv(tmp_path / "labels.csv")
     assert {path.name for path in tmp_path.glob("*.png")} == set(frame["file"])
     shares = frame[["digit", "angle", "row"]].isna().mean()
     assert ((shares > 0.3) & (shares < 0.7)).all()
     assert set(frame["digit"].dropna()) == set(range(10))
-    # A dozen models of a few steps each.
-    printed = run("labels_from_csv", "-m", "eagerly", files=[tmp_path / "labels.csv"])
+    printed = write_here("labels_from_csv", tmp_path / "labels.csv")
     for place in (tmp_path / "report.html", tmp_path / "digits" / "1" / "saved_model.pb"):
         assert place.exists()
         assert str(place).removesuffix("/saved_model.pb") in printed
@@ -176,8 +193,8 @@ def test_click_and_purchase(run_here):
 
 
 @pytest.mark.long
-def test_every_kind(run, tmp_path):
-    printed = run("every_kind", "-m", "eagerly")
+def test_every_kind(write_here, tmp_path):
+    printed = write_here("every_kind")
     told = {path.name for path in tmp_path.iterdir()}
     assert all(f"{tmp_path / name}" in printed for name in told)
     # The page shows these, and each of them is committed.
@@ -269,4 +286,5 @@ def test_every_example_is_run():
     # That of the server runs against a stand-in for it, in tests/export/serving.
     here = pathlib.Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):
-        assert path.stem == "serve" or f'run("{path.stem}"' in here or f'run_here("{path.stem}")' in here
+        ways = (f'{way}("{path.stem}"' for way in ("run", "run_here", "write_here"))
+        assert path.stem == "serve" or any(way in here for way in ways)
