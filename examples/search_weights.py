@@ -20,7 +20,7 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="a few batches, to see that everything runs")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("saved_models/search"), help="where files go")
     options = parser.parse_args()
-    splits = ("train[:128]", "validation[:64]", "test[:64]") if options.smoke else None
+    splits = ("train[:64]", "validation[:32]", "test[:32]") if options.smoke else None
     train, validation, test = kmtl.data.load("digit_poses", splits=splits)
     tasks, epochs, candidates = kmtl.data.tasks("digit_poses"), 3 if options.smoke else 6, 3 if options.smoke else 20
 

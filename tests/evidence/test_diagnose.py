@@ -123,10 +123,10 @@ def test_the_weight_of_a_balancer_is_told_and_missing_labels_are_left_out():
 
     settled = problem._replace(build=balanced, train=(problem.train[0], labels))
     with pages.eagerly():
-        diagnosis = diagnosed(settled, 2, epochs=4, batch_size=128)
+        diagnosis = diagnosed(settled, 1, epochs=4, batch_size=128)
     weights = np.array([diagnosis.tasks[name].weight for name in ("zoo", "ant")])
     # Weights of a balancer sum to K; static ones of a half multiply them.
-    assert weights.sum(axis=0) == pytest.approx([1.0, 1.0], rel=0.1)
+    assert weights.sum(axis=0) == pytest.approx([1.0], rel=0.1)
     # Each gradient counts its direction alone.
     assert diagnosis.tasks["zoo"].share.mean() == pytest.approx(0.5, abs=0.1)
     assert np.isfinite(diagnosis.pairs[0].cosines).all()

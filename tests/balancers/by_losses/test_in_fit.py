@@ -24,7 +24,7 @@ def losses_of(history, epoch):
 @pytest.mark.long
 def test_averages_are_those_of_the_logs():
     balancer = DWA()
-    _, history = trained(balancer)
+    _, history = trained(balancer, run_eagerly=True)
     expected = np.stack([losses_of(history, 1), losses_of(history, 2)], axis=1)
     np.testing.assert_allclose(balancer.memory.numpy(), expected, rtol=1e-5)
 
@@ -32,14 +32,14 @@ def test_averages_are_those_of_the_logs():
 @pytest.mark.long
 def test_the_nadir_is_of_the_last_epoch_of_the_warm_up():
     balancer = STCH(warmup=2)
-    _, history = trained(balancer)
+    _, history = trained(balancer, run_eagerly=True)
     np.testing.assert_allclose(balancer.nadir.numpy(), losses_of(history, 1), rtol=1e-5)
 
 
 @pytest.mark.long
 def test_indicators_are_those_of_validation():
     balancer = DTP(kpi={"alive": "loss"})
-    _, history = trained(balancer)
+    _, history = trained(balancer, run_eagerly=True)
     assert balancer.measured.numpy().tolist() == [1.0] * 4
     assert balancer.indicators.numpy()[0] == pytest.approx(history["val_species_accuracy"][-1])
     first = balancer.first.total.numpy() / balancer.first.number.numpy()
@@ -58,7 +58,7 @@ def test_the_second_look_moves_the_logits_once_a_step():
 @pytest.mark.long
 def test_labels_are_counted():
     balancer = LabelCount()
-    trained(balancer, epochs=2)
+    trained(balancer, epochs=2, run_eagerly=True)
     _, y = toys.examples(hidden=0.3)
     counts = [int(task.present(y[task.name]).reshape(24, -1).any(axis=1).sum()) for task in toys.tasks()]
     np.testing.assert_array_equal(balancer.labels.numpy(), 2 * np.array(counts))

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from kmtl.balancers.adam import adam_step
@@ -19,8 +20,9 @@ MIXED = [Regression("zebra"), BinaryClassification("ant"), MultiLabel("mole", 2)
 def settled(tasks, method=Uncertainty):
     balancer = method(learning_rate=0.05, scale="paper")
     balancer.prepare(tasks)
+    weigh = tf.function(lambda: balancer.weigh(losses=ops.array(LOSSES)))
     for _ in range(400):
-        weights = balancer.weigh(losses=ops.array(LOSSES))
+        weights = weigh()
     return balancer, np.asarray(weights)
 
 
