@@ -113,7 +113,7 @@ def test_full_doubt_and_gain_is_bfgs():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", cases(["mgda", "nash", "dual_projection"], "mgda"))
+@pytest.mark.parametrize("name", cases(["mgda", "nash", "dual_projection"], "mgda", others="slow"))
 def test_noise_leaves_the_mean_direction_and_stays_bounded(name):
     random, gradients, solve = np.random.default_rng(5), drawn("conflicting", 5), SOLVERS[name]
     lengths = np.linalg.norm(gradients, axis=1)

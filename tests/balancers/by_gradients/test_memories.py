@@ -115,8 +115,11 @@ def test_moco_comes_to_the_min_norm_point_of_steady_gradients():
     balancer = MoCo(scale="paper", gamma=1.0, gamma_decay=0.0)
     rows = np.array([[1.0, 0.0], [0.6, 0.8]], "float32") * [[5.0], [0.1]]
     losses = np.array([1.0, 0.5])
+    given = {"losses": ops.array(losses, "float32"), "present": ops.array([True, True])}
+    balancer.prepare(TASKS[:2], size=2)
+    combined = tf.function(lambda: balancer.combine(ops.array(rows, "float32"), **given))
     for _ in range(200):
-        direction = step(balancer, rows.astype("float32"), losses.astype("float32"), (True, True))
+        direction = combined()
     units = rows / np.linalg.norm(rows, axis=1, keepdims=True) * losses[:, None]
     share = np.clip((units[1] - units[0]) @ units[1] / np.sum((units[0] - units[1]) ** 2), 0, 1)
     np.testing.assert_allclose(direction, share * units[0] + (1 - share) * units[1], atol=1e-3)
