@@ -180,7 +180,7 @@ def test_curves_of_a_recipe_are_those_of_the_stage_that_has_the_task():
     assert alone.logged("kind_accuracy") == [0.5]
 
 
-def dataset(count=48, seed=0):
+def dataset(count=24, seed=0):
     """Images whose brightness tells everything, so that one epoch learns something."""
     random = np.random.default_rng(seed)
     x = random.random((count, 8, 8, 1)).astype("float32")
