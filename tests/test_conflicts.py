@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toys import assert_same_weights, compiled, examples
 
-from kmtl.balancers import UPGrad
+from kmtl.balancers import Unit, UPGrad
 
 X, Y = examples(24, hidden=0.4, seed=5)
 NAMES = ["species", "alive", "box", "age"]
@@ -47,3 +47,16 @@ def test_tracking_changes_no_weight_of_a_gramian_method(options):
     assert_same_weights(tracked, plain, rtol=1e-6, atol=1e-7)
     assert logs["solver_failures"] == 0
     assert np.isfinite(logs["age_gradient_norm"]) == ("update_every" not in options)
+
+
+def test_gradients_that_are_looked_at_are_the_tasks_own_where_features_are_balanced():
+    balancer = Unit(level="features", smoothing=0.5)
+    model, plain = compiled(balancer=balancer), compiled(run_eagerly=True)
+    model.fit(X, Y, batch_size=12, verbose=0)
+    plain.set_weights(model.get_weights())
+    state = [variable.numpy() for variable in balancer.variables]
+    found, expected = (one.gramians(X, Y, batches=1, batch_size=24) for one in (model, plain))
+    np.testing.assert_allclose(found.grams, expected.grams, rtol=1e-4)
+    np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-5)
+    for variable, value in zip(balancer.variables, state, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)

@@ -110,12 +110,12 @@ class Step:
         self.report(seen, known, balanced)
         return tf.constant(0.0)
 
-    # The pass.
-
     def forward(self, batch: Sequence[Any], *, training: bool = True, gated: bool = False) -> Pass:
         """One forward pass and its losses; in an evaluation the sums alone, which nothing crosses replicas for."""
         x, labels, sample_weight = batch
-        with at_rest(self.model.borrowed_forks):
+        # Forks balance in a step alone: gradients that are looked at are the tasks' own.
+        balancing = self.model.forks if self.setup.route == "features" and not gated else []
+        with at_rest([*self.model.borrowed_forks, *balancing]):
             outputs = self.outputs(x, training=training)
         examples = [group.examples(labels, outputs, sample_weight) for group in self.setup.groups]
         gates = [gradients.Gate() for _ in self.setup.places] if gated else []
