@@ -14,9 +14,9 @@ from kmtl.model.compile_like import compile_like
 from kmtl.model.graph import layers_behind
 from kmtl.training.builds import Build, refuse_build
 
-# What tells how wide a layer of Keras is, in its configuration.
-_WIDTHS = ("units", "filters", "output_dim")
-_FIX = "Give `build` a parameter that multiplies the widths of its trunk: def build(tasks, width=1.0): ..."
+# What tells how wide a layer of Keras or of ours is, in its configuration.
+_WIDTHS = ("units", "filters", "output_dim", "width")
+_FIX = "Give it a parameter that multiplies the widths of its trunk: build(tasks, width=1.0)."
 # How near below a number of weights a trunk is to come, and in how many tries.
 _NEAR, _TRIES = 0.03, 12
 
@@ -176,7 +176,8 @@ def _refuse_trained(build: Callable[..., Any], tasks: Sequence[Any]) -> None:
         raise ValueError(
             refusal("widened", "build", "must have trainable layers of a width that tasks share", got, _FIX)
         )
-    if any(np.array_equal(one, other) for one, other in zip(*kernels, strict=True)):
+    # One that starts at zero, as an embedding may, is not drawn, and has learned nothing either.
+    if any(np.ptp(one) and np.array_equal(one, other) for one, other in zip(*kernels, strict=True)):
         rule = "must make a trunk that starts from drawn weights"
         raise ValueError(refusal("widened", "build", rule, words("one that comes with its weights"), _FIX))
 

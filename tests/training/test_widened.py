@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 import kmtl
@@ -99,8 +100,42 @@ def test_of_all_widths_that_are_looked_at_build_makes_one_model():
     assert widened(counting, factor)(TASKS).layers[1].units == 24
 
 
+def test_a_trunk_of_a_table_is_widened_though_its_categories_start_at_zero():
+    frame = pd.DataFrame({"age": np.arange(8.0), "town": ["a", "b"] * 4})
+    columns = kmtl.trunks.Columns.of(frame)
+
+    def table(tasks):
+        inputs = columns.inputs()
+        features = kmtl.trunks.table(inputs, columns, widths=(16, 8))
+        model = kmtl.MultiTaskModel.from_features(inputs, features, tasks)
+        model.compile("adam")
+        return model
+
+    plain = table(TASKS).count_params()
+    factor = width_for(table, TASKS, 3 * plain)
+    assert 2 * plain < widened(table, factor)(TASKS).count_params() <= 3 * plain
+
+
+@pytest.mark.parametrize(
+    "encoder", [{"affixes": True}, {"depth": 1, "encoder": "transformer"}], ids=["convolution", "transformer"]
+)
+def test_a_trunk_of_text_is_widened_with_what_its_words_end_in(encoder):
+    def text(tasks):
+        given = keras.Input((), dtype="string", name="text")
+        features = kmtl.trunks.text(given, ["red", "blue"], tokens=4, width=16, **encoder)
+        model = kmtl.MultiTaskModel.from_features(given, features, tasks)
+        model.compile("adam")
+        return model
+
+    plain = text(TASKS).count_params()
+    factor = width_for(text, TASKS, 3 * plain)
+    made = widened(text, factor)(TASKS)
+    assert 2 * plain < made.count_params() <= 3 * plain
+    assert np.isfinite(made(np.array(["red rose", "blue"]))["kind"]).all()
+
+
 def test_trained_weights_and_fixed_sizes_are_refused_with_the_way_out():
-    kernel = np.ones((4, 16), "float32")
+    kernel = np.linspace(-1, 1, 64, dtype="float32").reshape(4, 16)
 
     def trained(tasks):
         row = keras.Input((4,), name="row")

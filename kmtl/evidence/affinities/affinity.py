@@ -61,7 +61,7 @@ def affinity(
             where there are two or more, else over what one training shows.
         batches: Of `"gradient"` and `"lookahead"`: how many are looked at, the first ones of a model's data, or spread
             over each training.
-        rows: Of the other kinds: how many are read. None: 5000 for associations, 512 for features, 256 for surrogates.
+        rows: Of the other kinds: how many are read. None: 5000 for associations, 512 for features, 1000 for surrogates.
         rate: Of `"lookahead"`: the step; None takes the learning rate of the optimizer.
         measure: Of `"representation"`: `"cka"` or `"rsa"`.
         layer: Of `"representation"`: the layer whose output is compared, in all models by the same name; None takes

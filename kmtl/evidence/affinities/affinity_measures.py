@@ -19,7 +19,7 @@ from kmtl.training.builds import Build
 from kmtl.training.trainer import Trainer
 
 # Rows that are read where nobody says how many.
-_ROWS = {"label": 5000, "output": 5000, "representation": 512, "surrogate": 256}
+_ROWS = {"label": 5000, "output": 5000, "representation": 512, "surrogate": 1000}
 # Subsets of tasks whose losses are estimated.
 _SUBSETS = 1000
 
