@@ -109,15 +109,7 @@ def _task(task: Any, tensor: Any) -> dict[str, Any]:
     shape = list(tensor.shape[1:])
     if task is None:
         return {"kind": None, "shape": shape, "meaning": None, "label_names": None, "unit": "", "threshold": None}
-    names = None if task.label_names is None else list(task.label_names)
-    return {
-        "kind": task.kind or None,
-        "shape": shape,
-        "meaning": task.meaning,
-        "label_names": names,
-        "unit": task.unit,
-        "threshold": list(task.threshold) if isinstance(task.threshold, tuple) else task.threshold,
-    }
+    return {**task.output_description(), "shape": shape}
 
 
 def _number(value: Any) -> float | None:

@@ -79,6 +79,16 @@ class IntervalOutput(Output):
         truth = np.where(np.asarray(self.present(values)), values, np.nan).astype("float64")
         return truth.reshape(-1, elements_of(elements)), given.reshape(-1, elements_of(elements))
 
+    def output_description(self) -> dict[str, Any]:
+        """What a reader of an exported output must know besides its shape, as JSON holds it."""
+        return {
+            "kind": self.kind or None,
+            "meaning": self.meaning,
+            "label_names": None if self.label_names is None else list(self.label_names),
+            "unit": self.unit,
+            "threshold": list(self.threshold) if isinstance(self.threshold, tuple) else self.threshold,
+        }
+
     def example_errors(self, labels: Any, outputs: Any) -> Any:
         """How far each example's output is from its label, to find the best and the worst ones.
 

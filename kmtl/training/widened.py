@@ -50,7 +50,7 @@ def widened(build: Callable[..., Any], factor: float = 1.0, *, hidden: int | Seq
     A `build(tasks, width=1.0)` is called with the factor. Of any other the model is made, and then made again from its
     configuration with other `units`, `filters` and sizes of embeddings in the trainable layers that all tasks share;
     heads, frozen layers and models inside the model stay as they are. Widths stay multiples of the power of two, at
-    most 8, that they are multiples of.
+    most 4, that they are multiples of.
 
     Args:
         build: `build(tasks)` or `build(tasks, width=...)`, which makes a compiled `MultiTaskModel`.
