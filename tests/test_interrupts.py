@@ -1,4 +1,4 @@
-"""Ctrl-C while a step is traced waits for the end of it; a second one does not."""
+"""Ctrl-C in a training waits for the end of a step; a second one does not."""
 
 import os
 import signal
@@ -64,6 +64,78 @@ def test_a_first_step_is_traced_and_taken():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     model.fit(X, Y, batch_size=4, verbose=0)
     assert model.optimizer.iterations == 4
+
+
+class PressedAt(keras.callbacks.Callback):
+    """Presses Ctrl-C at the start or end of a batch, so many times at once; tells whether it went on after that."""
+
+    def __init__(self, hook, batch, times=1):
+        super().__init__()
+        self.batch, self.times, self.went_on = batch, times, False
+        setattr(self, hook, self.look)
+
+    def look(self, batch, logs=None):
+        del logs
+        if batch == self.batch:
+            for _ in range(self.times):
+                press()
+            self.went_on = True
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model whose functions are traced."""
+    model = model_of(keras.layers.Identity())
+    model.fit(X, Y, batch_size=4, verbose=0, validation_data=(X, Y))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("hook", "batch", "steps"),
+    [("on_train_batch_begin", 1, 1), ("on_train_batch_end", 1, 2), ("on_test_batch_begin", 1, 3)],
+)
+def test_one_in_a_callback_takes_effect_before_the_next_step(trained, hook, batch, steps):
+    before, pressed = int(trained.optimizer.iterations), PressedAt(hook, batch)
+    with pytest.raises(KeyboardInterrupt):
+        trained.fit(X, Y, batch_size=4, epochs=9, verbose=0, validation_data=(X, Y), callbacks=[pressed])
+    assert trained.optimizer.iterations - before == steps
+    assert pressed.went_on
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_two_in_a_callback_do_not_wait(trained):
+    pressed = PressedAt("on_train_batch_end", 0, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        trained.fit(X, Y, batch_size=4, verbose=0, callbacks=[pressed])
+    assert not pressed.went_on
+
+
+def test_one_in_the_last_callback_takes_effect_at_the_end(trained):
+    pressed = PressedAt("on_epoch_end", 1)
+    with pytest.raises(KeyboardInterrupt):
+        trained.fit(X, Y, batch_size=4, epochs=2, verbose=0, callbacks=[pressed])
+    assert pressed.went_on
+
+
+def test_a_long_look_at_the_data_is_left():
+    class Rows(keras.utils.PyDataset):
+        read = 0
+
+        def __len__(self):
+            return 100
+
+        def __getitem__(self, place):
+            self.read += 1
+            if place == 2:
+                press()
+            return X, Y
+
+    rows = Rows()
+    model = model_of(keras.layers.Identity())
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(rows, verbose=0)
+    assert rows.read <= 4
+    assert model.optimizer.iterations == 0
 
 
 def test_a_second_one_goes_through_at_once():

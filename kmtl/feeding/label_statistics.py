@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from kmtl._checks import Refusals, refusal, words
+from kmtl._interrupts import release_interrupts
 from kmtl.tasks import Task, TaskSpace
 
 INPUT_RULE = "must be finite"
@@ -50,6 +51,7 @@ class DataStatistics:
         """Gathers the statistics of an iterable of `(inputs, labels)`, with or without weights."""
         found = cls(tasks)
         for batch in batches:
+            release_interrupts()
             found.update(*batch)
             found.batches += 1
         return found

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kmtl._interrupts import hold_interrupts
+from kmtl._interrupts import hold_interrupts, release_interrupts
 from kmtl.feeding.plan import Progress
 from kmtl.joint_terms import REAL
 from kmtl.tasks import Task
@@ -26,6 +26,7 @@ def train_function(model: Any, run: Callable[[Any], Any], progress: Callable[[],
     first = [] if model.run_eagerly else [hold_interrupts]
 
     def function(iterator: Any) -> dict[str, Any]:
+        release_interrupts()
         most, now = model.steps_per_execution, progress()
         number = most if now is None else now.next(most)
         if now is not None and not number:
@@ -33,7 +34,19 @@ def train_function(model: Any, run: Callable[[Any], Any], progress: Callable[[],
             now.logs = now.logs or model.get_metrics_result()
             return now.logs
         with first.pop()() if first else nullcontext():
-            return run(iterator if number == most else itertools.islice(iterator, number))
+            logs = run(iterator if number == most else itertools.islice(iterator, number))
+        release_interrupts()
+        return logs
+
+    return function
+
+
+def test_function(run: Callable[[Any], Any]) -> Any:
+    """Makes the function that `evaluate` calls with an iterator; a Ctrl-C in `fit` takes effect before an execution."""
+
+    def function(iterator: Any) -> dict[str, Any]:
+        release_interrupts()
+        return run(iterator)
 
     return function
 

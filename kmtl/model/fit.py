@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kmtl._interrupts import hold_interrupts
 from kmtl._replicas import is_many_machines, of_first
 from kmtl.callbacks.backup import BackupAndRestore
 from kmtl.callbacks.balancer_events import BalancerListener
@@ -18,7 +19,22 @@ from kmtl.model import onednn
 from kmtl.model.loop_arguments import check_loop
 
 
-def train(
+def train(model: Any, *args: Any, **options: Any) -> Any:
+    """Trains a model by Keras's `fit`, after one look at the data; in a graph Ctrl-C waits for the end of a step.
+
+    Args:
+        model: A compiled `MultiTaskModel`.
+        *args: Keras's `fit` of this model, and the data.
+        **options: As in `fit`.
+
+    Returns:
+        A `keras.callbacks.History`.
+    """
+    with contextlib.nullcontext() if model.run_eagerly else hold_interrupts():
+        return _train(model, *args, **options)
+
+
+def _train(
     model: Any,
     keras_fit: Callable[..., Any],
     data: tuple[Any, Any, Any],
@@ -35,28 +51,7 @@ def train(
     check: bool | int,
     **options: Any,
 ) -> Any:
-    """Trains a model by Keras's `fit`, after one look at the data.
-
-    Args:
-        model: A compiled `MultiTaskModel`.
-        keras_fit: Keras's `fit` of this model.
-        data: `(x, y, sample_weight)`.
-        batch_size: As in `fit`, as all that follow.
-        epochs: Last epoch.
-        callbacks: The user's.
-        shuffle: Whether arrays are shuffled.
-        validation_split: Share of arrays.
-        validation_data: Data.
-        class_weight: By task.
-        initial_epoch: First epoch.
-        steps_per_epoch: Batches an epoch.
-        check: How much is looked at.
-        **options: What Keras's `fit` takes beside: `verbose`, `validation_steps`, `validation_batch_size`,
-            `validation_freq`.
-
-    Returns:
-        A `keras.callbacks.History`.
-    """
+    """Looks at the data, plans the training, and runs it."""
     inspection, held_out = model.inspection, None
     loop = {"batch_size": batch_size, "epochs": epochs, "initial_epoch": initial_epoch, "callbacks": callbacks}
     check_loop("fit", {**options, **loop, "shuffle": shuffle, "steps_per_epoch": steps_per_epoch})

@@ -14,7 +14,7 @@ from kmtl.callbacks.monitors import ADDED
 from kmtl.feeding import InputForm, Inspection, class_tables
 from kmtl.feeding.plan import Progress
 from kmtl.model.evaluation import evaluate, predict
-from kmtl.model.execution import Execution, predictions, train_function
+from kmtl.model.execution import Execution, predictions, test_function, train_function
 from kmtl.model.fit import train
 from kmtl.model.task_changes import ChangeableGraph
 
@@ -289,10 +289,11 @@ class MultiTaskModel(ChangeableGraph):
 
     def make_test_function(self, force: bool = False) -> Any:
         """Makes the function that `evaluate` calls with an iterator, for one execution."""
-        if not is_replicated(self.distribute_strategy):
-            return super().make_test_function(force)
         if self.test_function is None or force:
-            self.test_function = Execution(self, lambda data: self.test_step(data))
+            super().make_test_function(force=True)
+            replicated = is_replicated(self.distribute_strategy)
+            run = Execution(self, lambda data: self.test_step(data)) if replicated else self.test_function
+            self.test_function = test_function(run)
         return self.test_function
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
