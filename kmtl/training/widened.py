@@ -1,22 +1,20 @@
 """A build function whose trunk is wider: what sharing saves, spent."""
 
+import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from kmtl._checks import Refusals, is_number, is_whole, refusal, sizes, words
 from kmtl.model.compile_like import compile_like
-from kmtl.model.graph import layers_behind
 from kmtl.training.builds import Build, refuse_build
+from kmtl.training.trunk_widths import carry_state, drawn_places, remade, scaled, widths_of
 
-# What tells how wide a layer of Keras or of ours is, in its configuration.
-_WIDTHS = ("units", "filters", "output_dim", "width")
-_FIX = "Give it a parameter that multiplies the widths of its trunk: build(tasks, width=1.0)."
 # How near below a number of weights a trunk is to come, and in how many tries.
 _NEAR, _TRIES = 0.03, 12
 
@@ -27,6 +25,7 @@ class Widened:
     def __init__(self, build: Callable[..., Any], factor: float, hidden: tuple[int, ...]) -> None:
         self.build, self.factor, self.hidden = build, factor, hidden
         self._build = Build(build, "widened")
+        self._places: dict[tuple[str, ...], frozenset[int]] = {}
 
     def __call__(self, tasks: Sequence[Any]) -> Any:
         """Makes the model of some tasks, with a wider trunk and deeper heads."""
@@ -34,7 +33,26 @@ class Widened:
         if takes_width(self.build):
             return self.build(deeper, width=self.factor)
         model = self._build(deeper)
-        return model if self.factor == 1 else _wider(model, self.factor)
+        if self.factor == 1:
+            return model
+        made = remade(model, self.places(model, deeper), self.factor)
+        carry_state(model, made)
+        balancer = type(model.balancer).from_config(model.balancer.get_config())
+        return compile_like(made, model, balancer=balancer)
+
+    def places(self, model: Any, tasks: Sequence[Any]) -> frozenset[int]:
+        """Which layers of the trunk have weights that are drawn, found by a second model that is made once.
+
+        Args:
+            model: What the build function made.
+            tasks: Of what tasks.
+        """
+        names = tuple(task.name for task in tasks)
+        if names not in self._places:
+            with _draws_apart():
+                twin = self._build([with_hidden(task, self.hidden) for task in tasks])
+            self._places[names] = drawn_places(model, twin)
+        return self._places[names]
 
     def get_config(self) -> dict[str, Any]:
         """What it is made of, for finished runs that are found again."""
@@ -48,9 +66,10 @@ def widened(build: Callable[..., Any], factor: float = 1.0, *, hidden: int | Seq
     layer in each head and on a longer training (`stretched`), is the one that a model a task has to be held against.
 
     A `build(tasks, width=1.0)` is called with the factor. Of any other the model is made, and then made again from its
-    configuration with other `units`, `filters` and sizes of embeddings in the trainable layers that all tasks share;
-    heads, frozen layers and models inside the model stay as they are. Widths stay multiples of the power of two, at
-    most 4, that they are multiples of.
+    configuration with other `units`, `filters` and sizes of embeddings in the trainable layers that all tasks share,
+    those of wrapped layers and of models inside the model included. Heads stay as they are, and what is frozen or
+    adapted, and models inside the model that come with trained weights, keep what they hold. Widths stay multiples of
+    the power of two, at most 4, that they are multiples of.
 
     Args:
         build: `build(tasks)` or `build(tasks, width=...)`, which makes a compiled `MultiTaskModel`.
@@ -58,7 +77,8 @@ def widened(build: Callable[..., Any], factor: float = 1.0, *, hidden: int | Seq
         hidden: Units of the hidden layers of each head that has none.
 
     Returns:
-        A build function. Where a trunk cannot be made again it refuses, with the way out.
+        A build function. Where a trunk cannot be made again it refuses, with the way out: one that comes with trained
+        weights in layers of its own, or whose shapes fit one width only.
 
     Raises:
         ValueError: If `build` is no such function, or the factor not above 0.
@@ -115,9 +135,6 @@ def width_for(
     """
     if not is_whole(weights) or weights < 1:
         raise ValueError(refusal("width_for", "weights", "must be a whole number of at least 1", weights))
-    if not takes_width(build):
-        _refuse_trained(build, tasks)
-
     counted = _counter(build, tasks, hidden)
     low, high, found = 0.0, math.inf, math.sqrt(weights / counted(1.0))
     for _ in range(_TRIES):
@@ -150,86 +167,27 @@ def _counter(build: Callable[..., Any], tasks: Sequence[Any], hidden: int | Sequ
     """A function that counts the weights at a factor; a model is made only where the factor gives new widths."""
     if takes_width(build):
         return lambda factor: int(widened(build, factor, hidden=hidden)(tasks).count_params())
-    model = widened(build, hidden=hidden)(tasks)
-    configs = [layer.get_config() for layer in _shared_layers(model)]
-    widths = [config[key] for config in configs for key in _WIDTHS if is_whole(config.get(key))]
+    plain = widened(build, hidden=hidden)
+    model = plain(tasks)
+    places = plain.places(model, tasks)
+    widths = widths_of(model, places)
     known = {tuple(widths): int(model.count_params())}
 
     def counted(factor: float) -> int:
         wanted = tuple(scaled(width, factor) for width in widths)
         if wanted not in known:
-            known[wanted] = int(_remade(model, factor).count_params())
+            known[wanted] = int(remade(model, places, factor).count_params())
         return known[wanted]
 
     return counted
 
 
-def _refuse_trained(build: Callable[..., Any], tasks: Sequence[Any]) -> None:
-    """Refuses a trunk whose kernels no seed draws: trained weights have the width that they have."""
-    kernels = []
-    for seed in (0, 1):
-        keras.utils.set_random_seed(seed)
-        model = Build(build, "widened")(tasks)
-        kernels.append([layer.get_weights()[0] for layer in _shared_layers(model) if layer.get_weights()])
-    if not kernels[0]:
-        got = words("a trunk without such a layer")
-        raise ValueError(
-            refusal("widened", "build", "must have trainable layers of a width that tasks share", got, _FIX)
-        )
-    # One that starts at zero, as an embedding may, is not drawn, and has learned nothing either.
-    if any(np.ptp(one) and np.array_equal(one, other) for one, other in zip(*kernels, strict=True)):
-        rule = "must make a trunk that starts from drawn weights"
-        raise ValueError(refusal("widened", "build", rule, words("one that comes with its weights"), _FIX))
-
-
-def _shared_layers(model: Any) -> list[Any]:
-    """The trainable layers of a width that every task's output depends on and that are of no head."""
-    behind = [{id(layer) for layer in layers_behind(model, name)} for name in model.tasks]
-    every = set.intersection(*behind)
-    heads = tuple(f"{name}_" for name in model.tasks)
-
-    def is_trunk(layer: Any) -> bool:
-        own = layer.name in model.tasks or layer.name.startswith(heads) or getattr(layer, "serves_outputs_apart", False)
-        return id(layer) in every and not own and layer.trainable and bool(layer.weights)
-
-    found = [layer for layer in model.layers if is_trunk(layer) and not isinstance(layer, keras.Model)]
-    return [layer for layer in found if any(is_whole(layer.get_config().get(key)) for key in _WIDTHS)]
-
-
-def _wider(model: Any, factor: float) -> Any:
-    """A model of the same form with other widths, compiled alike; new weights are drawn."""
-    balancer = type(model.balancer).from_config(model.balancer.get_config())
-    return compile_like(_remade(model, factor), model, balancer=balancer)
-
-
-def _remade(model: Any, factor: float) -> Any:
-    """A model of the same form with other widths, not compiled."""
-    names = {layer.name for layer in _shared_layers(model)}
-    config = model.get_config()
-    for layer in config["layers"]:
-        # Shapes follow from the new widths.
-        layer.pop("build_config", None)
-        if layer["config"].get("name") in names:
-            sizes = {key: scaled(value, factor) for key, value in layer["config"].items() if key in _WIDTHS}
-            layer["config"] = {**layer["config"], **sizes}
-    known = {type(layer).__name__: type(layer) for layer in model.layers}
+@contextlib.contextmanager
+def _draws_apart() -> Iterator[None]:
+    """What is drawn within leaves no trace in what is drawn behind: initializers draw their seeds from Python's own."""
+    own, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - whose state a build function may use
     try:
-        with keras.saving.CustomObjectScope(known):
-            made = type(model).from_config(config)
-        same = all(made.output[name].shape == tensor.shape for name, tensor in model.output.items())
-    except (ValueError, TypeError, NotImplementedError) as error:
-        told = str(error).strip().splitlines()[0]
-        raise ValueError(refusal("widened", "build", "must make a trunk of any width", words(told), _FIX)) from error
-    if not same:
-        raise ValueError(refusal("widened", "build", "must make heads apart from its trunk", words("others"), _FIX))
-    return made
-
-
-def scaled(width: int, factor: float) -> int:
-    """A width times a factor, a multiple of the power of two, at most 4, that the width is a multiple of.
-
-    >>> scaled(32, 1.3), scaled(10, 1.3), scaled(7, 0.1)
-    (40, 12, 1)
-    """
-    step = math.gcd(width, 4)
-    return max(1, round(width * factor / step)) * step
+        yield
+    finally:
+        random.setstate(own)
+        np.random.set_state(arrays)  # noqa: NPY002 - as above

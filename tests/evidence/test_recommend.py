@@ -200,14 +200,19 @@ def test_more_budget_buys_other_candidates_and_further_seeds(monkeypatch):
     monkeypatch.setattr(race, "step_seconds", lambda *_: 0.01)
 
     def starving(tasks):
-        """Beside others the task `size` gets next to nothing: no joint model holds up on it."""
-        model = build(tasks)
-        weights = {"size": 1e-6} if len(tasks) > 1 else None
-        model.compile(keras.optimizers.SGD(0.1), loss_weights=weights, run_eagerly=True)
+        """Beside others the task `size` sees nothing of the features: no joint model holds up on it."""
+        row = keras.Input((4,), name="row")
+        features = keras.layers.Dense(24, activation="relu")(row)
+        seen = {task.name: features for task in tasks}
+        if len(tasks) > 1:
+            seen["size"] = keras.layers.Rescaling(0.0)(features)
+        model = kmtl.MultiTaskModel.from_features(row, seen, tasks)
+        model.compile(keras.optimizers.Adam(0.1), run_eagerly=True)
         return model
 
     train, validation, test = sets()
-    found = recommend(starving, TASKS, train, validation, test=test, epochs=1, budget=9.0, verbose=0)
+    options = {"test": test, "epochs": 1, "budget": 20.0, "batch_size": 20, "verbose": 0}
+    found = recommend(starving, TASKS, train, validation, **options)
     assert found.serves["size"] == ALONE
     seeds = {row["candidate"]: set() for row in found.tried}
     for row in found.tried:

@@ -48,20 +48,24 @@ class Attempt(NamedTuple):
     cost: float
 
 
-def head_units(build: Callable[..., Any], tasks: Sequence[Task]) -> int:
+def head_units(build: Callable[..., Any], tasks: Sequence[Task], weights: int) -> int:
     """Units of the hidden layer that heads get: half of the features' width, from 16 to 128.
 
     Args:
         build: The user's build function.
         tasks: The tasks.
+        weights: Of the model; where hidden layers would take more than half of them, as behind flattened maps, heads
+            get none, 0.
     """
     model = Build(build, "recommend")(tasks)
     widths = [fork.input.shape[-1] for fork in model.forks if getattr(fork.input, "shape", None)]
-    return int(min(max((max(widths, default=64) or 64) // 2, 16), 128))
+    units = int(min(max((max(widths, default=64) or 64) // 2, 16), 128))
+    deeper = widened(build, hidden=units)(tasks).count_params() - model.count_params()
+    return units if 2 * deeper <= weights else 0
 
 
 def form(build: Callable[..., Any], tasks: Sequence[Task], weights: int, name: str) -> Form:
-    """A joint model with a trunk of so many weights at most, and a hidden layer in each head.
+    """A joint model with a trunk of so many weights at most, and a hidden layer in each head where there is room.
 
     Args:
         build: The user's build function.
@@ -72,20 +76,22 @@ def form(build: Callable[..., Any], tasks: Sequence[Task], weights: int, name: s
     Raises:
         ValueError: If the trunk cannot be widened to it.
     """
-    hidden = head_units(build, tasks)
+    hidden = head_units(build, tasks, weights) or ()
     made = Balanced(widened(build, width_for(build, tasks, weights, hidden=hidden), hidden=hidden))
     return Form(name, made, int(made(tasks).count_params()))
 
 
-def unwidened(build: Callable[..., Any], tasks: Sequence[Task]) -> Form:
-    """A joint model on the trunk as it is, with a hidden layer in each head.
+def unwidened(build: Callable[..., Any], tasks: Sequence[Task], weights: int) -> Form:
+    """A joint model on the trunk as it is, with a hidden layer in each head where there is room.
 
     Args:
         build: The user's build function.
         tasks: The tasks.
+        weights: That it may have.
     """
-    made = Balanced(widened(build, hidden=head_units(build, tasks)))
-    return Form("joint, hidden layers", made, int(made(tasks).count_params()))
+    hidden = head_units(build, tasks, weights) or ()
+    made = Balanced(widened(build, hidden=hidden))
+    return Form("joint, hidden layers" if hidden else "joint, as built", made, int(made(tasks).count_params()))
 
 
 class Balanced:

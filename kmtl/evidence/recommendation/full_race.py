@@ -112,7 +112,8 @@ def _groups(plan: Plan) -> Iterator[tuple[str, Attempt]]:
     found = groups(affinity(joint, batches, kind="gradient", batches=_BATCHES, verbose=0), count - 1)
     length = affordable(plan.race.left, len(found.groups) / count)
     if len(found.groups) > 1 and length:
-        build = Balanced(widened(given.build, hidden=head_units(given.build, given.tasks)))
+        hidden = head_units(given.build, given.tasks, joint.count_params()) or ()
+        build = Balanced(widened(given.build, hidden=hidden))
         recipe = Grouped(found.groups, found.serves, epochs=length)
         cost = length * len(found.groups) / count
         yield f"{len(found.groups)} groups", Attempt(recipe, stretched(build, length), cost)

@@ -76,7 +76,7 @@ class Plan:
             found += 1
             yield made
         if not found and self.race.left * len(self.weights) >= SHORTEST:
-            yield unwidened(given.build, given.tasks)
+            yield unwidened(given.build, given.tasks, total)
 
     def ratio(self, joint: Form) -> float:
         """What a joint training of a form costs over the given epochs, in trainings of every task alone."""
