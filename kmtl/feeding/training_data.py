@@ -85,8 +85,13 @@ def as_dataset(
     rows = len(keras.tree.flatten(given.x)[0])
     if shuffle and not is_reshuffled:
         places = np.random.default_rng(0).permutation(rows)
-        parts = keras.tree.map_structure(lambda array: array[places], parts)
+        parts = keras.tree.map_structure(lambda array: _taken(array, places), parts)
     return _batches(parts, rows, batch_size, shuffle and is_reshuffled)
+
+
+def _taken(array: Any, places: Any) -> Any:
+    """Rows of an array, or of what is a tensor already, as text is."""
+    return tf.gather(array, places) if tf.is_tensor(array) else array[places]
 
 
 def _batches(parts: Any, rows: int, batch_size: int, shuffle: bool) -> Any:

@@ -64,7 +64,15 @@ def drawn_places(model: Any, twin: Any) -> frozenset[int]:
             found.add(place)
         elif not isinstance(layer, keras.Model):
             rule = "must make a trunk that starts from drawn weights"
-            raise ValueError(refusal("widened", "build", rule, words("one that comes with its weights"), FIX))
+            raise ValueError(
+                refusal(
+                    "widened",
+                    "build",
+                    rule,
+                    words("one that comes with its weights, or draws them by a seed of its own"),
+                    FIX,
+                )
+            )
     if not found:
         got = words("a trunk without such a layer")
         rule = "must have trainable layers of a width that tasks share, and that were not trained before"

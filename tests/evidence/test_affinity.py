@@ -290,3 +290,30 @@ def test_the_result_tells_its_pairs_and_draws_them():
     assert "two hurts one" in picture.description
     low, high = picture.figure.axes[0].images[0].get_clim()
     assert low == -high
+
+
+def of_text(tasks):
+    """Text in arrays, an adapted vocabulary, and heads that bear no task's name."""
+    words = keras.layers.TextVectorization(8, output_sequence_length=4)
+    words.adapt(WORDS)
+    text = keras.Input((), dtype="string", name="text")
+    features = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(8, 4)(words(text)))
+    outputs = {task.name: keras.layers.Dense(1)(features) for task in tasks}
+    model = kmtl.MultiTaskModel(text, outputs, tasks=tasks)
+    model.compile("adam", run_eagerly=True)
+    return model
+
+
+WORDS = ["red", "blue", "hot", "cold"]
+
+
+@pytest.mark.parametrize("kind", ["gradient", "output", "representation", "label"])
+def test_arrays_of_text_and_heads_of_the_users(kind):
+    random = np.random.default_rng(0)
+    tasks = [kmtl.Regression(name, standardize=False) for name in ("one", "two")]
+    text = np.array([" ".join(random.choice(WORDS, 3)) for _ in range(64)])
+    warm = np.array([row.count("red") + row.count("hot") for row in text], "float32")
+    labels = {"one": warm, "two": 2 * warm + random.normal(size=64).astype("float32")}
+    options = {} if kind == "label" else {"tasks": tasks, "epochs": 1, "seeds": 1, "batches": 2}
+    found = affinity(tasks if kind == "label" else of_text, (text, labels), kind=kind, verbose=0, **options)
+    assert np.isfinite(found.values).all()

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from kmtl._checks import near, refusal, words
+from kmtl.feeding.arrays import with_text_as_tensors
 
 MEASURES = ("cka", "rsa")
 
@@ -91,7 +92,7 @@ def features_of(model: Any, task: str, x: Any, layer: str | None) -> Any:
         task: Name of the task.
         x: Inputs.
         layer: Name of the layer whose output is taken; None takes what the head reads: the input of the first layer
-            that bears the task's name.
+            that bears the task's name, or else of the layer that gives the output.
 
     Raises:
         ValueError: If there is no such layer.
@@ -103,9 +104,10 @@ def features_of(model: Any, task: str, x: Any, layer: str | None) -> Any:
         end = layers[layer].output
     else:
         head = [found for name, found in layers.items() if name == task or name.startswith(f"{task}_")]
-        if not head or isinstance(head[0].input, list | dict):
+        head = head or [model.output[task]._keras_history.operation]
+        if isinstance(head[0].input, list | dict):
             fix = "Say whose output is compared: layer=, the name of a layer of every model."
             got = words(f"none for {task!r}")
             raise ValueError(refusal("affinity", "source", "must have a head that reads one tensor", got, fix))
         end = head[0].input
-    return np.asarray(keras.Model(model.inputs, end).predict(x, verbose=0))
+    return np.asarray(keras.Model(model.input, end).predict(with_text_as_tensors(x), verbose=0))

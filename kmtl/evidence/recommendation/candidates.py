@@ -97,8 +97,9 @@ def unwidened(build: Callable[..., Any], tasks: Sequence[Task], weights: int) ->
 class Balanced:
     """A build function whose models bring their tasks' gradients nearer to one length.
 
-    A model that was compiled with a balancer keeps it. Where the features are no one cut through the model, the
-    gradients are those of the shared weights, at one backward pass a task.
+    A model that was compiled with a balancer keeps it, and so does one without a trainable weight that tasks share.
+    Where the features are no one cut through the model, the gradients are those of the shared weights, at one backward
+    pass a task.
 
     Args:
         build: Makes a compiled `MultiTaskModel`.
@@ -111,7 +112,7 @@ class Balanced:
     def __call__(self, tasks: Sequence[Task]) -> Any:
         """Makes the model of some tasks."""
         model = Build(self.build, "recommend")(tasks)
-        if not isinstance(model.balancer, Equal) or len(model.tasks) < 2:
+        if not isinstance(model.balancer, Equal) or len(model.tasks) < 2 or not model.shared_variables:
             return model
         try:
             return compile_like(model, model, balancer=Unit(power=self.power, level="features"))
