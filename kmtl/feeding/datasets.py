@@ -137,8 +137,7 @@ def _checked_spec(
     if not isinstance(spec, tuple) or len(spec) not in {2, 3}:
         refusals.add("x", "must yield (x, {task: label}) or with a third part, weights", words(str(spec)))
         return spec
-    if any(_is_single(spec[1], name, task) for name, task in tasks.items()):
-        refusals.add("x", "must yield batches", words("single examples"), "Call dataset.batch(...).")
+    if refuse_single(refusals, "x", data, tasks):
         return spec
     if form is not None:
         form.check(refusals, spec[0])
@@ -157,6 +156,15 @@ def _check_weight_spec(refusals: Refusals, tasks: Mapping[str, Task], spec: Any)
         check_keys(refusals, "sample_weight", spec, tasks, all_needed=False)
     elif isinstance(spec, list | tuple):
         refusals.add("sample_weight", "must be one tensor or a dict keyed by task name", words("a sequence"))
+
+
+def refuse_single(refusals: Refusals, argument: str, data: Any, tasks: Mapping[str, Task]) -> bool:
+    """Records a dataset of single examples; tells whether it is one."""
+    spec = data.element_spec
+    found = isinstance(spec, tuple) and len(spec) > 1 and any(_is_single(spec[1], *item) for item in tasks.items())
+    if found:
+        refusals.add(argument, "must yield batches", words("single examples"), "Call dataset.batch(...).")
+    return found
 
 
 def _is_single(labels: Any, name: str, task: Task) -> bool:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kmtl._checks import Refusals, words
 from kmtl.feeding.arrays import arrays_feed
-from kmtl.feeding.datasets import is_dataset
+from kmtl.feeding.datasets import is_dataset, refuse_single
 from kmtl.feeding.feed import feed
 from kmtl.feeding.loaders import is_loader, loader_dataset
 from kmtl.feeding.order import Order, stream_rows
@@ -66,7 +66,7 @@ def as_dataset(
     [[0.0, 1.0], [2.0]]
     """
     if is_dataset(data):
-        return data
+        return None if refuse_single(refusals, argument, data, tasks) else data
     owner = f"{refusals.owner}({argument})"
     if is_loader(data):
         return loader_dataset(data, owner)

@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kmtl
 from kmtl.evidence import recommend
@@ -244,6 +245,13 @@ def test_bad_input_is_refused_before_anything_is_trained(monkeypatch):
         ValueError, match=r"(?s)recommend: `epochs`.*recommend: `budget` must be 1 or more.*`validation`"
     ):
         recommend(build, TASKS, train, None, epochs=0, budget=0.5)
+    with pytest.raises(
+        ValueError, match=r"recommend: `validation` must hold labels of every task.*none of 'size' in 53"
+    ):
+        recommend(build, TASKS, train, (validation[0], {"kind": validation[1]["kind"]}), epochs=1)
+    rows = tf.data.Dataset.from_tensor_slices(train)
+    with pytest.raises(ValueError, match="recommend: `train` must yield batches, got single examples"):
+        recommend(build, TASKS, rows, validation, epochs=1)
     odd = kmtl.Regression("size", metrics=[keras.metrics.MeanMetricWrapper(sharpness, name="sharpness")])
     with pytest.raises(ValueError, match="recommend: `tasks` must give 'size' a metric whose better end is known"):
         recommend(build, [TASKS[0], odd], train, validation, epochs=1)
