@@ -8,7 +8,7 @@ from kmtl.feeding.inputs import InputForm
 from kmtl.feeding.inspection import Inspection
 from kmtl.feeding.label_statistics import DataStatistics, check_statistics, empty
 from kmtl.feeding.loaders import is_loader, loader_dataset
-from kmtl.feeding.training_data import as_dataset, unpacked
+from kmtl.feeding.training_data import as_dataset, look_at, unpacked
 
 __all__ = [
     "DataStatistics",
@@ -24,6 +24,7 @@ __all__ = [
     "feed",
     "is_loader",
     "loader_dataset",
+    "look_at",
     "register_explanation",
     "unpacked",
 ]

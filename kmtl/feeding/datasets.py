@@ -158,6 +158,13 @@ def _check_weight_spec(refusals: Refusals, tasks: Mapping[str, Task], spec: Any)
         refusals.add("sample_weight", "must be one tensor or a dict keyed by task name", words("a sequence"))
 
 
+def refuse_endless(refusals: Refusals, argument: str, data: Any) -> None:
+    """Records a dataset without an end; what was refused before, None, is left alone."""
+    if data is not None and size_of(data) == math.inf:
+        fix = "Take the batches of an epoch: dataset.take(steps)."
+        refusals.add(argument, "must have an end", words("an endless set"), fix)
+
+
 def refuse_single(refusals: Refusals, argument: str, data: Any, tasks: Mapping[str, Task]) -> bool:
     """Records a dataset of single examples; tells whether it is one."""
     spec = data.element_spec

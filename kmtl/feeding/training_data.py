@@ -11,6 +11,7 @@ from kmtl._checks import Refusals, words
 from kmtl.feeding.arrays import arrays_feed
 from kmtl.feeding.datasets import is_dataset, refuse_single
 from kmtl.feeding.feed import feed
+from kmtl.feeding.label_statistics import DataStatistics, check_statistics
 from kmtl.feeding.loaders import is_loader, loader_dataset
 from kmtl.feeding.order import Order, stream_rows
 from kmtl.feeding.resume import register_restart
@@ -87,6 +88,31 @@ def as_dataset(
         places = np.random.default_rng(0).permutation(rows)
         parts = keras.tree.map_structure(lambda array: _taken(array, places), parts)
     return _batches(parts, rows, batch_size, shuffle and is_reshuffled)
+
+
+def look_at(data: Any, tasks: Mapping[str, Task], owner: str) -> DataStatistics:
+    """Returns the statistics of a dataset's labels.
+
+    Args:
+        data: A dataset of batches `(x, {task: label})` that ends.
+        tasks: The tasks by name.
+        owner: For the message, with what the user calls the data.
+
+    Raises:
+        ValueError: If a task has no label in it, or an input is not finite.
+    """
+    found = DataStatistics.of(tasks, ((x, _labels(tasks, x, y)) for x, y, *_ in data.as_numpy_iterator()))
+    check_statistics(found, (), owner)
+    return found
+
+
+def _labels(tasks: Mapping[str, Task], inputs: Any, labels: Mapping[str, Any]) -> dict[str, Any]:
+    """Labels in the tasks' dtypes, all missing where there are none."""
+    count = len(keras.tree.flatten(inputs)[0])
+    return {
+        name: task.cast_labels(labels[name]) if name in labels else task.absent_labels(count)
+        for name, task in tasks.items()
+    }
 
 
 def _taken(array: Any, places: Any) -> Any:

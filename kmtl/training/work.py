@@ -1,6 +1,5 @@
 """The work of a recipe: its models and its stages, counted, told, and kept where a killed training finds them."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,9 +8,8 @@ import numpy as np
 
 from kmtl import data as datasets
 from kmtl._checks import Refusals, is_whole, known_keys, refusal, words
-from kmtl.feeding import as_dataset
-from kmtl.feeding.datasets import size_of
-from kmtl.feeding.label_statistics import DataStatistics, check_statistics
+from kmtl.feeding import as_dataset, look_at
+from kmtl.feeding.datasets import refuse_endless
 from kmtl.feeding.resume import register_restart, stream_from
 from kmtl.model.step import Step
 from kmtl.tasks import Task
@@ -94,9 +92,7 @@ class Work:
             def taken(argument: str, data: Any) -> Any:
                 options = {"batch_size": given.batch_size, "shuffle": argument == "train"}
                 found = as_dataset(refusals, argument, data, named, **options)
-                if found is not None and size_of(found) == math.inf:
-                    fix = "Take the batches of an epoch: dataset.take(steps)."
-                    refusals.add(argument, "must have an end", words("an endless set"), fix)
+                refuse_endless(refusals, argument, found)
                 return None if found is None else datasets.in_task_space(found, self.tasks)
 
             sets = given.train
@@ -118,9 +114,7 @@ class Work:
         sets = self.train if isinstance(self.train, Mapping) else {"": self.train}
         for key, data in sets.items():
             own = {key: named[key]} if key in named else named
-            batches = ((x, _labels(own, x, y)) for x, y, *_ in data.as_numpy_iterator())
-            seen = DataStatistics.of(own, batches)
-            check_statistics(seen, (), self.owner)
+            seen = look_at(data, own, self.owner)
             steps, found = steps + seen.batches, {**found, **seen.tasks}
         return found, steps
 
@@ -260,12 +254,3 @@ class Work:
         if hasattr(model, "step") and type(model.step) is not Step:
             self.take_step(model, Step)
         return Trained(model, self._stages, self.notes)
-
-
-def _labels(tasks: Mapping[str, Task], inputs: Any, labels: Mapping[str, Any]) -> dict[str, Any]:
-    """Labels in the tasks' dtypes, all missing where there are none."""
-    count = len(keras.tree.flatten(inputs)[0])
-    return {
-        name: task.cast_labels(labels[name]) if name in labels else task.absent_labels(count)
-        for name, task in tasks.items()
-    }

@@ -245,6 +245,10 @@ REFUSED = {
     "epochs": (lambda: affinity(build, X, Y, tasks=TASKS, epochs=0), "`epochs` must be a whole number of at least 1"),
     "rate": (lambda: affinity(build, X, Y, tasks=TASKS, rate=0.1), "`rate` must be left out but for kind='lookahead'"),
     "no rate": (lambda: affinity(build, X, Y, tasks=TASKS, kind="lookahead", rate=0), "`rate` must be a finite number"),
+    "endless": (
+        lambda: affinity(build, kmtl.data.from_arrays(X, Y, TASKS).repeat(), tasks=TASKS),
+        "`data` must have an end, got an endless set",
+    ),
     "models": (
         lambda: affinity({"one": keras.Sequential(), "two": None}, X, Y, kind="output"),
         "`source` must hold for 'one' a kmtl.MultiTaskModel of it",

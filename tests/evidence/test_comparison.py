@@ -347,6 +347,8 @@ UNTOLD = [kmtl.Regression("speed", metrics=["mae", sharpness]), TASKS[1]]
         ({"builds": {"wide": 3}}, "`build` must be a function build"),
         ({"builds": {"joint": wide}}, "`builds` must have names that no recipe has, got 'joint'"),
         ({"baseline": "seperate"}, "`baseline` must be a row, got 'seperate'. Did you mean 'separate'"),
+        ({"test": dataset().repeat()}, "compare: `test` must have an end, got an endless set"),
+        ({"train": dataset().unbatch()}, "compare: `train` must yield batches, got single examples"),
         ({"train": {"speed": dataset()}}, "`train` must be one set of data|`train` must be what fit takes"),
     ],
 )

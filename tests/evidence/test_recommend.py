@@ -245,11 +245,15 @@ def test_bad_input_is_refused_before_anything_is_trained(monkeypatch):
         ValueError, match=r"(?s)recommend: `epochs`.*recommend: `budget` must be 1 or more.*`validation`"
     ):
         recommend(build, TASKS, train, None, epochs=0, budget=0.5)
-    with pytest.raises(
-        ValueError, match=r"recommend: `validation` must hold labels of every task.*none of 'size' in 53"
-    ):
+    with pytest.raises(ValueError, match=r"recommend\(validation\): `y\['size'\]` must have a label somewhere"):
         recommend(build, TASKS, train, (validation[0], {"kind": validation[1]["kind"]}), epochs=1)
     rows = tf.data.Dataset.from_tensor_slices(train)
+    with pytest.raises(ValueError, match=r"recommend: `test` must have an end"):
+        recommend(build, TASKS, train, validation, test=rows.batch(8).repeat(), epochs=1)
+    # One label of a task is of one part: nothing would tell how it does in the other one.
+    size = np.where(np.arange(80) == 0, validation[1]["size"], np.nan).astype("float32")
+    with pytest.raises(ValueError, match=r"recommend\(validation, the part for .*\): `y\['size'\]` must have a label"):
+        recommend(build, TASKS, train, (validation[0], {**validation[1], "size": size}), epochs=1)
     with pytest.raises(ValueError, match="recommend: `train` must yield batches, got single examples"):
         recommend(build, TASKS, rows, validation, epochs=1)
     odd = kmtl.Regression("size", metrics=[keras.metrics.MeanMetricWrapper(sharpness, name="sharpness")])

@@ -8,6 +8,7 @@ from kmtl.evidence.affinities.affinity_measures import measured
 from kmtl.evidence.affinities.affinity_result import Affinity
 from kmtl.evidence.affinities.affinity_sources import KINDS, Settings, check_settings, checked_seeds, checked_source
 from kmtl.feeding import as_dataset
+from kmtl.feeding.datasets import refuse_endless
 
 
 @known_keywords
@@ -96,6 +97,8 @@ def affinity(
         whole = data if y is None else (data, y)
         options: dict[str, Any] = {"batch_size": batch_size, "shuffle": True}
         train = as_dataset(refusals, "data", whole, chosen.by_name, **options)
+        if chosen.form == "build" and kind != "label":
+            refuse_endless(refusals, "data", train)
         sample = as_dataset(refusals, "data", whole, chosen.by_name, is_reshuffled=False, **options)
     start = time.perf_counter()
     found = measured(chosen, train, sample, given._replace(seeds=numbers))

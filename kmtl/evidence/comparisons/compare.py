@@ -10,6 +10,7 @@ from kmtl.evidence.comparisons.comparison import Comparison
 from kmtl.evidence.comparisons.comparison_rows import rows_of
 from kmtl.evidence.comparisons.comparison_runs import ComparisonRuns, Contest
 from kmtl.feeding import as_dataset
+from kmtl.feeding.datasets import refuse_endless
 from kmtl.tasks import Task
 from kmtl.training import Recipe
 from kmtl.training.builds import checked_tasks, refuse_build
@@ -84,6 +85,7 @@ def compare(
         taken = _sets_by_task if by_task else functools.partial(_taken, "train")
         learned = taken(refusals, train, chosen, batch_size)
         tested = _taken("test", refusals, test, chosen, batch_size)
+        refuse_endless(refusals, "test", tested)
         held_out = _taken("validation", refusals, validation, chosen, batch_size)
     contest = Contest(build, chosen, learned, tested, held_out, epochs, numbers, callbacks, verbose)
     return ComparisonRuns(contest, rows, base, folder).comparison()

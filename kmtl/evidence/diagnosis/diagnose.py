@@ -12,6 +12,7 @@ from kmtl.evidence.diagnosis.causes import findings
 from kmtl.evidence.diagnosis.diagnosis import Diagnosis
 from kmtl.evidence.diagnosis.diagnosis_runs import Runs, Trial
 from kmtl.feeding import as_dataset
+from kmtl.feeding.datasets import refuse_endless
 from kmtl.tasks import Task
 from kmtl.training.builds import Build, checked_tasks, refuse_build
 from kmtl.training.same_build import check_same
@@ -143,4 +144,6 @@ def _checked_set(refusals: Refusals, argument: str, data: Any, named: dict[str, 
     if data is None:
         refusals.add(argument, "must be given", words("none"), "Hold rows out: kmtl.data.split.")
         return None
-    return as_dataset(refusals, argument, data, named, batch_size=batch_size, shuffle=argument == "train")
+    found = as_dataset(refusals, argument, data, named, batch_size=batch_size, shuffle=argument == "train")
+    refuse_endless(refusals, argument, found)
+    return found

@@ -15,8 +15,8 @@ from kmtl.evidence.recommendation.race_plan import Plan
 from kmtl.evidence.recommendation.recommendation import Recommendation
 from kmtl.evidence.recommendation.recommendation_file import save_recommendation
 from kmtl.evidence.recommendation.serving_choice import Choice
-from kmtl.feeding import as_dataset
-from kmtl.feeding.label_statistics import DataStatistics
+from kmtl.feeding import as_dataset, look_at
+from kmtl.feeding.datasets import refuse_endless
 from kmtl.tasks import Task
 from kmtl.training.builds import Build, checked_tasks, refuse_build
 from kmtl.training.combined import combined
@@ -152,11 +152,17 @@ def _checked(given: Given, test: Any, budget: Any, margin: Any) -> tuple[Given, 
             else as_dataset(refusals, argument, data, named, batch_size=given.batch_size, shuffle=argument == "train")
             for argument, data in sets.items()
         }
+        for argument, data in found.items():
+            refuse_endless(refusals, argument, data)
     found = {key: None if data is None else datasets.in_task_space(data, tasks) for key, data in found.items()}
     choice, held_out = (found["validation"], found["test"])
+    look_at(choice, named, "recommend(validation)")
     if held_out is None:
         choice, held_out = _halves(choice, tasks)
-    _refuse_unlabelled([("validation", choice), ("validation" if test is None else "test", held_out)], tasks)
+        look_at(choice, named, "recommend(validation, the part for choosing)")
+        look_at(held_out, named, "recommend(validation, the part for the report)")
+    else:
+        look_at(held_out, named, "recommend(test)")
     _refuse_metrics(given, tasks)
     return given._replace(tasks=tasks, train=found["train"], validation=choice), choice, held_out
 
@@ -190,18 +196,6 @@ def _halves(validation: Any, tasks: Sequence[Task]) -> tuple[Any, Any]:
         datasets.from_arrays(x, y, list(tasks), batch_size=rows.batch_size, shuffle=False) for x, y in parts
     )
     return choice, held_out
-
-
-def _refuse_unlabelled(sets: Sequence[tuple[str, Any]], tasks: Sequence[Task]) -> None:
-    """Refuses data without a label of some task: nothing would tell whether it is worse."""
-    with Refusals("recommend") as refusals:
-        for argument, data in sets:
-            seen = DataStatistics.of({task.name: task for task in tasks}, (row[:2] for row in data.as_numpy_iterator()))
-            without = [name for name, found in seen.tasks.items() if not found.labelled]
-            if without:
-                fix = "Tasks are compared on rows that carry their labels: give some."
-                got = words(f"none of {', '.join(map(repr, without))} in {seen.examples} rows")
-                refusals.add(argument, "must hold labels of every task, to choose by and to report on", got, fix)
 
 
 def _refuse_metrics(given: Given, tasks: Sequence[Task]) -> None:
