@@ -123,7 +123,9 @@ def carry_state(old: Any, new: Any) -> None:
     Raises:
         ValueError: If a frozen layer reads from one whose width changes.
     """
-    for one, other in zip(old.layers, new.layers, strict=True):
+    others = {layer.name: layer for layer in new.layers}
+    for one in old.layers:
+        other = others[one.name]
         if _shapes(one) == _shapes(other):
             copy_state(one, other)
         elif isinstance(one, keras.Model):
