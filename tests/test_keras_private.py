@@ -274,3 +274,25 @@ def test_masks_are_found_on_tensors():
 
 def test_an_optimizer_knows_its_strategy():
     assert keras.optimizers.SGD()._distribution_strategy is tf.distribute.get_strategy()
+
+
+def test_a_lambda_is_made_again_with_its_own_function_and_arguments():
+    shift = 3.0
+    layer = keras.layers.Lambda(
+        lambda values, factor: values * factor + shift, output_shape=(2,), arguments={"factor": 2.0}, name="line"
+    )
+    again = _keras_private.same_lambda(layer)
+    assert again is not layer
+    assert (again.name, again.function) == ("line", layer.function)
+    assert again(keras.Input((2,))).shape == (None, 2)
+    np.testing.assert_array_equal(again(np.ones((1, 2), "float32")), [[5.0, 5.0]])
+
+
+def test_the_classes_of_layers_are_found_within_wrappers_and_models():
+    row = keras.Input((3, 2))
+    inner = keras.Sequential([keras.layers.TimeDistributed(keras.layers.Dense(2))])
+    found = _keras_private.classes_of_layers(
+        keras.Model(row, keras.layers.Bidirectional(keras.layers.GRU(2))(inner(row)))
+    )
+    assert {"TimeDistributed", "Dense", "Bidirectional", "GRU", "Sequential"} <= set(found)
+    assert found["GRU"] is keras.layers.GRU

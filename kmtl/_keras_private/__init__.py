@@ -12,7 +12,7 @@ from kmtl._keras_private.functional import (
     shared_tensors,
     tensors_needed,
 )
-from kmtl._keras_private.layer_state import copy_state
+from kmtl._keras_private.layer_state import classes_of_layers, copy_state, same_lambda
 from kmtl._keras_private.learning_rate import scale_rates
 from kmtl._keras_private.losses_and_metrics import loss_arguments, metric_function
 from kmtl._keras_private.optimizer import apply_summed, built_variables, check_strategy, extend_optimizer, write_copies
@@ -37,6 +37,7 @@ __all__ = [
     "built_variables",
     "call_again",
     "check_strategy",
+    "classes_of_layers",
     "copy_slots",
     "copy_state",
     "extend_optimizer",
@@ -54,6 +55,7 @@ __all__ = [
     "path",
     "put_logits_behind",
     "replay",
+    "same_lambda",
     "scale_rates",
     "shared_tensors",
     "tensors_needed",

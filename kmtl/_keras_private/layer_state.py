@@ -3,6 +3,19 @@
 import tempfile
 from typing import Any
 
+import keras
+
+
+def classes_of_layers(model: Any) -> dict[str, type]:
+    """The classes of a model's layers by their names, those inside of other layers included."""
+    return {type(layer).__name__: type(layer) for layer in model._flatten_layers()}
+
+
+def same_lambda(layer: Any) -> Any:
+    """Makes a `Lambda` once more, with the function itself, which a configuration holds in part at best."""
+    options = {"output_shape": layer._output_shape, "mask": layer.mask, "arguments": layer.arguments}
+    return keras.layers.Lambda(layer.function, name=layer.name, dtype=layer.dtype_policy, **options)
+
 
 def copy_state(old: Any, new: Any) -> None:
     """Gives a built layer, or model, all that an alike one holds: weights, generators, vocabularies, what is frozen.

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kmtl._checks import is_whole, refusal, words
-from kmtl._keras_private import copy_state
+from kmtl._keras_private import classes_of_layers, copy_state, same_lambda
 from kmtl.model.graph import layers_behind
 
 FIX = "Give it a parameter that multiplies the widths of its trunk: build(tasks, width=1.0)."
@@ -99,10 +99,10 @@ def remade(model: Any, places: Collection[int], factor: float) -> Any:
             entry["config"] = _scaled_config(entry["config"], factor)
         elif entry["class_name"] == "Lambda":
             entry["registered_name"] = _WITH_FUNCTION
-    # Layers are known by their classes, registered or not; those inside of others as well.
-    known = {type(layer).__name__: type(layer) for layer in model._flatten_layers()}
+    # Layers are known by their classes, registered or not.
+    known = {**classes_of_layers(model), _WITH_FUNCTION: _lambdas(model)}
     try:
-        with keras.saving.CustomObjectScope({**known, _WITH_FUNCTION: _lambdas(model)}):
+        with keras.saving.CustomObjectScope(known):
             made = type(model).from_config(config)
         same = all(made.output[name].shape == tensor.shape for name, tensor in model.output.items())
     except (ValueError, TypeError, NotImplementedError) as error:
@@ -212,7 +212,7 @@ def _shapes(layer: Any) -> Sequence[tuple[int, ...]]:
 
 def _lambdas(model: Any) -> Callable[..., Any]:
     """A class that makes the model's `Lambda` layers again, each with its own function."""
-    functions = {layer.name: layer for layer in model.layers if isinstance(layer, keras.layers.Lambda)}
+    layers = {layer.name: layer for layer in model.layers if isinstance(layer, keras.layers.Lambda)}
 
     class WithFunction(keras.layers.Lambda):
         """Made by the name of the layer that it stands for."""
@@ -220,8 +220,6 @@ def _lambdas(model: Any) -> Callable[..., Any]:
         @classmethod
         def from_config(cls, config: dict[str, Any], *_: Any, **__: Any) -> Any:
             """The layer again."""
-            old = functions[config["name"]]
-            options = {"output_shape": old._output_shape, "mask": old.mask, "arguments": old.arguments}
-            return keras.layers.Lambda(old.function, name=old.name, dtype=config.get("dtype"), **options)
+            return same_lambda(layers[config["name"]])
 
     return WithFunction

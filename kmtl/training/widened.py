@@ -83,6 +83,7 @@ def widened(build: Callable[..., Any], factor: float = 1.0, *, hidden: int | Seq
     Raises:
         ValueError: If `build` is no such function, or the factor not above 0.
 
+    >>> import keras
     >>> import kmtl
     >>> def build(tasks):
     ...     row = keras.Input((4,), name="row")

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from kmtl._checks import near, refusal, words
+from kmtl._keras_private import layer_behind
 from kmtl.feeding.arrays import with_text_as_tensors
 
 MEASURES = ("cka", "rsa")
@@ -104,7 +105,7 @@ def features_of(model: Any, task: str, x: Any, layer: str | None) -> Any:
         end = layers[layer].output
     else:
         head = [found for name, found in layers.items() if name == task or name.startswith(f"{task}_")]
-        head = head or [model.output[task]._keras_history.operation]
+        head = head or [layer_behind(model.output[task])]
         if isinstance(head[0].input, list | dict):
             fix = "Say whose output is compared: layer=, the name of a layer of every model."
             got = words(f"none for {task!r}")
