@@ -1,7 +1,7 @@
 """The layers of a model's trunk that have a width, and the model made again with other widths of them."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
@@ -34,7 +34,7 @@ def trunk_layers(model: Any) -> list[Any]:
         own = layer.name in model.tasks or layer.name.startswith(heads) or getattr(layer, "serves_outputs_apart", False)
         return id(layer) in every and not own and layer.trainable and bool(layer.weights)
 
-    return [layer for layer in model.layers if is_trunk(layer) and any(True for _ in _widths(_config(layer)))]
+    return [layer for layer in model.layers if is_trunk(layer) and _widths(_config(layer))]
 
 
 def widths_of(model: Any, places: Collection[int]) -> list[int]:
@@ -96,7 +96,7 @@ def remade(model: Any, places: Collection[int], factor: float) -> Any:
     for entry in config["layers"]:
         entry.pop("build_config", None)
         if entry["config"].get("name") in names:
-            entry["config"] = _scaled_config(entry["config"], factor)
+            entry["config"] = _changed(entry["config"], lambda width: scaled(width, factor))
         elif entry["class_name"] == "Lambda":
             entry["registered_name"] = _WITH_FUNCTION
     # Layers are known by their classes, registered or not.
@@ -159,42 +159,36 @@ def _is_width(config: dict[str, Any], key: str) -> bool:
     return key in _WIDTHS and is_whole(config[key]) and "height" not in config
 
 
-def _inner(value: Any) -> Iterator[dict[str, Any]]:
-    """Layers inside of a layer, as its configuration holds them."""
-    if isinstance(value, dict) and isinstance(value.get("config"), dict):
-        yield value["config"]
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _inner(one)
-
-
-def _widths(config: dict[str, Any]) -> Iterator[int]:
+def _widths(config: dict[str, Any]) -> list[int]:
     """The widths in a layer's configuration, inner layers' included."""
-    for key, value in config.items() if config.get("trainable", True) else ():
-        if _is_width(config, key):
-            yield value
-        for inner in _inner(value):
-            yield from _widths(inner)
+    found: list[int] = []
+
+    def keep(width: int) -> int:
+        found.append(width)
+        return width
+
+    _changed(config, keep)
+    return found
 
 
-def _scaled_config(config: dict[str, Any], factor: float) -> dict[str, Any]:
-    """The configuration of a layer with other widths, inner layers' included."""
+def _changed(config: dict[str, Any], change: Callable[[int], int]) -> dict[str, Any]:
+    """The configuration of a layer with other widths, inner layers' included; of a frozen one as it is."""
     if not config.get("trainable", True):
         return config
     return {
-        key: scaled(value, factor) if _is_width(config, key) else _scaled_value(value, factor)
+        key: change(value) if _is_width(config, key) else _changed_value(value, change)
         for key, value in config.items()
         if key not in _SHAPES
     }
 
 
-def _scaled_value(value: Any, factor: float) -> Any:
-    """A value of a configuration, layers in it scaled."""
+def _changed_value(value: Any, change: Callable[[int], int]) -> Any:
+    """A value of a configuration, with other widths where it holds layers."""
     if isinstance(value, dict) and isinstance(value.get("config"), dict):
         kept = {key: one for key, one in value.items() if key not in _SHAPES}
-        return {**kept, "config": _scaled_config(value["config"], factor)}
+        return {**kept, "config": _changed(value["config"], change)}
     if isinstance(value, list | tuple):
-        return type(value)(_scaled_value(one, factor) for one in value)
+        return type(value)(_changed_value(one, change) for one in value)
     return value
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kmtl
-from kmtl.evidence.recommendation.candidates import form, head_units, unwidened
+from kmtl.evidence.recommendation.candidates import form, hidden_layers, unwidened
 from kmtl.training import widened, width_for
 
 TASKS = [kmtl.Classification("kind", 3), kmtl.Regression("size")]
@@ -141,8 +141,8 @@ def test_heads_get_a_hidden_layer_where_it_takes_at_most_half_of_the_weights():
 
     build = build_of(flat, (8, 8, 1))
     extra = widened(build, hidden=128)(TASKS).count_params() - build(TASKS).count_params()
-    assert head_units(build, TASKS, 2 * extra) == 128
-    assert head_units(build, TASKS, 2 * extra - 1) == 0
+    assert hidden_layers(build, TASKS, 2 * extra) == (128,)
+    assert hidden_layers(build, TASKS, 2 * extra - 1) == ()
     total = sum(build([task]).count_params() for task in TASKS)
     made = form(build, TASKS, total // 2, "half")
     assert 0 < made.weights <= total // 2

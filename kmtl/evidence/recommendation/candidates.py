@@ -48,20 +48,20 @@ class Attempt(NamedTuple):
     cost: float
 
 
-def head_units(build: Callable[..., Any], tasks: Sequence[Task], weights: int) -> int:
-    """Units of the hidden layer that heads get: half of the features' width, from 16 to 128.
+def hidden_layers(build: Callable[..., Any], tasks: Sequence[Task], weights: int) -> tuple[int, ...]:
+    """Units of the hidden layer that heads get, one or none: half of the features' width, from 16 to 128.
 
     Args:
         build: The user's build function.
         tasks: The tasks.
         weights: Of the model; where hidden layers would take more than half of them, as behind flattened maps, heads
-            get none, 0.
+            get none.
     """
     model = Build(build, "recommend")(tasks)
     widths = [fork.input.shape[-1] for fork in model.forks if getattr(fork.input, "shape", None)]
     units = int(min(max((max(widths, default=64) or 64) // 2, 16), 128))
     deeper = widened(build, hidden=units)(tasks).count_params() - model.count_params()
-    return units if 2 * deeper <= weights else 0
+    return (units,) if 2 * deeper <= weights else ()
 
 
 def form(build: Callable[..., Any], tasks: Sequence[Task], weights: int, name: str) -> Form:
@@ -76,7 +76,7 @@ def form(build: Callable[..., Any], tasks: Sequence[Task], weights: int, name: s
     Raises:
         ValueError: If the trunk cannot be widened to it.
     """
-    hidden = head_units(build, tasks, weights) or ()
+    hidden = hidden_layers(build, tasks, weights)
     made = Balanced(widened(build, width_for(build, tasks, weights, hidden=hidden), hidden=hidden))
     return Form(name, made, int(made(tasks).count_params()))
 
@@ -89,7 +89,7 @@ def unwidened(build: Callable[..., Any], tasks: Sequence[Task], weights: int) ->
         tasks: The tasks.
         weights: That it may have.
     """
-    hidden = head_units(build, tasks, weights) or ()
+    hidden = hidden_layers(build, tasks, weights)
     made = Balanced(widened(build, hidden=hidden))
     return Form("joint, hidden layers" if hidden else "joint, as built", made, int(made(tasks).count_params()))
 

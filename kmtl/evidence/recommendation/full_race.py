@@ -12,7 +12,7 @@ from kmtl.evidence.recommendation.candidates import (
     Weighed,
     affordable,
     attempt_at,
-    head_units,
+    hidden_layers,
 )
 from kmtl.evidence.recommendation.race_plan import Plan
 from kmtl.evidence.recommendation.serving_choice import ALONE
@@ -112,7 +112,7 @@ def _groups(plan: Plan) -> Iterator[tuple[str, Attempt]]:
     found = groups(affinity(joint, batches, kind="gradient", batches=_BATCHES, verbose=0), count - 1)
     length = affordable(plan.race.left, len(found.groups) / count)
     if len(found.groups) > 1 and length:
-        hidden = head_units(given.build, given.tasks, joint.count_params()) or ()
+        hidden = hidden_layers(given.build, given.tasks, joint.count_params())
         build = Balanced(widened(given.build, hidden=hidden))
         recipe = Grouped(found.groups, found.serves, epochs=length)
         cost = length * len(found.groups) / count

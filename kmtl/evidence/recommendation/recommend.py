@@ -53,9 +53,9 @@ def recommend(
 
     Within a budget it trains every task alone, which is the yardstick and the way out, and spends the rest on joint
     models that spend what sharing saves: a trunk of half or all of the weights that the single models have together, a
-    hidden layer in each head, up to twice the epochs (`kmtl.training.widened`, `stretched`), and gradients brought half
-    of the way to one length (`kmtl.balancers.Unit(power=0.5)`). Half of the weights come first: if that model holds up,
-    nothing larger is needed. Where neither size holds up on every task and the budget lasts, a student of the single
+    hidden layer in each head where there is room, up to twice the epochs (`kmtl.training.widened`, `stretched`), and
+    gradients brought half of the way to one length (`kmtl.balancers.Unit(power=0.5)`). Half of the weights come first:
+    if that model holds up, nothing larger is needed. Where neither size holds up on every task and the budget lasts, a student of the single
     models, gradients of one length, more weight on the tasks that lost, and groups of tasks whose gradients agree
     follow. A task for which no joint model holds up keeps its own. Where that leaves nothing to save, it says so and
     ships the single models.
@@ -156,13 +156,12 @@ def _checked(given: Given, test: Any, budget: Any, margin: Any) -> tuple[Given, 
             refuse_endless(refusals, argument, data)
     found = {key: None if data is None else datasets.in_task_space(data, tasks) for key, data in found.items()}
     choice, held_out = (found["validation"], found["test"])
-    look_at(choice, named, "recommend(validation)")
+    names = ("validation", "test")
     if held_out is None:
         choice, held_out = _halves(choice, tasks)
-        look_at(choice, named, "recommend(validation, the part for choosing)")
-        look_at(held_out, named, "recommend(validation, the part for the report)")
-    else:
-        look_at(held_out, named, "recommend(test)")
+        names = ("validation, the part for choosing", "validation, the part for the report")
+    for name, data in zip(names, (choice, held_out), strict=True):
+        look_at(data, named, f"recommend({name})")
     _refuse_metrics(given, tasks)
     return given._replace(tasks=tasks, train=found["train"], validation=choice), choice, held_out
 
