@@ -55,10 +55,10 @@ def recommend(
     models that spend what sharing saves: a trunk of half or all of the weights that the single models have together, a
     hidden layer in each head where there is room, up to twice the epochs (`kmtl.training.widened`, `stretched`), and
     gradients brought half of the way to one length (`kmtl.balancers.Unit(power=0.5)`). Half of the weights come first:
-    if that model holds up, nothing larger is needed. Where neither size holds up on every task and the budget lasts, a student of the single
-    models, gradients of one length, more weight on the tasks that lost, and groups of tasks whose gradients agree
-    follow. A task for which no joint model holds up keeps its own. Where that leaves nothing to save, it says so and
-    ships the single models.
+    if that model holds up, nothing larger is needed. Where neither size holds up on every task and the budget lasts, a
+    student of the single models, gradients of one length, more weight on the tasks that lost, and groups of tasks whose
+    gradients agree follow. A task for which no joint model holds up keeps its own. Where that leaves nothing to save,
+    it says so and ships the single models.
 
     A task holds up in a candidate if its change against alone, on the data for choosing, is at most `margin` times
     its standard error over rows (by the jackknife), under every seed that the candidate was trained with: of models
